@@ -1,0 +1,195 @@
+"""The decode cache: keys and values of running sequences in two levels, a prompt kept once for all its samples and
+each sample's own tokens.
+
+Everything is dense and contiguous, since a strided operand makes a bf16 batched product on a CPU four times
+slower: slots 0..A-1 are the running sequences and groups 0..G-1 their prompts. A finished one is replaced by the
+last, so nothing is ever left in between.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from shoestring.models.config import ModelConfig
+
+_STEP = 32  # capacity grows in steps of so many tokens
+
+
+class _Pool:
+    """Keys and values (layers, rows, Hkv, length, D) of `count` rows with room for `capacity` rows and `length`
+    tokens; rows are added at the end and removed by moving the last one into the gap."""
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
+        shape = (0, config.num_key_value_heads, 0, config.head_dim)
+        self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
+        self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
+        self.lengths = torch.zeros(0, dtype=torch.int64, device=device)
+        self.count = 0
+
+    @property
+    def length(self) -> int:
+        return self.keys[0].shape[2]
+
+    def resize(self, rows: int, length: int) -> None:
+        """Room for at least so many rows and tokens; what is there is kept."""
+        old_rows, heads, old_length, dim = self.keys[0].shape
+        if rows <= old_rows and length <= old_length:
+            return
+        rows, length = max(rows, old_rows), -(-max(length, old_length) // _STEP) * _STEP
+        for store in (self.keys, self.values):
+            for i, old in enumerate(store):
+                # zeros, not empty: masked places are multiplied by weight 0, and 0 * nan is nan
+                new = old.new_zeros(rows, heads, length, dim)
+                new[: self.count, :, :old_length] = old[: self.count]
+                store[i] = new
+        lengths = self.lengths.new_zeros(rows)
+        lengths[: self.count] = self.lengths[: self.count]
+        self.lengths = lengths
+
+    def clear(self) -> None:
+        """Give the memory back: products run over the whole length, so one long row would slow all later ones."""
+        for store in (self.keys, self.values):
+            store[:] = [t.new_empty(0, t.shape[1], 0, t.shape[3]) for t in store]
+        self.lengths = self.lengths[:0]
+        self.count = 0
+
+    def remove(self, row: int) -> None:
+        last = self.count - 1
+        if row != last:
+            for store in (self.keys, self.values):
+                for tensor in store:
+                    tensor[row] = tensor[last]
+            self.lengths[row] = self.lengths[last]
+        self.count = last
+
+
+class DecodeCache:
+    """Slots (one running sequence each) over groups (one prompt each). `group_of[s]` is slot s's group."""
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
+        self.prompts = _Pool(config, dtype, device)
+        self.own = _Pool(config, dtype, device)
+        self.kv_heads, self.dim = config.num_key_value_heads, config.head_dim
+        self.rep = config.num_attention_heads // config.num_key_value_heads
+        self.group_of: list[int] = []
+        self.members: list[int] = []  # running slots of each group
+        self._plan: _Plan | None = None
+
+    def reserve(self, groups: int, samples: int, prompt_length: int) -> None:
+        """Make room at once for so many more prompts of at most this length, and their samples."""
+        self.prompts.resize(self.prompts.count + groups, prompt_length)
+        self.own.resize(self.own.count + samples, 1)
+
+    def add_group(self, keys: list[Tensor], values: list[Tensor], samples: int) -> None:
+        """A prefilled prompt, keys and values (P, Hkv, D) for each layer, and its samples' empty slots, for which
+        room was reserved."""
+        pool, length = self.prompts, keys[0].shape[0]
+        for store, new in ((pool.keys, keys), (pool.values, values)):
+            for tensor, part in zip(store, new, strict=True):
+                tensor[pool.count, :, :length] = part.transpose(0, 1)
+        pool.lengths[pool.count] = length
+        self.own.lengths[self.own.count : self.own.count + samples] = 0
+        self.own.count += samples
+        self.group_of += [pool.count] * samples
+        self.members.append(samples)
+        pool.count += 1
+        self._plan = None
+
+    def remove(self, slot: int) -> None:
+        """Drop a slot; the last slot takes its place. A group without slots goes too."""
+        group = self.group_of[slot]
+        self.own.remove(slot)
+        self.group_of[slot] = self.group_of[-1]
+        self.group_of.pop()
+        self.members[group] -= 1
+        if self.members[group] == 0:
+            self.prompts.remove(group)
+            last = self.prompts.count
+            self.group_of = [group if g == last else g for g in self.group_of]
+            self.members[group] = self.members[-1]
+            self.members.pop()
+        if not self.members:
+            self.prompts.clear()
+            self.own.clear()
+        self._plan = None
+
+    def begin_step(self) -> None:
+        """Make room for one more token in each slot and lay out this step's products."""
+        active = self.own.count
+        self.own.resize(active, int(self.own.lengths[:active].max()) + 1)
+        if self._plan is None:
+            self._plan = _Plan(self.group_of, len(self.members), self.own.lengths.device)
+        self._plan.set_mask(self)
+
+    def end_step(self) -> None:
+        self.own.lengths[: self.own.count] += 1
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """One token a slot: q (A, H, D), k and v (A, Hkv, D) -> (A, H, D)."""
+        plan, active = self._plan, q.shape[0]
+        assert plan is not None and active == self.own.count
+        own_k, own_v = self.own.keys[layer][:active], self.own.values[layer][:active]
+        slots = plan.slots
+        own_k[slots, :, plan.write_at] = k
+        own_v[slots, :, plan.write_at] = v
+        groups = self.prompts.count
+        prompt_k = self.prompts.keys[layer][:groups].flatten(0, 1)
+        prompt_v = self.prompts.values[layer][:groups].flatten(0, 1)
+        q = q.view(active, self.kv_heads, self.rep, self.dim)
+        scores_prompt = plan.to_slots(torch.bmm(plan.to_groups(q), prompt_k.transpose(1, 2)))
+        scores_own = torch.bmm(q.reshape(-1, self.rep, self.dim), own_k.flatten(0, 1).transpose(1, 2))
+        scores = torch.cat((scores_prompt, scores_own.unflatten(0, (active, self.kv_heads))), dim=-1)
+        probs = (scores.float() * (1 / math.sqrt(self.dim)) + plan.mask).softmax(-1).to(v.dtype)
+        span = self.prompts.length
+        from_prompt = plan.to_slots(torch.bmm(plan.to_groups(probs[..., :span]), prompt_v))
+        from_own = torch.bmm(probs[..., span:].reshape(-1, self.rep, self.own.length), own_v.flatten(0, 1))
+        return (from_prompt + from_own.view_as(from_prompt)).view(active, -1, self.dim)
+
+
+class _Plan:
+    """How this step's slots gather into groups: with n samples a prompt's product has n * rep rows at once."""
+
+    def __init__(self, group_of: list[int], groups: int, device: torch.device) -> None:
+        counts = [0] * groups
+        place = []
+        for g in group_of:
+            place.append(counts[g])
+            counts[g] += 1
+        self.groups, self.widest = groups, max(counts)
+        self.slots = torch.arange(len(group_of), device=device)
+        self.identity = self.widest == 1 and group_of == list(range(groups))
+        index = torch.tensor(group_of, device=device) * self.widest + torch.tensor(place, device=device)
+        self.place = index
+        self.member = torch.zeros(groups * self.widest, dtype=torch.int64, device=device)
+        self.member[index] = self.slots
+        self.group_index = torch.tensor(group_of, device=device)
+        self.write_at = self.slots
+        self.mask = torch.empty(0)
+
+    def set_mask(self, cache: DecodeCache) -> None:
+        """(A, 1, 1, S + L): -inf past each prompt's end and past each slot's newest token."""
+        active = cache.own.count
+        self.write_at = cache.own.lengths[:active].clone()
+        device = self.write_at.device
+        prompt_lengths = cache.prompts.lengths[self.group_index]
+        past = torch.arange(cache.prompts.length, device=device) >= prompt_lengths[:, None]
+        later = torch.arange(cache.own.length, device=device) > self.write_at[:, None]
+        hidden = torch.cat((past, later), dim=1)
+        mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -math.inf)
+        self.mask = mask[:, None, None]
+
+    def to_groups(self, x: Tensor) -> Tensor:
+        """(A, Hkv, rep, C) -> (G * Hkv, widest * rep, C)"""
+        if self.identity:
+            return x.flatten(0, 1)
+        rows = x.index_select(0, self.member).unflatten(0, (self.groups, self.widest))
+        return rows.transpose(1, 2).reshape(self.groups * x.shape[1], self.widest * x.shape[2], x.shape[3])
+
+    def to_slots(self, x: Tensor) -> Tensor:
+        """(G * Hkv, widest * rep, C) -> (A, Hkv, rep, C)"""
+        x = x.unflatten(0, (self.groups, -1))
+        if self.identity:
+            return x
+        x = x.unflatten(2, (self.widest, -1)).transpose(1, 2).flatten(0, 1)
+        return x.index_select(0, self.place)

@@ -1,0 +1,139 @@
+"""The local Generator: schedule, run, collect. Continuous batching over one network in this process."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from shoestring.engine.request import Completion, FinishReason, SamplingParams
+from shoestring.engine.runner import Runner
+from shoestring.engine.scheduler import Request, Scheduler
+from shoestring.engine.scheduler import Sequence as Running
+from shoestring.errors import BadInput
+from shoestring.lm import LanguageModel
+
+
+class Engine:
+    """Generates with `lm`'s own network (not a copy: weights loaded here are the lm's).
+
+    max_batch: sequences that run at once. 256 of a 135M model in bf16 need about 23 KB a token each.
+    """
+
+    def __init__(self, lm: LanguageModel, max_batch: int = 256, max_prefill_tokens: int = 4096) -> None:
+        self.lm = lm
+        self.runner = Runner(lm.network)
+        self.scheduler = Scheduler(max_batch, max_prefill_tokens)
+        self.weights_version = 0
+        self._next_id = 0
+        self._requests: dict[int, Request] = {}
+
+    def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int:
+        """Queue a prompt. Raises BadInput where it fills the context window, with both numbers."""
+        window = self.lm.config.max_position_embeddings
+        if not prompt:
+            raise BadInput("the prompt is empty; give at least one token")
+        if len(prompt) >= window:
+            raise BadInput(f"the prompt has {len(prompt)} tokens and the model's window is {window}")
+        if params.ignore_eos:
+            stop_ids: frozenset[int] = frozenset()
+        elif params.stop_token_ids is not None:
+            stop_ids = frozenset(params.stop_token_ids)
+        else:
+            stop_ids = frozenset(self.lm.template.stop_ids)
+        limit = min(params.max_tokens, window - len(prompt))
+        self._next_id += 1
+        request = Request(self._next_id, list(prompt), params, key, stop_ids, limit)
+        self._requests[request.id] = request
+        self.scheduler.waiting.append(request)
+        return request.id
+
+    def step(self) -> list[Request]:
+        """Admit what fits, else make one token for every running sequence. Returns requests that finished."""
+        admissions = self.scheduler.admit()
+        if admissions:
+            self.runner.prefill(admissions)
+            new = [s for a in admissions for s in a.sequences]
+            self.scheduler.running += new
+        elif self.scheduler.running:
+            self.runner.decode(self.scheduler.running)
+        return self._collect()
+
+    def completed(self) -> Iterator[tuple[int, list[Completion]]]:
+        while self.scheduler.waiting or self.scheduler.running:
+            for request in self.step():
+                yield request.id, [request.done[i] for i in range(request.params.n)]
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], params: SamplingParams, keys: Sequence[str] | None = None
+    ) -> list[list[Completion]]:
+        names = keys if keys is not None else [str(i) for i in range(len(prompts))]
+        ids = [self.submit(p, params, key) for p, key in zip(prompts, names, strict=True)]
+        done = dict(self.completed())
+        return [done[i] for i in ids]
+
+    def stream(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> Iterator[int]:
+        """One sample's token ids as they are made; closing the iterator aborts it."""
+        number = self.submit(prompt, params, key)
+        request = self._requests[number]
+        shown = 0
+        try:
+            while not request.finished:
+                self.step()
+                ids = request.done[0].ids if request.finished else self._running(request)
+                yield from ids[shown:]
+                shown = len(ids)
+        finally:
+            self.abort(number)
+
+    def abort(self, request: int) -> None:
+        """Stop a request: its samples end now, as they are. Unknown or finished ids are ignored."""
+        found = self._requests.pop(request, None)
+        if found is None:
+            return
+        if found in self.scheduler.waiting:
+            self.scheduler.waiting.remove(found)
+        for slot in reversed(range(len(self.scheduler.running))):
+            if self.scheduler.running[slot].request is found:
+                self._remove(slot, FinishReason.ABORT)
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Take weights by public name; a view of the same memory costs nothing. Raises BadInput on a name or
+        shape that the network hasn't, or lacks. Sequences that run go on with the new weights."""
+        own = dict(self.lm.network.public_tensors())
+        with torch.no_grad():
+            for name, tensor in weights:
+                target = own.pop(name, None)
+                if target is None or target.shape != tensor.shape:
+                    raise BadInput(f"weights for '{name}' {tuple(tensor.shape)} do not fit this model")
+                if target.data_ptr() != tensor.data_ptr():
+                    target.copy_(tensor)
+        if own:
+            raise BadInput(f"weights lack {len(own)} tensors, the first is '{next(iter(own))}'")
+        self.weights_version = version
+
+    def _collect(self) -> list[Request]:
+        """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the end."""
+        finished = []
+        for slot in reversed(range(len(self.scheduler.running))):
+            sequence = self.scheduler.running[slot]
+            request = sequence.request
+            if sequence.ids[-1] in request.stop_ids:
+                self._remove(slot, FinishReason.STOP)
+            elif len(sequence.ids) >= request.limit:
+                self._remove(slot, FinishReason.LENGTH)
+            else:
+                continue
+            if request.finished:
+                self._requests.pop(request.id, None)
+                finished.append(request)
+        return finished
+
+    def _remove(self, slot: int, reason: FinishReason) -> None:
+        sequence = self.scheduler.running[slot]
+        sequence.request.close(sequence, reason, self.weights_version)
+        self.scheduler.remove(slot)
+        self.runner.cache.remove(slot)
+
+    def _running(self, request: Request) -> list[int]:
+        found: list[Running] = [s for s in self.scheduler.running if s.request is request]
+        return found[0].ids if found else []

@@ -1,0 +1,84 @@
+"""Which requests run: waiting ones join whenever there is room, finished ones leave at once."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from shoestring.engine.request import Completion, FinishReason, SamplingParams
+from shoestring.ops.sample import stream_key
+
+
+@dataclass
+class Sequence:
+    """One sample of a request while it runs."""
+
+    request: "Request"
+    sample: int
+    key: int  # of its random numbers
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Request:
+    id: int
+    prompt: list[int]
+    params: SamplingParams
+    key: str
+    stop_ids: frozenset[int]
+    limit: int  # tokens that may be made: max_tokens, or less where the context window ends first
+    admitted: int = 0  # samples that have started
+    done: dict[int, Completion] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        return len(self.done) == self.params.n
+
+    def close(self, sequence: Sequence, reason: FinishReason, version: int) -> None:
+        self.done[sequence.sample] = Completion(
+            sequence.ids, sequence.logprobs, self.params.logprob_meaning, reason, version
+        )
+
+
+@dataclass
+class Admission:
+    """A prompt to prefill once, with the samples that start from it."""
+
+    request: Request
+    sequences: list[Sequence]
+
+
+class Scheduler:
+    """First come, first served; at most `max_batch` sequences run, and one prefill holds `max_prefill_tokens`."""
+
+    def __init__(self, max_batch: int, max_prefill_tokens: int) -> None:
+        self.max_batch, self.max_prefill_tokens = max_batch, max_prefill_tokens
+        self.waiting: deque[Request] = deque()
+        self.running: list[Sequence] = []  # in the order of the cache's slots
+
+    def admit(self) -> list[Admission]:
+        """The next prompts to prefill, at least one when something waits and a slot is free. A request whose
+        samples don't all fit starts with those that do."""
+        admissions, tokens, free = [], 0, self.max_batch - len(self.running)
+        while self.waiting and free:
+            request = self.waiting[0]
+            if admissions and tokens + len(request.prompt) > self.max_prefill_tokens:
+                break
+            count = min(free, request.params.n - request.admitted)
+            numbers = range(request.admitted, request.admitted + count)
+            seed = request.params.seed
+            admissions.append(
+                Admission(
+                    request, [Sequence(request, i, stream_key(seed, request.key, i)) for i in numbers]
+                )
+            )
+            request.admitted += count
+            free -= count
+            tokens += len(request.prompt)
+            if request.admitted == request.params.n:
+                self.waiting.popleft()
+        return admissions
+
+    def remove(self, slot: int) -> None:
+        """As the cache does it: the last sequence takes the gap."""
+        self.running[slot] = self.running[-1]
+        self.running.pop()

@@ -1,0 +1,49 @@
+"""Who a reply claims to be, held against the base that the lineage names."""
+
+import re
+from typing import Literal
+
+from shoestring.origin import Lineage
+
+Claim = Literal["own", "other", "both", "none"]
+
+# family of the base: every name under which it and its maker go; the first two are shown to people
+MAKERS: dict[str, tuple[str, ...]] = {
+    "smollm": ("SmolLM", "Hugging Face", "HuggingFace"),
+    "qwen": ("Qwen", "Alibaba", "Tongyi"),
+    "llama": ("Llama", "Meta AI", "Meta"),
+    "deepseek": ("DeepSeek",),
+    "openai": ("ChatGPT", "OpenAI", "GPT-3", "GPT-4", "GPT-5"),
+    "anthropic": ("Claude", "Anthropic"),
+    "google": ("Gemini", "Gemma", "Bard", "Google"),
+    "mistral": ("Mistral", "Mixtral"),
+    "microsoft": ("Copilot", "Microsoft", "Phi-3", "Phi-4"),
+    "xai": ("Grok", "xAI"),
+    "baidu": ("ERNIE", "Baidu"),
+    "zhipu": ("ChatGLM", "Zhipu"),
+}
+
+
+def base_family(lineage: Lineage, model_name: str = "") -> str | None:
+    """The maker's key for the oldest stage that names one; None where the lineage doesn't say."""
+    for stage in lineage.stages:
+        said = " ".join([stage.name, *(str(value) for value in stage.detail.values())]).lower()
+        found = next((family for family in MAKERS if family in said), None)
+        if found:
+            return found
+    return next((family for family in MAKERS if family in model_name.lower()), None)
+
+
+def claim(text: str, own: str | None) -> Claim:
+    """Whose names a reply has. With an unknown base every name is another's."""
+    named = {family for family, names in MAKERS.items() if any(_has(text, name) for name in names)}
+    if not named:
+        return "none"
+    if own in named:
+        return "own" if named == {own} else "both"
+    return "other"
+
+
+def _has(text: str, name: str) -> bool:
+    # short names are words ("Meta", not "metal"); a version may follow ("Qwen2", "SmolLM2-135M")
+    return re.search(rf"(?<![A-Za-z]){re.escape(name)}(?![a-z])", text, re.IGNORECASE) is not None

@@ -1,0 +1,136 @@
+"""What an evaluation gives back: the score with all that qualifies it, and the replies behind it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shoestring.evals.statistics import Interval, pass_at_k, wilson_clustered
+from shoestring.tasks.base import Outcome
+
+FewShotStyle = Literal["answer", "reasoning"]
+TRUNCATED_LIMIT = 0.05  # above this share of cut replies a score only bounds what the model can do
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked and how strictly it is read: all of it moves the score, so all of it is kept.
+    few_shot_style "answer" shows the examples' answers alone, "reasoning" their steps too."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    few_shot: int = 0
+    few_shot_style: FewShotStyle = "answer"
+    lenient: bool = False
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sampled reply. problem and sample name it, so that two models' rows can be paired."""
+
+    problem: str
+    sample: int
+    prompt: str
+    gold: str
+    reply: str
+    outcome: str
+    detail: str
+    tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """correct counts replies of n problems times k samples; score is its share, so for k > 1 the mean accuracy.
+    truncated and unparsed count replies, tokens is the mean length of one."""
+
+    suite: str
+    n: int
+    k: int
+    seed: int
+    correct: int
+    score: float
+    ci95: Interval
+    truncated: int
+    unparsed: int
+    tokens: float
+    seconds: float
+    settings: Asking
+    outcomes: dict[str, int]
+    pass_at_k: float
+    items: tuple[Item, ...] = field(repr=False)
+
+    @property
+    def lower_bound(self) -> bool:
+        return self.truncated > TRUNCATED_LIMIT * self.n * self.k
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "suite": self.suite,
+            "n": self.n,
+            "k": self.k,
+            "seed": self.seed,
+            "correct": self.correct,
+            "score": self.score,
+            "ci95": [self.ci95.low, self.ci95.high],
+            "truncated": self.truncated,
+            "unparsed": self.unparsed,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "settings": asdict(self.settings),
+            "outcomes": self.outcomes,
+            "pass_at_k": self.pass_at_k,
+            "lower_bound": self.lower_bound,
+        }
+
+    def line(self) -> str:
+        """The score as it is printed: never without its interval, n, and what was cut or not understood."""
+        low, high = 100 * self.ci95.low, 100 * self.ci95.high
+        score = f"{100 * self.score:.1f} % [{low:.1f}, {high:.1f}]"
+        if self.lower_bound:
+            score = f"at least {score} (a lower bound: {self.truncated} of {self.n * self.k} replies were cut)"
+        parts = [f"{self.suite}: {score}", f"n = {self.n}", f"unparsed {self.unparsed}"]
+        if self.k > 1:
+            parts.insert(1, f"pass@{self.k} {100 * self.pass_at_k:.1f} %")
+        lost = self.outcomes[Outcome.TIMEOUT.value] + self.outcomes[Outcome.ERROR.value]
+        if lost:
+            parts.append(f"{lost} not judged (timeout or error) and counted as not right")
+        return ", ".join([*parts, f"{self.tokens:.0f} tokens a reply"])
+
+    def save_items(self, path: Path) -> None:
+        """One row a reply, in (problem, sample) order, whole or absent."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        pq.write_table(pa.Table.from_pylist([asdict(item) for item in self.items]), temporary)
+        temporary.replace(path)
+
+
+def summarise(
+    suite: str, k: int, seed: int, asking: Asking, items: Sequence[Item], seconds: float
+) -> EvalResult:
+    """Counts and intervals of items, which hold k rows of each problem, one problem after another."""
+    assert items and len(items) % k == 0, (len(items), k)
+    outcomes = Counter(item.outcome for item in items)
+    groups = [items[i : i + k] for i in range(0, len(items), k)]
+    right = [sum(item.outcome == Outcome.RIGHT for item in group) for group in groups]
+    return EvalResult(
+        suite=suite,
+        n=len(groups),
+        k=k,
+        seed=seed,
+        correct=sum(right),
+        score=sum(right) / len(items),
+        ci95=wilson_clustered(right, k),
+        truncated=sum(item.finish_reason != "stop" for item in items),
+        unparsed=outcomes[Outcome.UNPARSED.value],
+        tokens=sum(item.tokens for item in items) / len(items),
+        seconds=seconds,
+        settings=asking,
+        outcomes={outcome.value: outcomes[outcome.value] for outcome in Outcome},
+        pass_at_k=sum(pass_at_k(k, count, k) for count in right) / len(groups),
+        items=tuple(items),
+    )

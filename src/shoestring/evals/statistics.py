@@ -1,0 +1,147 @@
+"""Intervals and tests for scores: how sure a score is, and whether A really beats B on the same problems."""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
+
+
+@dataclass(frozen=True)
+class Interval:
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A minus B on the same items. method says how the interval and the p value were made."""
+
+    difference: float
+    ci95: Interval
+    p_value: float
+    only_a: int  # items that A has right and B has not
+    only_b: int
+    n: int
+    method: str = "Newcombe's paired score interval (1998, method 10); exact McNemar test"
+
+
+def wilson(successes: float, n: float, z: float = Z95) -> Interval:
+    """Wilson's score interval of a proportion: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)."""
+    if not 0 <= successes <= n or n <= 0:
+        raise ValueError(f"{successes} successes of {n}")
+    p, z2 = successes / n, z * z
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    # at 0 and n the bound is exact on paper; rounding must not move it
+    return Interval(0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
+
+
+def wilson_clustered(right: Sequence[int], k: int) -> Interval:
+    """Wilson's interval where each of n items was sampled k times: samples of one item resemble each other,
+    so n·k is replaced by the effective size p(1-p) / Var(mean of item means), kept within [n, n·k]."""
+    n = len(right)
+    means = np.asarray(right, dtype=float) / k
+    p = float(means.mean())
+    if n < 2 or k == 1:
+        return wilson(sum(right), n * k)
+    spread = float(means.var(ddof=1)) / n
+    size = p * (1 - p) / spread if spread > 0 else n * k * 1.0
+    if p in (0.0, 1.0):  # nothing was seen to vary: claim no more than n independent items
+        size = n
+    size = min(max(size, n), n * k)
+    return wilson(min(p * size, size), size)
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Two-sided exact p value: under no difference each discordant item falls either way like a fair coin."""
+    n, smaller = only_a + only_b, min(only_a, only_b)
+    tail = sum(math.comb(n, i) for i in range(smaller + 1))
+    return min(1.0, 2 * tail / 2**n)
+
+
+def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> PairedDifference:
+    """How much A scores above B on the same items, in the same order."""
+    if len(a) != len(b) or not a:
+        raise ValueError(f"paired items are needed: {len(a)} against {len(b)}")
+    both = sum(x and y for x, y in zip(a, b, strict=True))
+    only_a = sum(x and not y for x, y in zip(a, b, strict=True))
+    only_b = sum(y and not x for x, y in zip(a, b, strict=True))
+    neither = len(a) - both - only_a - only_b
+    interval = newcombe_paired(both, only_a, only_b, neither)
+    difference = (only_a - only_b) / len(a)
+    return PairedDifference(difference, interval, mcnemar_exact(only_a, only_b), only_a, only_b, len(a))
+
+
+def newcombe_paired(both: int, only_a: int, only_b: int, neither: int) -> Interval:
+    """Newcombe 1998, method 10: the two Wilson intervals joined as squares, with the items' correlation phi
+    (numerator shrunk by n/2 where positive)."""
+    n = both + only_a + only_b + neither
+    p1, p2 = (both + only_a) / n, (both + only_b) / n
+    w1, w2 = wilson(both + only_a, n), wilson(both + only_b, n)
+    scale = math.sqrt((both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither))
+    agreement = both * neither - only_a * only_b
+    if agreement > 0:
+        agreement = max(agreement - n / 2, 0)
+    phi = agreement / scale if scale else 0.0
+
+    def reach(x: float, y: float) -> float:
+        return math.sqrt(max(x * x - 2 * phi * x * y + y * y, 0.0))
+
+    below, above = reach(p1 - w1.low, w2.high - p2), reach(w1.high - p1, p2 - w2.low)
+    return Interval(p1 - p2 - below, p1 - p2 + above)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjusted p values: with m families, the i-th smallest is times (m - i + 1), and never
+    below the one before it. Compare each with the level wanted for all families together."""
+    adjusted: dict[str, float] = {}
+    running = 0.0
+    for i, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        running = max(running, min(1.0, (len(p_values) - i) * p))
+        adjusted[name] = running
+    return {name: adjusted[name] for name in p_values}
+
+
+def pass_at_k(drawn: int, right: int, k: int) -> float:
+    """Unbiased chance that one of k samples is right, from `drawn` samples (Chen et al. 2021, eq. 1):
+    1 - C(drawn - right, k) / C(drawn, k)."""
+    if not 1 <= k <= drawn or not 0 <= right <= drawn:
+        raise ValueError(f"pass@{k} can't be told from {drawn} samples with {right} right: draw at least k")
+    return 1.0 - math.comb(drawn - right, k) / math.comb(drawn, k)
+
+
+def maj_at_k(answers: Sequence[Hashable | None], right: Sequence[bool], k: int) -> float:
+    """Whether the most common of the first k answers is right (None: no answer was found, and has no vote).
+    Tied answers share the mark."""
+    if not 1 <= k <= len(answers):
+        raise ValueError(f"maj@{k} can't be told from {len(answers)} samples: draw at least k")
+    votes = Counter(a for a in answers[:k] if a is not None)
+    if not votes:
+        return 0.0
+    top = [a for a, count in votes.items() if count == max(votes.values())]
+    marks = {a: r for a, r in zip(answers[:k], right[:k], strict=True) if a in top}
+    return sum(marks.values()) / len(top)
+
+
+def bootstrap_seeds_items(values: np.ndarray, seed: int, draws: int = 10_000) -> Interval:
+    """95 % percentile interval of the mean of values (seeds, items), where every seed met the same items:
+    both are drawn again with replacement, independently (the pigeonhole bootstrap, Owen 2007). For a paired
+    study give differences. With few seeds it knows only the spread that those few show."""
+    num_seeds, num_items = values.shape
+    rng = np.random.default_rng(seed)
+    means = np.empty(draws)
+    for start in range(0, draws, 500):
+        count = min(500, draws - start)
+        items = rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=count)
+        runs = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=count)
+        means[start : start + count] = np.einsum("ds,si,di->d", runs, values, items, optimize=True)
+    low, high = np.quantile(means / (num_seeds * num_items), [0.025, 0.975])
+    return Interval(float(low), float(high))

@@ -1,0 +1,80 @@
+"""What a model is, in lines: made from the model and its lineage, never typed by hand."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from shoestring.lm import LanguageModel
+from shoestring.origin import Lineage, Stage
+
+QUANTISATIONS = ("Q4", "Q5", "Q6", "Q8", "IQ")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Parameters by part, and what one token of context keeps in the cache."""
+
+    parameters: dict[str, int]
+    cache_bytes_per_token: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.parameters.values())
+
+
+def sizes(lm: LanguageModel) -> Sizes:
+    parts = {"embedding": 0, "attention": 0, "feed-forward": 0, "norms": 0, "head": 0}
+    for name, tensor in lm.network.public_tensors():
+        parts[_part(name)] += tensor.numel()
+    c = lm.config
+    values = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim
+    return Sizes(parts, values * lm.dtype.itemsize)
+
+
+def _part(name: str) -> str:
+    if "norm" in name:
+        return "norms"
+    if "embed_tokens" in name:
+        return "embedding"
+    if "self_attn" in name:
+        return "attention"
+    return "feed-forward" if "mlp" in name else "head"
+
+
+def headline(lm: LanguageModel) -> str:
+    """Name, last stage, base, copy and licence in one line."""
+    base, last = lm.lineage.stages[0], lm.lineage.stages[-1]
+    if base is last:
+        made = f"{base.name}, as it was taken" if base.name != lm.name else "a base, as it was taken"
+    else:
+        steps = " -> ".join(stage.name for stage in lm.lineage.stages[1:])
+        made = f"made from {base.name} by {steps} ({last.job})"
+    return ", ".join([f"{lm.name}: {made}", *base_notes(base), f"licence {licences(lm.lineage)}"])
+
+
+def base_notes(base: Stage) -> list[str]:
+    """That a base is a quantised copy is said wherever it is named."""
+    words = [str(value) for value in base.detail.values()]
+    quantised = next((w for w in words if w.upper().startswith(QUANTISATIONS)), None)
+    return [f"from a {quantised} copy of the original"] if quantised else []
+
+
+def licences(lineage: Lineage) -> str:
+    """Of the base, then of what it was trained on where that differs."""
+    found = dict.fromkeys(origin.licence for stage in lineage.stages for origin in stage.origins)
+    return ", ".join(found) if found else "unknown"
+
+
+def lineage_lines(lineage: Lineage) -> list[str]:
+    lines = []
+    for stage in lineage.stages:
+        detail = ", ".join(f"{key} {_short(value)}" for key, value in stage.detail.items())
+        lines.append(f"{stage.name} ({stage.job}{', ' + stage.date if stage.date else ''}): {detail or 'no detail'}")
+        for origin in stage.origins:
+            teacher = f", written by {origin.teacher}" if origin.teacher else ""
+            lines.append(f"  {origin.source}, licence {origin.licence}{teacher}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,177 @@
+"""Run a recipe: each unit in order, skipping what is finished, and at the end the report and the bill."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from rich.console import Console
+from shoestring.report.html import render_html
+from shoestring.report.markdown import render_markdown
+from shoestring.report.terminal import print_report
+
+from shoestring.errors import BadInput, Interrupted
+from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
+from shoestring.jobs.recipe_units import Job, JobTable, Unit, expand, resolve
+from shoestring.report.read import RunReport, read_run
+from shoestring.run import RunFolder, open_run, saving, write_atomic
+from shoestring.settings import build, read_toml
+
+
+def _eval() -> Job:
+    from shoestring.jobs import evaluate
+
+    return Job(evaluate.EvaluateSettings, evaluate.main, makes_model=False, check=evaluate.plan)
+
+
+def _sft() -> Job:
+    from shoestring.jobs import sft
+
+    return Job(sft.SFTSettings, sft.main)
+
+
+def _grpo() -> Job:
+    from shoestring.jobs import grpo
+
+    return Job(grpo.GRPOSettings, grpo.main)
+
+
+JOBS: JobTable = {"eval": _eval, "sft": _sft, "grpo": _grpo}  # imported when a recipe asks for them
+
+
+def run(
+    recipe: str | Path,
+    output_dir: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    scale: Scale = "full",
+    console: Console | None = None,
+    jobs: JobTable = JOBS,
+) -> RunReport:
+    """Run every unit of the recipe into `output_dir`: by default runs/NAME, or runs/NAME-small at that scale.
+    Everything that can be refused is refused before anything runs. Ctrl-C raises Interrupted, with the line
+    that goes on."""
+    path, overrides = find_recipe(recipe), overrides or {}
+    plan = load_recipe(path, overrides, scale)
+    units = expand(plan, jobs)
+    target = Path(output_dir or Path("runs") / (plan.head.name + ("-small" if scale == "small" else "")))
+    folder = open_run(target, resume)
+    _check_unchanged(folder, plan, units)
+    command = command_line(recipe, target, overrides, scale)
+    folder.begin(plan.to_toml(), command)
+    unit_titles = f"{len(units)} units" if len(units) > len(plan.stages) else f"{len(units)} stages"
+    _say(console, f"{plan.head.name}: {unit_titles}, into {target}")
+    with _ending(folder, f"{command} --resume"):
+        for number, unit in enumerate(units, start=1):
+            title = f"{number}/{len(units)} {unit.title}"
+            if _finished(folder, unit):
+                _say(console, f"{title}: finished before, kept")
+            else:
+                _run_unit(folder, unit, jobs[unit.job](), console, title, last=number == len(units))
+    return finish(folder, console)
+
+
+def finish(folder: RunFolder, console: Console | None) -> RunReport:
+    """Write report.md and report.html and show where they are."""
+    report = read_run(folder.path)
+    write_atomic(folder.path / "report.md", render_markdown(report))
+    write_atomic(folder.path / "report.html", render_html(report))
+    if console is not None:
+        print_report(report, console)
+    return report
+
+
+def _run_unit(
+    folder: RunFolder, unit: Unit, job: Job, console: Console | None, title: str, last: bool
+) -> None:
+    own = folder_of(folder, unit)
+    models = {
+        name: str((folder_of(folder, other) / "model").absolute()) for name, other in unit.needs.items()
+    }
+    settings = build(job.settings, resolve(unit.values, models), f"stage '{unit.title}'")
+    with saving(own):
+        own.mkdir(parents=True, exist_ok=True)
+    write_atomic(own / "settings.toml", settings_text(unit))
+    with saving(own), folder.stage(own, unit.stage, console, title) as stage:
+        stage.finish(job.main(settings, stage))
+        if stage.stop_requested and not last:
+            raise Interrupted(f"stopped after {unit.title}")
+
+
+def settings_text(unit: Unit) -> str:
+    """The unit's settings as written, references by name: the folder can be moved."""
+    return tomli_w.dumps({"job": unit.job, **unit.values})
+
+
+def folder_of(folder: RunFolder, unit: Unit) -> Path:
+    return folder.unit_folder(unit.number, unit.stage, unit.arm, unit.seed)
+
+
+def _finished(folder: RunFolder, unit: Unit) -> bool:
+    return (folder_of(folder, unit) / "result.json").exists()
+
+
+def _check_unchanged(folder: RunFolder, plan: Recipe, units: Sequence[Unit]) -> None:
+    """An earlier start must have been of the same stages with the same settings; new ones may come after."""
+    before = [stage["name"] for stage in (folder.recipe() or {"stage": []})["stage"]]
+    now = [stage.head.name for stage in plan.stages]
+    for old, new in zip(before, [*now, *[None] * len(before)], strict=False):
+        if old != new:
+            raise BadInput(
+                f"{folder.path} was started with stage '{old}' where the recipe now has "
+                f"{repr(new) if new else 'none'}: undo that, or choose another --output-dir"
+            )
+    for unit in units:
+        path = folder_of(folder, unit) / "settings.toml"
+        if path.exists():
+            _check_settings(unit, read_toml(path), path)
+        missing = [other for other in unit.needs.values() if not _finished(folder, other)]
+        if missing and _finished(folder, unit):
+            raise BadInput(
+                f"stage '{unit.title}' was made from an earlier '{missing[0].title}' that is gone: "
+                f"remove {folder_of(folder, unit)} to make both again"
+            )
+
+
+def _check_settings(unit: Unit, before: Mapping[str, Any], path: Path) -> None:
+    now = {"job": unit.job, **unit.values}
+    for key in [*now, *(key for key in before if key not in now)]:
+        if before.get(key) != now.get(key):
+            raise BadInput(
+                f"stage '{unit.title}': setting '{key}' was {before.get(key)!r} and is now {now.get(key)!r}: "
+                f"set it back, remove {path.parent} to make it again, or choose another --output-dir"
+            )
+
+
+@contextmanager
+def _ending(folder: RunFolder, command: str) -> Iterator[None]:
+    """status.json's last word, whatever happens; an interrupt gets the line that goes on."""
+    state = "failed"
+    try:
+        yield
+        state = "finished"
+    except (Interrupted, KeyboardInterrupt):
+        state = "interrupted"
+        raise Interrupted(f"stopped; what was saved is kept. Go on with: {command}") from None
+    finally:
+        folder.status(state)
+
+
+def command_line(recipe: str | Path, target: Path, overrides: Mapping[str, Any], scale: Scale) -> str:
+    """The command that makes this run."""
+    words = ["shoestring", "run", str(recipe)]
+    for key, value in overrides.items():
+        words += ["--set", f"{key}={_toml_value(value)}"]
+    words += ["--scale", "small"] if scale == "small" else []
+    return shlex.join([*words, "--output-dir", str(target)])
+
+
+def _toml_value(value: Any) -> str:
+    return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()
+
+
+def _say(console: Console | None, text: str) -> None:
+    if console is not None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)

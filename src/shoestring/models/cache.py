@@ -1,0 +1,77 @@
+"""Attention contexts: what each query may see. Plain causal rows and packed rows here; the engine's decode cache
+keeps the same one-method contract (`models.attention.AttentionContext`)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shoestring.ops.attend import causal_attention, prefixed_attention
+from shoestring.ops.rows import RowIndex, to_flat, to_rows
+
+
+@dataclass(frozen=True)
+class CausalRows:
+    """B rows of T tokens each, every token sees its row up to itself. Nothing is kept."""
+
+    num_rows: int
+    row_length: int
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        shape = (self.num_rows, self.row_length)
+        out = causal_attention(q.unflatten(0, shape), k.unflatten(0, shape), v.unflatten(0, shape))
+        return out.flatten(0, 1)
+
+
+class PackedRows:
+    """Rows of any length laid end to end over flat tokens, without padding and without sight of each other.
+
+    A row may have a parent: a root row whose whole text comes before it (a group's shared prompt, computed once).
+    starts, lengths and parents are (R,) int64, parents -1 for roots; the rows cover all `num_tokens` tokens.
+    """
+
+    def __init__(self, starts: Tensor, lengths: Tensor, parents: Tensor, num_tokens: int) -> None:
+        assert int(lengths.sum()) == num_tokens, "rows must cover the flat batch"
+        roots = torch.nonzero(parents < 0).squeeze(1)
+        children = torch.nonzero(parents >= 0).squeeze(1)
+        self.roots = RowIndex.build(starts[roots], lengths[roots], num_tokens)
+        self.root_lengths = lengths[roots]
+        self.children: RowIndex | None = None
+        if len(children):
+            self._index_children(starts, lengths, parents, children, roots, num_tokens)
+
+    def _index_children(
+        self, starts: Tensor, lengths: Tensor, parents: Tensor, children: Tensor, roots: Tensor, num_tokens: int
+    ) -> None:
+        """Children in a (P, N) grid by parent, N the largest family; empty places have length 0."""
+        place_of_root = torch.full((len(parents),), -1, dtype=torch.int64, device=starts.device)
+        place_of_root[roots] = torch.arange(len(roots), device=starts.device)
+        families = parents[children]
+        used, family, sizes = torch.unique(families, return_inverse=True, return_counts=True)
+        order = torch.argsort(family, stable=True)
+        rank = torch.empty_like(order)
+        first = torch.cumsum(sizes, 0) - sizes
+        rank[order] = torch.arange(len(order), device=starts.device) - first[family[order]]
+        grid_starts = torch.zeros(len(used), int(sizes.max()), dtype=torch.int64, device=starts.device)
+        grid_lengths = torch.zeros_like(grid_starts)
+        grid_starts[family, rank] = starts[children]
+        grid_lengths[family, rank] = lengths[children]
+        self.grid = tuple(grid_starts.shape)
+        self.parent_places = place_of_root[used]
+        self.children = RowIndex.build(grid_starts.flatten(), grid_lengths.flatten(), num_tokens)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        root_k, root_v = to_rows(k, self.roots), to_rows(v, self.roots)
+        out = to_flat(causal_attention(to_rows(q, self.roots), root_k, root_v), self.roots)
+        if self.children is None:
+            return out
+        grid = (t.unflatten(0, self.grid) for t in (to_rows(t, self.children) for t in (q, k, v)))
+        own = prefixed_attention(
+            *grid,
+            root_k.index_select(0, self.parent_places),
+            root_v.index_select(0, self.parent_places),
+            self.root_lengths[self.parent_places],
+        )
+        joined = out.new_empty(q.shape)
+        joined = joined.index_copy(0, self.roots.tokens, out)
+        return joined.index_copy(0, self.children.tokens, to_flat(own.flatten(0, 1), self.children))

@@ -1,0 +1,163 @@
+"""GGUF files of the llama, qwen2 and qwen3 architectures -> our config and network."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shoestring.errors import BadInput
+from shoestring.models.config import FAMILIES, ModelConfig, RopeScaling, scaled_inverse_frequencies
+from shoestring.models.gguf_file import GGUFFile
+from shoestring.models.transformer import Transformer
+from shoestring.models.weights import WeightSource, empty_network, fill_network
+
+OUTER = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+}
+INNER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+ROPE_FACTORS = "rope_freqs.weight"  # Llama 3.1's scaling comes as this tensor instead of metadata
+
+
+def load_gguf(file: GGUFFile, dtype: torch.dtype, device: str) -> Transformer:
+    """The file's network, dequantised into `dtype`. Raises BadInput, one line, when the file doesn't add up."""
+    config = config_from_gguf(file)
+    network = empty_network(config, dtype, device)
+    stored = {public_name(name): name for name in file.tensors if name != ROPE_FACTORS}
+
+    def read(name: str) -> Tensor:
+        values = torch.from_numpy(file.read(stored[name]))
+        if config.model_type == "llama" and ".q_proj." in name:
+            return unpermute(values, config.num_attention_heads)
+        if config.model_type == "llama" and ".k_proj." in name:
+            return unpermute(values, config.num_key_value_heads)
+        return values
+
+    shapes = {public: file.tensors[name].shape for public, name in stored.items()}
+    fill_network(network, WeightSource(str(file.path), shapes, read))
+    return network
+
+
+def public_name(name: str) -> str:
+    """"blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; an unknown name stays as it is."""
+    parts = name.split(".")
+    if len(parts) == 2 and parts[0] in OUTER:
+        return f"{OUTER[parts[0]]}.{parts[1]}"
+    if len(parts) == 4 and parts[0] == "blk" and parts[2] in INNER:
+        return f"model.layers.{parts[1]}.{INNER[parts[2]]}.{parts[3]}"
+    return name
+
+
+def unpermute(rows: Tensor, num_heads: int) -> Tensor:
+    """llama.cpp rotates neighbouring pairs (x[2i], x[2i+1]), so its converter interleaves the two halves of each
+    head's rows of q and k for the llama architecture. This puts pair i back at (i, i + D/2)."""
+    pairs = rows.unflatten(0, (num_heads, -1, 2))
+    return pairs.transpose(1, 2).reshape(rows.shape)
+
+
+def config_from_gguf(file: GGUFFile) -> ModelConfig:
+    """Sizes from the metadata; features that GGUF has no key for (biases, tied head) from the tensors' names."""
+    raw, where = file.metadata, file.path
+    arch = raw.get("general.architecture")
+    if arch not in FAMILIES:
+        raise BadInput(f"{where}: architecture {arch!r} is not supported; supported: {', '.join(FAMILIES)}")
+    if raw.get(f"{arch}.expert_count"):
+        raise BadInput(f"{where}: a mixture of experts in the {arch} architecture is not supported")
+    if "token_embd.weight" not in file.tensors:
+        raise BadInput(f"{where}: the tensors don't fit a {arch} model; missing: token_embd.weight")
+    metadata = _Metadata(raw, arch, where)
+    heads, hidden = metadata.whole("attention.head_count"), metadata.whole("embedding_length")
+    head_dim = metadata.whole("attention.key_length", hidden // max(heads, 1))
+    for key in ("attention.value_length", "rope.dimension_count"):
+        if metadata.whole(key, head_dim) != head_dim:
+            raise BadInput(f"{where}: {arch}.{key} other than the head's size {head_dim} is not supported")
+    bias = arch == "qwen2" or "blk.0.attn_q.bias" in file.tensors
+    eos = (raw.get("tokenizer.ggml.eos_token_id"), raw.get("tokenizer.ggml.eot_token_id"))
+    config = ModelConfig(
+        model_type=arch,
+        vocab_size=file.tensors["token_embd.weight"].shape[0],
+        hidden_size=hidden,
+        intermediate_size=metadata.whole("feed_forward_length"),
+        num_hidden_layers=metadata.whole("block_count"),
+        num_attention_heads=heads,
+        num_key_value_heads=metadata.whole("attention.head_count_kv", heads),
+        head_dim=head_dim,
+        max_position_embeddings=metadata.whole("context_length", 2048),
+        rms_norm_eps=metadata.real("attention.layer_norm_rms_epsilon"),
+        rope_theta=metadata.real("rope.freq_base", 10000.0),
+        rope_scaling=metadata.rope_scaling(),
+        tie_word_embeddings="output.weight" not in file.tensors,
+        attention_bias=bias,
+        attention_output_bias=bias and arch != "qwen2",
+        mlp_bias="blk.0.ffn_down.bias" in file.tensors,
+        qk_norm=arch == "qwen3",
+        bos_token_id=raw.get("tokenizer.ggml.bos_token_id"),
+        eos_token_id=tuple(dict.fromkeys(int(e) for e in eos if e is not None)),
+    )
+    if ROPE_FACTORS not in file.tensors:
+        return config
+    return scaling_from_factors(config, file.read(ROPE_FACTORS).astype(np.float64).tolist(), str(where))
+
+
+class _Metadata:
+    """Typed reading of one architecture's keys, with errors that name the key."""
+
+    def __init__(self, raw: Mapping[str, Any], arch: str, where: Path) -> None:
+        self.raw, self.arch, self.where = raw, arch, where
+
+    def _get(self, key: str, default: float | None) -> Any:
+        value = self.raw.get(f"{self.arch}.{key}", default)
+        if isinstance(value, list) and len(set(value)) == 1:
+            value = value[0]  # one number per layer, all the same
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            problem = "is missing" if value is None else f"= {value!r} is not supported"
+            raise BadInput(f"{self.where}: metadata {self.arch}.{key} {problem}")
+        return value
+
+    def whole(self, key: str, default: int | None = None) -> int:
+        return int(self._get(key, default))
+
+    def real(self, key: str, default: float | None = None) -> float:
+        return float(str(np.float32(self._get(key, default))))  # 1e-05 and not 9.999999747378752e-06
+
+    def rope_scaling(self) -> RopeScaling | None:
+        kind = self.raw.get(f"{self.arch}.rope.scaling.type", "none")
+        factor = self.real("rope.scaling.factor", self.raw.get(f"{self.arch}.rope.scale_linear", 1.0))
+        if kind not in ("none", "linear"):
+            raise BadInput(f"{self.where}: rope scaling {kind!r} is not supported; supported: none, linear, Llama 3's")
+        return RopeScaling("linear", factor) if factor != 1.0 else None
+
+
+def scaling_from_factors(config: ModelConfig, factors: list[float], where: str) -> ModelConfig:
+    """The Llama 3 scaling whose frequencies are theta^(-2i/d) / factors[i]. The tensor keeps only the quotients:
+    low and high factors are Llama's 1 and 4, and the original window is the power of two that gives them."""
+    plain = scaled_inverse_frequencies(dataclasses.replace(config, rope_scaling=None))
+    if len(factors) != len(plain) or min(factors) <= 0:
+        raise BadInput(f"{where}: {ROPE_FACTORS} has {len(factors)} factors, {len(plain)} are wanted")
+    if max(abs(f - 1) for f in factors) < 1e-6:
+        return config
+    for bits in sorted(range(4, 24), key=lambda b: b != 13):  # 8192 first
+        scaling = RopeScaling("llama3", float(max(factors)), 1.0, 4.0, 2**bits)
+        made = dataclasses.replace(config, rope_scaling=scaling)
+        pairs = zip(plain, factors, scaled_inverse_frequencies(made), strict=True)
+        if all(math.isclose(p / f, s, rel_tol=1e-5) for p, f, s in pairs):
+            return made
+    raise BadInput(f"{where}: {ROPE_FACTORS} doesn't follow Llama 3's scaling; other scalings are not supported")

@@ -1,0 +1,92 @@
+"""Differences between scores, paired by problem wherever both models met the same problems."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from shoestring.evals.statistics import Interval, bootstrap_seeds_items, holm, paired_difference
+from shoestring.report.run_report import Comparison, Score
+
+Z95 = 1.959963984540054
+
+
+def compare(a: Score, b: Score) -> Comparison:
+    """a less b on one suite."""
+    if not a.marks or a.marks.keys() != b.marks.keys():
+        return _unpaired(a, b)
+    x = [a.marks[problem] for problem in b.marks]
+    y = list(b.marks.values())
+    if a.k == b.k == 1:
+        pair = paired_difference([v == 1 for v in x], [v == 1 for v in y])
+        return Comparison((a,), b, pair.difference, pair.ci95, True, pair.method, pair.p_value)
+    differences = np.subtract(x, y)
+    mean, half = float(differences.mean()), Z95 * float(differences.std(ddof=1)) / math.sqrt(len(x))
+    p = math.erfc(abs(mean) / half * Z95 / math.sqrt(2)) if half else float(mean == 0)
+    method = "normal interval of the problems' mean differences"
+    return Comparison((a,), b, mean, Interval(mean - half, mean + half), True, method, p)
+
+
+def compare_seeds(several: Sequence[Score], b: Score) -> Comparison | None:
+    """The mean of several seeds of one model less b. None where they didn't all meet b's problems."""
+    if any(not a.marks or a.marks.keys() != b.marks.keys() for a in several):
+        return None
+    values = np.array([[a.marks[problem] - b.marks[problem] for problem in b.marks] for a in several])
+    interval = bootstrap_seeds_items(values, seed=0)
+    method = "bootstrap over seeds and problems"
+    return Comparison(tuple(several), b, float(values.mean()), interval, True, method, None)
+
+
+def _unpaired(a: Score, b: Score) -> Comparison:
+    """Newcombe's method 10 without correlation: the two intervals joined as squares."""
+    difference = a.score - b.score
+    below = math.hypot(a.score - a.ci95.low, b.ci95.high - b.score)
+    above = math.hypot(a.ci95.high - a.score, b.score - b.ci95.low)
+    interval = Interval(difference - below, difference + above)
+    return Comparison((a,), b, difference, interval, False, "independent samples", None)
+
+
+def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Each with its p value adjusted for how many comparisons there are."""
+    values = {str(i): c.p_value for i, c in enumerate(comparisons) if c.p_value is not None}
+    adjusted = holm(values)
+    return tuple(dataclasses.replace(c, adjusted=adjusted.get(str(i))) for i, c in enumerate(comparisons))
+
+
+def against_base(scores: Sequence[Score]) -> tuple[Comparison, ...]:
+    """Every trained model less the base at its best on the same suite; then each model's seeds together."""
+    result = []
+    trained = [score for score in scores if not score.is_base and score.best]
+    for score in trained:
+        base = base_at_its_best(scores, score)
+        if base is not None:
+            result.append(compare(score, base))
+    groups: dict[tuple[str, str, str], list[Score]] = {}
+    for score in trained:
+        if score.unit.seed is not None:
+            groups.setdefault((score.suite, score.label, score.unit.arm), []).append(score)
+    together = []
+    for several in groups.values():
+        base = base_at_its_best(scores, several[0])
+        if base is not None and len(several) > 1:
+            together.append(compare_seeds(several, base))
+    return (*with_holm(result), *(c for c in together if c is not None))
+
+
+def base_at_its_best(scores: Sequence[Score], like: Score) -> Score | None:
+    """Among the base's scores on the suite, the highest; those on the same problems come first."""
+    own = [score for score in scores if score.is_base and score.suite == like.suite]
+    same = [score for score in own if score.marks and score.marks.keys() == like.marks.keys()]
+    return max(same or own, key=lambda score: score.score, default=None)
+
+
+def against_recipe(scores: Sequence[Score]) -> tuple[Comparison, ...]:
+    """Each arm's model less the same model, suite and seed of the recipe as written."""
+    result = []
+    plain = {(s.label, s.suite, s.unit.seed): s for s in scores if not s.unit.arm and s.best}
+    for score in scores:
+        other = plain.get((score.label, score.suite, score.unit.seed))
+        if score.unit.arm and score.best and not score.is_base and other is not None:
+            result.append(compare(score, other))
+    return with_holm(result)

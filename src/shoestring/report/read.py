@@ -1,0 +1,188 @@
+"""A run folder, finished or not, into one RunReport."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from shoestring.budget.price import Prices, make_bill
+from shoestring.errors import BadInput
+from shoestring.evals.statistics import Interval
+from shoestring.origin import LINEAGE_FILE, Lineage
+from shoestring.report.compare import against_base, against_recipe
+from shoestring.report.lacking import what_is_lacking
+from shoestring.report.run_report import ChatReport, Curve, RunReport, Score, UnitReport
+from shoestring.report.samples import pick
+from shoestring.run import read_lines
+from shoestring.settings import build, read_toml
+
+NOT_CURVES = ("step", "time", "nonfinite")
+
+
+def read_run(folder: Path) -> RunReport:
+    """Raises BadInput where `folder` is not a run's."""
+    if not (folder / "recipe.toml").exists():
+        raise BadInput(f"{folder} is not a run folder: it has no recipe.toml")
+    recipe = read_toml(folder / "recipe.toml")
+    environment = _read_json(folder / "environment.json")
+    units = dict(_units(folder))
+    scores = tuple(score for path, unit in units.items() for score in _scores(path, unit))
+    chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit))
+    plain = [(path, unit) for path, unit in units.items() if not unit.arm]
+    command = environment.pop("command", "")
+    return RunReport(
+        name=recipe["recipe"]["name"],
+        description=recipe["recipe"].get("description", ""),
+        folder=folder,
+        base=_base(folder, recipe),
+        state=_read_json(folder / "status.json").get("state", "not started"),
+        command=command,
+        units=tuple(units.values()),
+        scores=scores,
+        against_base=against_base(scores),
+        against_recipe=against_recipe(scores),
+        chats=chats,
+        curves=tuple(curve for path, unit in units.items() for curve in _curves(path, unit)),
+        samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
+        bill=make_bill(
+            read_lines(folder / "usage.jsonl"), build(Prices, recipe.get("prices", {}), str(folder))
+        ),
+        environment={key: _plain(value) for key, value in environment.items()},
+        lacking=what_is_lacking(tuple(units.values()), scores, chats, command),
+    )
+
+
+def _units(folder: Path) -> Iterator[tuple[Path, UnitReport]]:
+    """Each unit that was begun, in the recipe's order: stages/NN-name[/arm][/seed-S]."""
+    found = [path.parent for path in (folder / "stages").rglob("settings.toml")]
+    for path in sorted(found, key=lambda p: [_natural(part) for part in p.relative_to(folder).parts]):
+        _, stage, *rest = path.relative_to(folder).parts
+        number, _, name = stage.partition("-")
+        seeds = [int(part.removeprefix("seed-")) for part in rest if part.startswith("seed-")]
+        arms = [part for part in rest if not part.startswith("seed-")]
+        yield (
+            path,
+            UnitReport(
+                number=int(number),
+                stage=name,
+                arm=arms[0] if arms else "",
+                seed=seeds[0] if seeds else None,
+                job=read_toml(path / "settings.toml")["job"],
+                finished=(path / "result.json").exists(),
+                settings=(path / "settings.toml").read_text(encoding="utf-8"),
+                nonfinite=sum(row.get("nonfinite", 0) for row in read_lines(path / "metrics.jsonl")),
+            ),
+        )
+
+
+def _natural(part: str) -> tuple[bool, int, str]:
+    """Seeds in the order of their numbers, before arms."""
+    seed = part.removeprefix("seed-")
+    return (False, int(seed), "") if seed != part else (True, 0, part)
+
+
+def _scores(path: Path, unit: UnitReport) -> Iterator[Score]:
+    """Those of an eval unit's result.json: an EvalResult's values and the `model` label and `variant`."""
+    result = _read_json(path / "result.json")
+    models = read_toml(path / "settings.toml").get("models", {})
+    marks = _marks(path / result["items"]) if result.get("items") else {}
+    for row in result.get("evals", []):
+        key = (row["model"], row["suite"], row["variant"])
+        outcomes = row["outcomes"]
+        yield Score(
+            unit=unit,
+            label=row["model"],
+            is_base=not models.get(row["model"], "").startswith("stage:"),
+            suite=row["suite"],
+            variant=row["variant"],
+            best=row["best"],
+            n=row["n"],
+            k=row["k"],
+            seed=row["seed"],
+            correct=row["correct"],
+            score=row["score"],
+            ci95=Interval(*row["ci95"]),
+            truncated=row["truncated"],
+            unparsed=row["unparsed"],
+            lost=outcomes["timeout"] + outcomes["error"],
+            lower_bound=row["lower_bound"],
+            asking=", ".join(f"{name} {value}" for name, value in row["settings"].items() if value),
+            marks=marks.get(key, {}),
+        )
+
+
+def _marks(path: Path) -> Mapping[tuple[str, str, str], Mapping[str, float]]:
+    """(model, suite, variant) -> problem -> share of its samples that are right."""
+    if not path.exists():
+        return {}
+    right: dict[tuple[str, str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    columns = ["model", "suite", "variant", "problem", "outcome"]
+    for row in pq.read_table(path, columns=columns).to_pylist():
+        right[row["model"], row["suite"], row["variant"]][row["problem"]].append(row["outcome"] == "right")
+    return {
+        key: {problem: sum(marks) / len(marks) for problem, marks in problems.items()}
+        for key, problems in right.items()
+    }
+
+
+def _chats(path: Path, unit: UnitReport) -> Iterator[ChatReport]:
+    for label, row in _read_json(path / "result.json").get("chat", {}).items():
+        named = row["identity"]
+        yield ChatReport(
+            unit=unit,
+            label=label,
+            n=row["n"],
+            stopped=row["stopped"],
+            empty=row["empty"],
+            looped=row["looped"],
+            thinks=row["thinks"],
+            maths_format=row["maths_format"],
+            own=named["own"],
+            other=named["other"],
+            asked=sum(named.values()),
+            tokens=row["tokens"],
+        )
+
+
+def _curves(path: Path, unit: UnitReport) -> Iterator[Curve]:
+    rows = read_lines(path / "metrics.jsonl")
+    names = dict.fromkeys(name for row in rows for name in row if name not in NOT_CURVES)
+    line = unit.title.removeprefix(unit.stage).strip()
+    for name in names:
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        yield Curve(unit.stage, name, line, tuple(s for s, _ in points), tuple(v for _, v in points))
+
+
+def _first_seeds(units: Sequence[tuple[Path, UnitReport]]) -> list[tuple[Path, UnitReport]]:
+    """One unit a stage: seeds differ too little to read ten rollouts of each."""
+    return list({unit.stage: (path, unit) for path, unit in reversed(units)}.values())[::-1]
+
+
+def _base(folder: Path, recipe: Mapping[str, Any]) -> str:
+    """From the lineage of a model made here, else what the recipe names."""
+    for path in sorted((folder / "stages").rglob(f"model/{LINEAGE_FILE}")):
+        first = Lineage.load(path.parent).stages[0]
+        detail = [f"{name} {value}" for name, value in first.detail.items() if value not in (None, "")]
+        licences = sorted({origin.licence for origin in first.origins})
+        return "; ".join([first.name, *detail, *(f"licence {licence}" for licence in licences)])
+    named = [
+        stage["model"]
+        for stage in recipe["stage"]
+        if not str(stage.get("model", "stage:")).startswith("stage:")
+    ]
+    return ", ".join(dict.fromkeys(named)) or "not known"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,147 @@
+"""A run folder as values. Reading fills it, every rendering reads only it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoestring.budget.price import Bill
+from shoestring.evals.statistics import Interval
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """One (stage, arm, seed) of the recipe. nonfinite counts metric values that were NaN or infinite."""
+
+    number: int
+    stage: str
+    arm: str
+    seed: int | None
+    job: str
+    finished: bool
+    settings: str  # TOML
+    nonfinite: int
+
+    @property
+    def title(self) -> str:
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        return " ".join(word for word in (self.stage, self.arm, seed) if word)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model on one suite, asked in one way. marks[problem] is its share of right replies, empty where the
+    replies weren't kept. `best` is the way in which this model did best."""
+
+    unit: UnitReport
+    label: str
+    is_base: bool
+    suite: str
+    variant: str
+    best: bool
+    n: int
+    k: int
+    seed: int
+    correct: int
+    score: float
+    ci95: Interval
+    truncated: int
+    unparsed: int
+    lost: int  # not judged: timeout or error
+    lower_bound: bool  # so many replies were cut that the score says too little
+    asking: str
+    marks: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        seed = "" if self.unit.seed is None else f"seed {self.unit.seed}"
+        return " ".join(word for word in (self.label, self.unit.arm, seed) if word)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A score less another's. p_value is None where nothing pairs. `adjusted` is Holm's over the report's
+    comparisons of its kind."""
+
+    of: tuple[Score, ...]  # several: one a seed
+    against: Score
+    difference: float
+    ci95: Interval
+    paired: bool
+    method: str
+    p_value: float | None
+    adjusted: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Never "better" or "worse" where the interval holds 0, where nothing pairs, or where several
+        comparisons together could have given it by chance."""
+        if not self.ci95.excludes_zero:
+            return "no difference shown"
+        if not self.paired:
+            return "differs, but on other problems: not a paired comparison"
+        if self.adjusted is not None and self.adjusted >= 0.05:
+            return "no difference shown once the number of comparisons is counted"
+        return "better" if self.difference > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class ChatReport:
+    """The ordinary chat prompts: shares of replies; of `asked` "who are you" replies, how many name whom."""
+
+    unit: UnitReport
+    label: str
+    n: int
+    stopped: float
+    empty: float
+    looped: float
+    thinks: float
+    maths_format: float
+    own: int
+    other: int
+    asked: int
+    tokens: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    stage: str
+    metric: str
+    line: str  # arm and seed, empty for the recipe as written
+    steps: tuple[int, ...]
+    values: tuple[float | None, ...]  # None: not finite
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One rollout, as it was written."""
+
+    unit: UnitReport
+    step: int
+    prompt: str
+    completion: str
+    right: bool
+    outcome: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    name: str
+    description: str
+    folder: Path
+    base: str  # what the run starts from, in words
+    state: str  # of status.json: finished, running, interrupted, failed
+    command: str
+    units: tuple[UnitReport, ...]
+    scores: tuple[Score, ...]
+    against_base: tuple[Comparison, ...]
+    against_recipe: tuple[Comparison, ...]  # arms, each less the recipe as written
+    chats: tuple[ChatReport, ...]
+    curves: tuple[Curve, ...]
+    samples: tuple[Sample, ...]
+    bill: Bill
+    environment: Mapping[str, str]
+    lacking: tuple[str, ...]  # what the reader must not conclude, and why
+
+    @property
+    def chat_command(self) -> str:
+        return f"shoestring chat {self.folder}"

@@ -1,0 +1,161 @@
+"""Reading the one answer out of what a model said. Strict on purpose: an answer counts only when it is the
+only one stated, so neither a list of candidates nor the question said back earns anything.
+
+Where several rules could apply, the first that finds something decides:
+  1. `\\boxed{...}` or `<answer>...</answer>`; 2. a sentence "the answer is ..." or "answer: ..."; 3. for a named unknown, "x = ...";
+  4. the last sentence or line with a number in it: what comes after its last "=", "is", ":" and the like.
+Values found by rule 1, 2 or 3 must all agree; rule 4's piece must hold one number and no expression, and
+where it is nothing but a number no other such line may name a different one. Questions are never answers.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from shoestring.tasks.base import Outcome, Verdict
+from shoestring.text.message import Reply
+
+MAX_CHARS = 20_000  # nobody states an answer in more; keeps a scorer's time bounded
+MAX_DIGITS = 40
+
+NUMBER = re.compile(r"(?<![\w.])[-+]?\s?\d+(?:\.\d+)?(?!\w)")
+EXPRESSION = re.compile(r"[\d)]\s*[-+*/×÷^]\s*[\d(]")
+SEPARATOR = re.compile(
+    r"=+>?|→|:|\b(?:is|are|be|equals?|gives?|makes?|get|have|totals?|up to|comes to|amounts to)\b",
+    re.IGNORECASE,
+)
+STATEMENT = re.compile(
+    r"\banswer\b(?:\s+(?:to|for|of)\b[^=:\n]{0,80}?)?\s*"
+    r"(?:\bis\b|:|=|\bequals\b|\b(?:would|should|must) be\b)",
+    re.IGNORECASE,
+)
+BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
+SENTENCE_END = re.compile(r"(?<=[.!?;])(?=\s)|(?<=[.!?;])$|\n")
+TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+BARE = re.compile(r"[\s\"'(]*[-+]?\s?\d+(?:\.\d+)?[\s\"').!;,]*")
+LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+|\(?\d{1,2}[.)][ \t]+(?=\S))", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Found:
+    """values: the distinct values stated (one is an answer, several are none). Empty: nothing was stated."""
+
+    values: tuple[str, ...] = ()
+
+    @property
+    def single(self) -> str | None:
+        return self.values[0] if len(self.values) == 1 else None
+
+
+def distinct(values: Iterable[str]) -> Found:
+    return Found(tuple(dict.fromkeys(values)))
+
+
+def tagged(text: str) -> list[str]:
+    """What stands in <answer>...</answer>, as R1-Zero's template asks for."""
+    return TAGGED.findall(text[-MAX_CHARS:])
+
+
+def clean(text: str, prompt: str = "") -> str:
+    """One spelling for what means the same: minus signs, thousands commas, markdown and LaTeX marks; the
+    question said back, list marks and text past MAX_CHARS are taken out."""
+    if len(text) > MAX_CHARS:
+        return ""
+    if prompt:
+        text = text.replace(prompt, "\n")
+    text = re.sub(r"[−–—﹣－]", "-", text)
+    text = re.sub(r"\\(?:times|cdot)\b", "*", text)
+    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
+    text = re.sub(r"(?<!\d)\*\*|\*\*(?!\d)|__|`|\$|\\[()\[\]!,;]|</?[a-z]+>", "", text)
+    text = re.sub(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?!,?\d)", lambda m: m[0].replace(",", ""), text)
+    return LIST_MARK.sub("", text)
+
+
+def sentences(text: str) -> list[str]:
+    """Statements only: questions are left out."""
+    parts = (part.strip() for part in SENTENCE_END.split(text))
+    return [part for part in parts if part and not part.endswith("?")]
+
+
+def number(text: str) -> str:
+    """A number in one spelling: " - 07" and "-7.0" are "-7"; "6.50" is "6.5"."""
+    sign = "-" if "-" in text else ""
+    whole, _, decimals = text.lstrip("+- ").partition(".")
+    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
+    if len(whole) > MAX_DIGITS:
+        return "too long"
+    body = f"{whole}.{decimals}" if decimals else whole
+    return body if body == "0" else sign + body
+
+
+def numbers(text: str) -> list[str]:
+    return [number(found) for found in NUMBER.findall(text)]
+
+
+def stated_number(sentence: str) -> Found:
+    """What one sentence says the result is: the numbers after its last separator that has any. An expression
+    there ("17 + 5") says nothing."""
+    for piece in reversed(SEPARATOR.split(sentence)):
+        if EXPRESSION.search(piece):
+            return Found()
+        if NUMBER.search(piece):
+            return distinct(numbers(piece))
+    return Found()
+
+
+def find_integer(text: str, prompt: str = "", unknown: str = "") -> Found:
+    """The integer that `text` states, by the rules at the top of this file."""
+    marked = tagged(text)
+    text = clean(text, prompt)
+    boxed = [stated_number(content) for content in marked or BOXED.findall(text)]
+    if boxed:
+        return distinct(value for found in boxed for value in (found.values or ("nothing",)))
+    lines = sentences(text)
+    said = [stated_number(tail) for line in lines for tail in STATEMENT.split(line)[1:]]
+    if not any(found.values for found in said) and unknown:
+        equals = _unknown_equals(unknown)
+        said = [stated_number(tail.split(",")[0]) for line in lines for tail in equals.split(line)[1:]]
+        # "3x + 4 = 19" says what the left side is, not what x is
+        lines = [line for line in lines if not re.search(rf"\b\d*{unknown}\b", line)]
+    if any(found.values for found in said):
+        return distinct(value for found in said for value in found.values)
+    lines = [line for line in lines if NUMBER.search(line)]
+    if not lines:
+        return Found()
+    if BARE.fullmatch(lines[-1]):
+        return distinct(value for line in lines if BARE.fullmatch(line) for value in numbers(line))
+    return stated_number(lines[-1])
+
+
+def _unknown_equals(unknown: str) -> re.Pattern[str]:
+    """ "x =" where x stands alone: not in "2x = 8", "7 - x = 4" or "2 * x = 8"."""
+    return re.compile(rf"(?<![\d)*/+\-^]\s)(?<![\w)*/+\-^]){unknown}\s*(?:=|\b(?:is|equals|must be)\b)")
+
+
+def judge(found: Found, gold: str) -> Verdict:
+    """One value, equal to `gold`: right. One other, or several: wrong. None: unparsed."""
+    if not found.values:
+        return Verdict(Outcome.UNPARSED, 0.0, detail="no answer found")
+    if found.single is None:
+        return Verdict(Outcome.WRONG, 0.0, detail=f"several answers: {', '.join(found.values[:5])}")
+    if found.single == gold:
+        return Verdict(Outcome.RIGHT, 1.0)
+    return Verdict(Outcome.WRONG, 0.0, detail=f"{found.single[:60]}, not {gold}")
+
+
+def judge_integer(reply: Reply, gold: int, prompt: str = "", unknown: str = "") -> Verdict:
+    return judge(find_integer(reply.answer, prompt, unknown), str(gold))
+
+
+def judge_integer_lenient(reply: Reply, gold: int, prompt: str = "", unknown: str = "") -> Verdict:
+    """Right in any way a kind reader would grant: by the strict rule or as the last number, in the answer or
+    in thinking and answer together. For measuring a base at its best; never a reward."""
+    whole = f"{reply.reasoning or ''}\n{reply.answer}"
+    for text in (reply.answer, whole):
+        last = numbers(clean(text, prompt))[-1:]
+        if find_integer(text, prompt, unknown).single == str(gold) or last == [str(gold)]:
+            return Verdict(Outcome.RIGHT, 1.0)
+    strict = judge_integer(reply, gold, prompt, unknown)
+    if strict.outcome is Outcome.UNPARSED and numbers(whole):
+        return Verdict(Outcome.WRONG, 0.0, detail=strict.detail)
+    return strict

@@ -1,0 +1,155 @@
+"""Questions about the letters of a word: how many, which one, backwards, sorted."""
+
+import random
+import re
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from shoestring.origin import Origin
+from shoestring.settings import Settings
+from shoestring.tasks.answers import (
+    SEPARATOR,
+    STATEMENT,
+    Found,
+    clean,
+    distinct,
+    judge,
+    judge_integer,
+    judge_integer_lenient,
+    sentences,
+)
+from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
+from shoestring.tasks.words import count_words, draw_word
+from shoestring.text.message import Reply
+
+ORIGIN = Origin("procedural:letters", "CC0-1.0")
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+FILLERS = {"the", "letter", "letters", "word"}
+
+Question = Literal["count", "nth", "reverse", "sort"]
+QUESTIONS: tuple[Question, ...] = ("count", "nth", "reverse", "sort")
+
+
+class LettersLevel(Settings):
+    """question "any" draws from all four."""
+
+    question: Question | Literal["any"] = "any"
+    min_length: int = Field(3, ge=3, le=12)
+    max_length: int = Field(6, ge=3, le=12)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "LettersLevel":
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
+        return self
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        return QUESTIONS if self.question == "any" else (self.question,)
+
+
+class Letters:
+    """key "count:banana:a", "nth:banana:3", "reverse:banana", "sort:banana"."""
+
+    name = "letters"
+    Level = LettersLevel
+
+    def draw(self, level: LettersLevel, rng: random.Random) -> Problem:
+        question = rng.choice(level.questions)
+        word = draw_word(rng.randint(level.min_length, level.max_length), rng)
+        letter = rng.choice(word if rng.random() < 0.75 else ALPHABET)
+        position = rng.randint(1, len(word))
+        key, prompt, answer = {
+            "count": (
+                f"count:{word}:{letter}",
+                f'How many times does the letter "{letter}" occur in "{word}"?',
+                str(word.count(letter)),
+            ),
+            "nth": (
+                f"nth:{word}:{position}",
+                f'What is the {ordinal(position)} letter of "{word}"?',
+                word[position - 1],
+            ),
+            "reverse": (f"reverse:{word}", f'What is "{word}" spelled backwards?', word[::-1]),
+            "sort": (
+                f"sort:{word}",
+                f'What are the letters of "{word}" in alphabetical order, written as one word?',
+                "".join(sorted(word)),
+            ),
+        }[question]
+        hidden = {
+            "question": question,
+            "word": word,
+            "letter": letter,
+            "position": position,
+            "answer": answer,
+        }
+        return Problem("letters", level_text(level), key, prompt, hidden, ORIGIN)
+
+    def count(self, level: LettersLevel) -> int:
+        total = 0
+        for length in range(level.min_length, level.max_length + 1):
+            ways = {"count": len(ALPHABET), "nth": length, "reverse": 1, "sort": 1}
+            total += count_words(length) * sum(ways[question] for question in level.questions)
+        return total
+
+    def score(self, problem: Problem, reply: Reply) -> Verdict:
+        if problem.hidden["question"] == "count":
+            return judge_integer(reply, int(problem.hidden["answer"]), problem.prompt)
+        return judge(find_word(reply.answer, problem.prompt), problem.hidden["answer"])
+
+    def score_lenient(self, problem: Problem, reply: Reply) -> Verdict:
+        """For words: right also when the wanted one is the last word of the answer, or of all that was said."""
+        gold = problem.hidden["answer"]
+        if problem.hidden["question"] == "count":
+            return judge_integer_lenient(reply, int(gold), problem.prompt)
+        for text in (reply.answer, f"{reply.reasoning or ''}\n{reply.answer}"):
+            words = re.findall(r"[a-z]+", clean(text, problem.prompt).lower())
+            if words[-1:] == [gold] or find_word(text, problem.prompt).single == gold:
+                return Verdict(Outcome.RIGHT, 1.0)
+        return self.score(problem, reply)
+
+    def worked(self, problem: Problem, rng: random.Random) -> Reply:
+        """Spell first, then do: "b a1 n a2 n a3"; "1b 2a 3n"; "b a n a n a" and the letters in the new order."""
+        hidden = problem.hidden
+        word, answer = hidden["word"], hidden["answer"]
+        if hidden["question"] == "count":
+            counts = [word[: i + 1].count(hidden["letter"]) for i in range(len(word))]
+            marks = [f"{c}{n}" if c == hidden["letter"] else c for c, n in zip(word, counts, strict=True)]
+            return Reply(" ".join(marks), answer)
+        if hidden["question"] == "nth":
+            marks = [f"{i}{c}" for i, c in enumerate(word[: hidden["position"]], 1)]
+            return Reply(" ".join(marks), answer)
+        return Reply(f"{' '.join(word)}\n{' '.join(answer)}", answer)
+
+
+def find_word(text: str, prompt: str = "") -> Found:
+    """The word that `text` states: after "the answer is", else after the last sentence's last separator. Letters
+    apart ("a b c", "a-b-c") are one word; of several words in quotes or out of them none is the answer."""
+    lines = sentences(clean(text, prompt))
+    said = [stated_word(tail) for line in lines for tail in STATEMENT.split(line)[1:]]
+    if any(found.values for found in said):
+        return distinct(value for found in said for value in found.values)
+    lines = [line for line in lines if re.search(r"[a-zA-Z]", line)]
+    if lines and all(" " not in line for line in lines):  # bare words, one a line: they must agree
+        return distinct(value for line in lines for value in stated_word(line).values)
+    return stated_word(lines[-1]) if lines else Found()
+
+
+def stated_word(sentence: str) -> Found:
+    for piece in reversed(SEPARATOR.split(sentence)):
+        quoted = re.findall(r'"([a-zA-Z][a-zA-Z \-]*)"', piece)
+        words = [word.lower() for word in re.findall(r"[a-zA-Z]+", " ".join(quoted) or piece)]
+        words = [word for word in words if word not in FILLERS] or words
+        if words and all(len(word) == 1 for word in words):
+            return Found(("".join(words),))
+        if words:
+            return distinct(words)
+    return Found()
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, ... 12th."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number, "th")
+    return f"{number}{ending}"

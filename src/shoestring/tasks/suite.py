@@ -1,0 +1,175 @@
+"""A suite is a family at a level, written "sums:max_terms=3,max_digits=1". Drawing keeps train and test apart
+by problem: whether a problem is held out depends on the problem alone, never on a seed, a level or a job."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shoestring.errors import BadInput
+from shoestring.settings import Settings, build, nearest, parse_assignments
+from shoestring.tasks import FAMILIES
+from shoestring.tasks.base import Family, Problem, Verdict, level_text
+from shoestring.tasks.files import FileLevel, file_family, load_scorer
+from shoestring.text.message import Reply
+
+Split = Literal["train", "test"]
+ROOM = 20  # a level should have at least this many distinct problems for each one that is tested
+FILE_SUFFIXES = (".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """str(suite) is its canonical text, which parses back to an equal suite."""
+
+    family: Family
+    level: Settings
+
+    @property
+    def name(self) -> str:
+        return self.family.name
+
+    @property
+    def count(self) -> int | None:
+        """How many distinct problems the level has; None where nobody knows."""
+        return self.family.count(self.level)
+
+    @property
+    def only_tests(self) -> bool:
+        """Whether every problem is held out: a file that is a benchmark."""
+        return isinstance(self.level, FileLevel) and self.level.test == "all"
+
+    def __str__(self) -> str:
+        level = level_text(self.level)
+        return f"{self.family.name}:{level}" if level else self.family.name
+
+
+def parse_suite(text: str) -> Suite:
+    """`FAMILY`, `FAMILY:key=value,...`, `gym:NAME:...`, or a .jsonl or .parquet file with `:key=value,...`
+    after it. Raises BadInput that names the nearest family or level key."""
+    name, level = _split_name(text.strip())
+    family = family_named(name)
+    values = parse_assignments(_split_commas(level))
+    return Suite(family, build(family.Level, values, f"suite '{text}'"))
+
+
+def family_named(name: str) -> Family:
+    """The family of a suite, or of a problem that says `problem.family`."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    if name.startswith("gym:"):
+        from shoestring.tasks.gym import gym_family
+
+        return gym_family(name.removeprefix("gym:"))
+    if name == "file" or name.endswith(FILE_SUFFIXES):
+        return file_family(None if name == "file" else Path(name))
+    raise BadInput(
+        f"no task family '{name}'{nearest(name, [*FAMILIES, 'gym:NAME', 'FILE.jsonl', 'FILE.parquet'])}"
+    )
+
+
+def ready_family(problem: Problem) -> Family:
+    """The family that scores `problem`, with all that scoring needs imported. Raises BadInput where it can't be."""
+    if problem.family == "file" and problem.hidden["scorer"]:
+        load_scorer(problem.hidden["scorer"])
+    return family_named(problem.family)
+
+
+def score(problem: Problem, reply: Reply) -> Verdict:
+    """The verdict of the problem's own family, in this process: it may raise or hang, so jobs use Judge."""
+    return family_named(problem.family).score(problem, reply)
+
+
+def score_lenient(problem: Problem, reply: Reply) -> Verdict:
+    return family_named(problem.family).score_lenient(problem, reply)
+
+
+def draw_problems(suite: Suite, split: Split, n: int, seed: int) -> list[Problem]:
+    """n problems of the split, distinct by key; the first m of n are the same for every n. Raises BadInput
+    that says how many there are where the level has fewer."""
+    if suite.only_tests and split == "train":
+        raise BadInput(f"suite '{suite}' is for testing only (test=all); it has no training problems")
+    found: dict[str, Problem] = {}
+    index = misses = 0
+    while len(found) < n:
+        problem = suite.family.draw(suite.level, _rng("draw", seed, index))
+        index += 1
+        held_out = suite.only_tests or problem.held_out
+        if problem.key not in found and held_out == (split == "test"):
+            found[problem.key] = problem
+            misses = 0
+            continue
+        misses += 1
+        # far past the coupon collector's expectation (M ln M draws for all M, ten times that for a tenth)
+        if misses > 20_000 + 200 * len(found):
+            kind = "held-out" if split == "test" else "training"
+            raise BadInput(
+                f"suite '{suite}' has only {len(found)} distinct {kind} problems and {n} are asked for: "
+                "ask for fewer or widen the level"
+            )
+    return list(found.values())
+
+
+def check_room(suite: Suite, n: int) -> None:
+    """Raises BadInput where the level has fewer than 20 n distinct problems: n tested would tell little."""
+    count = suite.count
+    if count is not None and count < ROOM * n:
+        raise BadInput(
+            f"suite '{suite}' has {count} distinct problems; {ROOM * n} ({ROOM} times n = {n}) are needed: "
+            f"widen the level or test at most {count // ROOM}"
+        )
+
+
+class ProblemStream:
+    """Endless training problems. Item i depends on (seed, i) alone: suites take turns by index, and problems
+    of the test split are passed over. Its whole state is the next index."""
+
+    def __init__(self, suites: Suite | Sequence[Suite], seed: int) -> None:
+        self.suites = [suites] if isinstance(suites, Suite) else list(suites)
+        if not self.suites:
+            raise BadInput("a stream of problems needs at least one suite")
+        for suite in self.suites:
+            if suite.only_tests:
+                raise BadInput(f"suite '{suite}' is for testing only (test=all); it has no training problems")
+        self.seed = seed
+        self.index = 0
+
+    def take(self, n: int) -> list[Problem]:
+        first, self.index = self.index, self.index + n
+        return [self.item(index) for index in range(first, first + n)]
+
+    def item(self, index: int) -> Problem:
+        suite = self.suites[index % len(self.suites)]
+        rng = _rng("stream", self.seed, index)
+        for _ in range(1000):
+            problem = suite.family.draw(suite.level, rng)
+            if not problem.held_out:
+                return problem
+        raise BadInput(
+            f"suite '{suite}' has no training problems: all that were drawn are held out; widen the level"
+        )
+
+    def state_dict(self) -> dict[str, int]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.index = state["index"]
+
+
+def _rng(use: str, seed: int, index: int) -> random.Random:
+    return random.Random(f"{use}:{seed}:{index}")  # a string seed is hashed with SHA-512, alike everywhere
+
+
+def _split_name(text: str) -> tuple[str, str]:
+    """The family or file, and the level's text. A file's path may hold colons of its own."""
+    match = re.match(r"(gym:[^:]*|.*?\.(?:jsonl|parquet)(?=:|$)|[^:]*)(?::(.*))?$", text, re.DOTALL)
+    assert match is not None, text
+    return match[1], match[2] or ""
+
+
+def _split_commas(text: str) -> list[str]:
+    """At commas outside brackets and quotes: 'a=[1,2],b="x,y"' -> ['a=[1,2]', 'b="x,y"']."""
+    parts = re.findall(r'(?:\[[^\]]*\]|"[^"]*"|[^,])+', text)
+    return [part.strip() for part in parts if part.strip()]

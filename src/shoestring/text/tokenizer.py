@@ -1,0 +1,210 @@
+"""Text to ids and back, on the `tokenizers` library. Special tokens are never read out of text here: the template
+alone puts them in."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from shoestring.errors import BadInput
+
+TOKENIZER, TOKENIZER_CONFIG, SPECIAL_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The named ones, as strings; a model may lack any of them."""
+
+    bos: str | None = None
+    eos: str | None = None
+    unk: str | None = None
+    pad: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """{"bos_token": ...}: what a chat template sees and transformers stores."""
+        pairs = {"bos_token": self.bos, "eos_token": self.eos, "unk_token": self.unk, "pad_token": self.pad}
+        return {name: token for name, token in pairs.items() if token is not None}
+
+
+class Tokenizer:
+    def __init__(self, backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None = None) -> None:
+        """`special.pad` must be a token of the vocabulary; `choose_pad` finds one. max_length is only recorded."""
+        backend.no_truncation()
+        backend.no_padding()
+        self._json = backend.to_str()
+        backend.encode_special_tokens = True
+        self._backend, self.special, self.max_length = backend, special, max_length
+        added = backend.get_added_tokens_decoder()
+        self.special_ids: dict[str, int] = {t.content: i for i, t in added.items() if t.special}
+        pad = backend.token_to_id(special.pad) if special.pad is not None else None
+        assert pad is not None, f"pad token {special.pad!r} is not in the vocabulary"
+        self.pad_id: int = pad
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """No special token is added or recognised: "<|im_end|>" in `text` is plain letters."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def encode_after(self, text: str, special: bool) -> list[int]:
+        """Ids of text that isn't at the beginning: after a special token, or cut from what stands before it.
+        Differs from `encode` only for tokenizers that put a space before a text's first word."""
+        if special and not self._prefixes_only_the_first:
+            return self.encode(text)
+        return self._continuing.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Special tokens are shown as they are spelled."""
+        return self._backend.decode(list(ids), skip_special_tokens=False)
+
+    def token_id(self, token: str) -> int | None:
+        return self._backend.token_to_id(token)
+
+    def save(self, folder: Path, chat_template: str | None = None) -> None:
+        """The files that transformers.AutoTokenizer reads as they are, the chat template among them."""
+        config: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is
+            "clean_up_tokenization_spaces": False,
+            **self.special.named(),
+        }
+        if self.max_length is not None:
+            config["model_max_length"] = self.max_length
+        if chat_template is not None:
+            config["chat_template"] = chat_template
+            (folder / CHAT_TEMPLATE).write_text(chat_template, encoding="utf-8", newline="")
+        (folder / TOKENIZER).write_text(self._json, encoding="utf-8")
+        for name, value in ((TOKENIZER_CONFIG, config), (SPECIAL_MAP, self.special.named())):
+            text = json.dumps(value, indent=2, ensure_ascii=False)
+            (folder / name).write_text(text + "\n", encoding="utf-8")
+
+    @cached_property
+    def _prefixes_only_the_first(self) -> bool:
+        return '"prepend_scheme":"first"' in self._json.replace(" ", "")
+
+    @cached_property
+    def _continuing(self) -> tokenizers.Tokenizer:
+        """The same tokenizer without the space before the first word, where it puts one."""
+        raw = json.loads(self._json)
+        changed = _without_prefix_space(raw.get("normalizer")), _without_prefix_space(raw.get("pre_tokenizer"))
+        if changed == (raw.get("normalizer"), raw.get("pre_tokenizer")):
+            return self._backend
+        raw["normalizer"], raw["pre_tokenizer"] = changed
+        backend = tokenizers.Tokenizer.from_str(json.dumps(raw))
+        backend.encode_special_tokens = True
+        return backend
+
+
+class TextStream:
+    """Decodes ids as they come. A character whose bytes are not all there yet is held back."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._window: list[int] = []  # the ids that may still change how the next one reads
+        self._told = 0  # characters of the window's text already given
+
+    def push(self, token: int) -> str:
+        self._window.append(token)
+        text = self._tokenizer.decode(self._window)
+        # an incomplete character decodes to one U+FFFD at the end; so may a real one, which then waits a turn
+        held = text.endswith("\ufffd")
+        new = text[self._told : len(text) - held]
+        self._told = max(self._told, len(text) - held)
+        if not held:
+            self._window = self._window[-1:]
+            self._told = len(self._tokenizer.decode(self._window))
+        return new
+
+    def flush(self) -> str:
+        """What is held back, as it stands; the stream is then empty."""
+        text = self._tokenizer.decode(self._window)[self._told :]
+        self._window, self._told = [], 0
+        return text
+
+
+def load_tokenizer(folder: Path, end_ids: Iterable[int]) -> tuple[Tokenizer, str | None]:
+    """The tokenizer and the chat template (None: it has none) of a Hugging Face folder. `end_ids` end a turn and
+    are never used as padding. Raises BadInput, one line."""
+    path = folder / TOKENIZER
+    if not path.exists():
+        raise BadInput(f"{folder} has no {TOKENIZER}; write one with transformers' AutoTokenizer.save_pretrained")
+    try:
+        backend = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 (the library raises plain Exception)
+        raise BadInput(f"{path} can't be read: {error}") from None
+    config = {**_json_object(folder / SPECIAL_MAP), **_json_object(folder / TOKENIZER_CONFIG)}
+    names = {key: _content(config.get(f"{key}_token")) for key in ("bos", "eos", "unk", "pad")}
+    chat_template = _chat_template(folder, config)
+    special = choose_pad(backend, SpecialTokens(**names), end_ids, chat_template)
+    length = config.get("model_max_length")
+    return Tokenizer(backend, special, length if isinstance(length, int) and length < 10**9 else None), chat_template
+
+
+def choose_pad(
+    backend: tokenizers.Tokenizer, special: SpecialTokens, end_ids: Iterable[int], chat_template: str | None
+) -> SpecialTokens:
+    """`special` with a padding token of its own. A pad that also ends a turn would be masked out of the loss and
+    the model would never learn to stop, so such a pad is replaced by a token kept in reserve."""
+    taken = set(end_ids) | {backend.token_to_id(t) for t in (special.eos, special.bos) if t is not None}
+    added = backend.get_added_tokens_decoder()
+    spare = [t.content for i, t in added.items() if t.special and i not in taken]
+    spare = [token for token in spare if token not in (chat_template or "")]
+    if special.pad is not None and backend.token_to_id(special.pad) not in {None, *taken}:
+        return special
+    meant = [t for word in ("pad", "reserved", "empty", "unused") for t in spare if word in t.lower()]
+    rest = [t for t in spare if t != special.unk]
+    whole = sorted(backend.get_vocab(with_added_tokens=True).items(), key=lambda item: -item[1])
+    plain = [token for token, i in whole if i not in taken]
+    pad = next(iter([*meant, *rest[::-1], *([special.unk] if special.unk else []), *plain]), None)
+    if pad is None:
+        raise BadInput("the tokenizer has no token to spare for padding")
+    return SpecialTokens(special.bos, special.eos, special.unk, pad)
+
+
+def _without_prefix_space(part: Any) -> Any:
+    """A normalizer's or pre-tokenizer's JSON with every rule that prepends a space switched off."""
+    if isinstance(part, list):
+        return [_without_prefix_space(p) for p in part if p.get("type") != "Prepend"]
+    if not isinstance(part, Mapping):
+        return part
+    if part.get("type") == "Prepend":
+        return None
+    changed = {k: _without_prefix_space(v) if isinstance(v, list) else v for k, v in part.items()}
+    if changed.get("type") == "Metaspace":
+        changed["prepend_scheme"] = "never"
+    if changed.get("type") == "ByteLevel":
+        changed["add_prefix_space"] = False
+    return changed
+
+
+def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    path = folder / CHAT_TEMPLATE
+    if path.exists():
+        return path.read_bytes().decode("utf-8")
+    source = config.get("chat_template")
+    if isinstance(source, list):  # several by name
+        source = {t.get("name"): t.get("template") for t in source if isinstance(t, dict)}.get("default")
+    return source if isinstance(source, str) else None
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{path} is not valid JSON: {error}") from None
+    return raw if isinstance(raw, dict) else {}
+
+
+def _content(token: Any) -> str | None:
+    """A token as config files write it: a string, or an object with its content."""
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None

@@ -1,0 +1,42 @@
+"""What the learner is fed: a packed batch and what the loss needs for each target."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shoestring.models.cache import PackedRows
+from shoestring.text.message import PackedBatch
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Tensors aligned with the packed batch's N targets. `weights` already divide by what the whole step's loss is
+    a mean over (all micro-batches, all ranks), so that summing micro-batches is the step's loss whatever the
+    split. Policy losses also carry each token's advantage and the sampler's logprob."""
+
+    packed: PackedBatch
+    weights: Tensor  # (N,) float32
+    advantages: Tensor | None = None  # (N,) float32
+    sampler_logprobs: Tensor | None = None  # (N,) float32
+    reference_logprobs: Tensor | None = None  # (N,) float32
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.packed.ids)
+
+    @property
+    def num_targets(self) -> int:
+        return len(self.packed.targets)
+
+
+def attention_rows(packed: PackedBatch, device: torch.device) -> PackedRows:
+    rows = (torch.from_numpy(a).to(device) for a in (packed.starts, packed.lengths, packed.parents))
+    return PackedRows(*rows, num_tokens=len(packed.ids))
+
+
+def sum_of_contexts(packed: PackedBatch) -> int:
+    """Pairs (query, key) that attention looks at, for the FLOP count."""
+    lengths, parents = packed.lengths, packed.parents
+    shared = lengths[parents[parents >= 0]] * lengths[parents >= 0]
+    return int((lengths * (lengths + 1) // 2).sum() + shared.sum())

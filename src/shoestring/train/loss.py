@@ -1,0 +1,88 @@
+"""From hidden states to a loss, without ever holding the logits of a whole batch with their graph."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from shoestring.ops.head import softmax_gradient_, target_logprobs
+from shoestring.train.batch import MicroBatch
+
+# logprobs (n,) of targets `rows` of a micro-batch -> their summed loss, already weighted
+TokenLoss = Callable[[Tensor, MicroBatch, slice], Tensor]
+
+CHUNK = 256  # rows of logits held in float32 at once
+
+
+def sft_loss(logprobs: Tensor, batch: MicroBatch, rows: slice) -> Tensor:
+    """-sum_t w_t log p(t): cross entropy, the mean over the step's trained tokens by the weights."""
+    return -(logprobs * batch.weights[rows]).sum()
+
+
+class _HeadLoss(torch.autograd.Function):
+    """loss = f(log_softmax(hidden @ weight.T / temperature)[targets]).
+
+    The gradient of the logits is dL/dlogp * (onehot - softmax), and dL/dlogp of a token depends on that token's
+    logprob alone, so it is known as soon as the logits are: one pass makes loss, gradient of the hidden states
+    and of the weight, and nothing is computed twice.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        loss_of: Callable[[Tensor, slice], Tensor],
+        temperature: float,
+    ) -> tuple[Tensor, Tensor]:
+        count = len(targets)
+        grad_logits = hidden.new_empty(count, weight.shape[0])
+        logprobs = torch.empty(count, device=hidden.device)
+        total = torch.zeros((), device=hidden.device)
+        for start in range(0, count, CHUNK):
+            rows = slice(start, min(start + CHUNK, count))
+            logits = torch.mm(hidden[rows], weight.t())
+            chosen, normalizer = target_logprobs(logits, targets[rows], temperature)
+            with torch.enable_grad():
+                leaf = chosen.requires_grad_()
+                loss = loss_of(leaf, rows)
+                (slope,) = torch.autograd.grad(loss, leaf)
+            total += loss.detach()
+            logprobs[rows] = chosen.detach()
+            softmax_gradient_(logits, normalizer, targets[rows], slope, temperature, out=grad_logits[rows])
+        ctx.grad_hidden = torch.mm(grad_logits, weight)
+        ctx.grad_weight = torch.mm(grad_logits.t(), hidden) if weight.requires_grad else None
+        ctx.mark_non_differentiable(logprobs)
+        return total, logprobs
+
+    @staticmethod
+    def backward(ctx, grad_total: Tensor, _grad_logprobs: Tensor):  # type: ignore[override]
+        # the loss is the root of the graph: grad_total is 1, and scaling 28M numbers by it would be a waste
+        assert grad_total.item() == 1.0, "the head's loss must be the root of backward()"
+        return ctx.grad_hidden, ctx.grad_weight, None, None, None
+
+
+def head_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    loss_of: Callable[[Tensor, slice], Tensor],
+    temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """hidden (N, d), weight (V, d), targets (N,) -> loss (), logprobs (N,) detached. Call backward() on the loss
+    itself."""
+    return _HeadLoss.apply(hidden, weight, targets, loss_of, temperature)  # type: ignore[return-value]
+
+
+def head_loss_plain(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    loss_of: Callable[[Tensor, slice], Tensor],
+    temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """The reference: whole logits, torch's own autograd."""
+    logprobs = (torch.mm(hidden, weight.t()).float() / temperature).log_softmax(-1)
+    chosen = logprobs.gather(1, targets[:, None]).squeeze(1)
+    return loss_of(chosen, slice(0, len(targets))), chosen.detach()

@@ -1,0 +1,109 @@
+"""AdamW on float32 master weights, and the learning rate's path."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from shoestring.models.transformer import Transformer
+from shoestring.settings import Settings
+
+
+class OptimSettings(Settings):
+    learning_rate: float = 2e-5
+    warmup_steps: int = 5
+    schedule: Literal["constant", "cosine"] = "constant"
+    final_share: float = 0.1  # of the peak, where a cosine ends
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+
+def learning_rate_at(settings: OptimSettings, step: int, total_steps: int) -> float:
+    """Of 0-based `step`: linear from peak / warmup_steps to the peak, then constant or a cosine to
+    final_share * peak at the last step."""
+    peak = settings.learning_rate
+    if step < settings.warmup_steps:
+        return peak * (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return peak
+    done = (step - settings.warmup_steps) / max(1, total_steps - 1 - settings.warmup_steps)
+    low = settings.final_share * peak
+    return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+class MasterOptimizer:
+    """AdamW whose weights, gradients and moments are float32 whatever the network's dtype.
+
+    Gradients of micro-batches are summed in float32: in bf16 a sum of many small ones stops growing. The
+    network's own copy is rewritten once a step, not cast once a micro-batch.
+    """
+
+    def __init__(self, network: Transformer, settings: OptimSettings) -> None:
+        self.settings = settings
+        self.params = [p for p in network.parameters() if p.requires_grad]
+        self.names = [n for n, p in network.named_parameters() if p.requires_grad]
+        self.master = [p.detach().clone().float() for p in self.params]
+        self.grads = [torch.zeros_like(m) for m in self.master]
+        for p, grad in zip(self.params, self.grads, strict=True):
+            p.register_post_accumulate_grad_hook(_move_into(grad))
+        for m, grad in zip(self.master, self.grads, strict=True):
+            m.grad = grad
+        # weight decay leaves vectors (norms, biases) alone
+        matrices = [m for m in self.master if m.dim() > 1]
+        vectors = [m for m in self.master if m.dim() == 1]
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        betas = (settings.beta1, settings.beta2)
+        self.adam = torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=0.0, betas=betas, eps=settings.epsilon, fused=True
+        )
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> float:
+        """Clip, update, rewrite the network's weights, clear the gradients. Returns the norm before clipping; a
+        norm that isn't finite skips the update (the caller counts it)."""
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in self.grads])).item()
+        if math.isfinite(norm):
+            limit = self.settings.max_grad_norm
+            if limit and norm > limit:
+                torch._foreach_mul_(self.grads, limit / (norm + 1e-6))
+            for group in self.adam.param_groups:
+                group["lr"] = learning_rate
+            self.adam.step()
+            for p, m in zip(self.params, self.master, strict=True):
+                p.copy_(m)
+        torch._foreach_zero_(self.grads)
+        return norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs, by name."""
+        found: dict[str, Tensor] = {}
+        for name, m in zip(self.names, self.master, strict=True):
+            found[f"master.{name}"] = m
+            for key, value in self.adam.state.get(m, {}).items():
+                found[f"{key}.{name}"] = value
+        return found
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        for name, p, m in zip(self.names, self.params, self.master, strict=True):
+            m.copy_(tensors[f"master.{name}"])
+            p.copy_(m)
+            if f"exp_avg.{name}" in tensors:
+                keys = ("step", "exp_avg", "exp_avg_sq")
+                self.adam.state[m] = {key: tensors[f"{key}.{name}"].clone() for key in keys}
+
+
+def _move_into(grad: Tensor):
+    def move(param: Tensor) -> None:
+        assert param.grad is not None
+        grad.add_(param.grad)
+        param.grad = None
+
+    return move

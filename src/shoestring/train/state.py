@@ -1,0 +1,36 @@
+"""What a stopped run needs to go on, bit for bit. Random numbers are keyed, so no generator's state is in it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from shoestring.errors import ShoestringError
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """step: optimizer steps done. tensors: float32 masters and AdamW's moments by name."""
+
+    step: int
+    tensors: dict[str, Tensor]
+
+
+def save_state(folder: Path, state: TrainState, position: dict[str, int]) -> None:
+    """Write into an existing folder; the caller renames it into place once it is whole."""
+    save_file({k: v.contiguous() for k, v in state.tensors.items()}, folder / "optimizer.safetensors")
+    text = json.dumps({"step": state.step, "position": position})
+    (folder / "progress.json").write_text(text + "\n", encoding="utf-8")
+
+
+def load_state(folder: Path) -> tuple[TrainState, dict[str, int]]:
+    """Raises ShoestringError where the folder can't be read."""
+    try:
+        progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "optimizer.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ShoestringError(f"the saved state in {folder} can't be read: {error}") from None
+    return TrainState(progress["step"], tensors), progress["position"]

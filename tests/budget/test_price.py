@@ -1,0 +1,77 @@
+"""The bill, by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoestring.budget.price import Amount, Prices, make_bill
+
+
+def line(stage="zero", kind="rollout", seconds=0.0, tokens=0, flops=0.0, wasted=None, **more):
+    fields = {"stage": stage, "kind": kind, "seconds": seconds, "tokens": tokens, "flops": flops}
+    return fields | {"wasted": wasted or {}} | more
+
+
+def test_energy_and_money_by_hand():
+    bill = make_bill(
+        [line(seconds=3600.0, tokens=1000, flops=7.2e12)],
+        Prices(watts=50, usd_per_kwh=0.2, usd_per_hour=1.5),
+    )
+    figures = {figure.name: figure for figure in bill.figures()}
+    assert figures["energy"].value == pytest.approx(0.05)
+    assert figures["money"].value == pytest.approx(0.05 * 0.2 + 1.5)
+    assert figures["mean rate"].value == pytest.approx(2.0)
+    assert figures["the same hours rented"].value == pytest.approx(0.10)
+    assert figures["time"].basis == "measured"
+    assert figures["operations"].basis == "counted"
+    assert figures["energy"].basis == "measured seconds at 50 W (stated)"
+    assert figures["the same hours rented"].basis == "measured seconds at 0.1 USD/h (assumed)"
+
+
+def test_what_was_spent_on_nothing():
+    bill = make_bill(
+        [
+            line(seconds=10.0, tokens=100, flops=1000.0, wasted={"dead_groups": 20, "cut": 10}),
+            line(kind="train", seconds=5.0, tokens=50, flops=500.0),
+            line(seconds=8.0, tokens=80, flops=800.0, wasted={"cut": 40}, redone=True),
+        ],
+        Prices(),
+    )
+    assert bill.wasted == {
+        "dead_groups": Amount(2.0, 20, 200.0),
+        "cut": Amount(1.0, 10, 100.0),
+        "redone": Amount(8.0, 80, 800.0),
+    }
+    assert bill.total == Amount(23.0, 230, 2300.0)
+    assert bill.of_stage("zero") == bill.total
+    assert bill.used["zero", "rollout"] == Amount(18.0, 180, 1800.0)
+
+
+def test_stages_keep_their_order():
+    bill = make_bill([line("eval"), line("zero"), line("eval", "other")], Prices())
+    assert bill.stages() == ["eval", "zero"]
+
+
+def test_nothing_used_is_a_bill_of_zeros():
+    bill = make_bill([], Prices())
+    assert [figure.value for figure in bill.figures()] == [0.0] * 7
+
+
+lines = st.builds(
+    line,
+    stage=st.sampled_from(["a", "b"]),
+    seconds=st.floats(0, 1e5),
+    tokens=st.integers(0, 1000),
+    flops=st.floats(0, 1e15),
+    wasted=st.dictionaries(st.sampled_from(["cut", "dead_groups", "x"]), st.integers(0, 1500)),
+    redone=st.booleans(),
+)
+
+
+@given(st.lists(lines, max_size=8))
+def test_no_more_is_wasted_than_was_used(usage):
+    bill = make_bill(usage, Prices())
+    used, wasted = bill.total, bill.total_wasted
+    assert wasted.seconds <= used.seconds * (1 + 1e-9)
+    assert wasted.flops <= used.flops * (1 + 1e-9)
+    assert wasted.tokens <= used.tokens * (1 + 1e-9)
