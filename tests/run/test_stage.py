@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -158,7 +159,7 @@ def test_a_live_bar_on_a_terminal_without_colour_where_asked(tmp_path, monkeypat
 
 def test_seconds_outside_the_meter_are_on_the_bill(tmp_path, monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr("shoestring.run.stage.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     with Stage(tmp_path / "s", "sft") as stage:
         clock[0] += 5
         stage.use("train", seconds=3.0)

@@ -23,7 +23,9 @@ class _Pool:
     def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
         shape = (0, config.num_key_value_heads, 0, config.head_dim)
         self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
-        self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
+        self.values = [
+            torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)
+        ]
         self.lengths = torch.zeros(0, dtype=torch.int64, device=device)
         self.count = 0
 
@@ -54,6 +56,7 @@ class _Pool:
         self.lengths = self.lengths[:0]
         self.count = 0
 
+    @torch.no_grad()
     def remove(self, row: int) -> None:
         last = self.count - 1
         if row != last:

@@ -1,6 +1,6 @@
 """The local Generator: schedule, run, collect. Continuous batching over one network in this process."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -71,7 +71,9 @@ class Engine:
         done = dict(self.completed())
         return [done[i] for i in ids]
 
-    def stream(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> Iterator[int]:
+    def stream(
+        self, prompt: Sequence[int], params: SamplingParams, key: str = ""
+    ) -> Generator[int, None, None]:
         """One sample's token ids as they are made; closing the iterator aborts it."""
         number = self.submit(prompt, params, key)
         request = self._requests[number]

@@ -35,7 +35,7 @@ class Runner:
         self.device = weight.device
         self.cache = DecodeCache(network.config, weight.dtype, self.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def prefill(self, admissions: list[Admission]) -> None:
         """Run each prompt once, fill the cache, and draw every sample's first token."""
         lengths = torch.tensor([len(a.request.prompt) for a in admissions], device=self.device)
@@ -55,7 +55,7 @@ class Runner:
         sequences = [s for a in admissions for s in a.sequences]
         self._draw(logits.repeat_interleave(torch.tensor(counts, device=self.device), dim=0), sequences)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, running: list[Sequence]) -> None:
         """One more token for each running sequence."""
         self.cache.begin_step()

@@ -67,9 +67,7 @@ class Scheduler:
             numbers = range(request.admitted, request.admitted + count)
             seed = request.params.seed
             admissions.append(
-                Admission(
-                    request, [Sequence(request, i, stream_key(seed, request.key, i)) for i in numbers]
-                )
+                Admission(request, [Sequence(request, i, stream_key(seed, request.key, i)) for i in numbers])
             )
             request.admitted += count
             free -= count

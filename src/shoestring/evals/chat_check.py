@@ -16,16 +16,17 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.evals.chat_prompts import CHAT_PROMPTS, ChatPrompt
-from shoestring.evals.evaluate import ask_all, meter, show_in
+from shoestring.evals.evaluate import ask_all, show_in
 from shoestring.evals.identity import MAKERS, Claim, base_family, claim
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
 from shoestring.text.message import Message
 
 LOOP = 0.5  # share of repeated 4-grams above which a reply counts as a loop
-# what a maths trainer teaches and a chat has no use for: a boxed or marked answer, tags, a chain of equations
+# what training on maths leaves and a chat has no use for: a boxed or marked answer, tags, equations
 MATHS_FORMAT = re.compile(
-    r"\\boxed|####|</?think>|</?answer>|^\s*(?:final )?answer\s*[:=]|\d\s*[-+*/×]\s*\d+\s*=|^[\s\d+*/=().-]+$",
+    r"\\boxed|####|</?think>|</?answer>|^\s*(?:final )?answer\s*[:=]"
+    r"|\d\s*[-+*/×]\s*\d+\s*=|^[\s\d+*/=().-]+$",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -62,10 +63,11 @@ class ChatCheckResult:
     tokens: float
     seconds: float
     rows: tuple[ChatRow, ...] = field(repr=False)
+    work: list[tuple[int, list[int]]] = field(repr=False)  # prompt's and reply's length, each turn
 
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
-        del values["rows"]
+        del values["rows"], values["work"]
         return values
 
     def line(self) -> str:
@@ -95,7 +97,7 @@ def chat_check(
     own = base_family(lm.lineage, lm.name)
     histories: list[list[Message]] = [[] for _ in prompts]
     last: dict[int, Completion] = {}
-    read = made = 0
+    work: list[tuple[int, list[int]]] = []
     for turn in range(max(len(p.turns) for p in prompts)):
         asked = [i for i, p in enumerate(prompts) if len(p.turns) > turn]
         for i in asked:
@@ -108,13 +110,9 @@ def chat_check(
             last[i] = completion
             reply = lm.template.parse(completion.ids, completion.cut)
             histories[i].append({"role": "assistant", "content": reply.answer})
-            made += len(completion.ids)
-        read += sum(map(len, ids))
+        work += [(len(p), [len(c.ids)]) for p, (c,) in zip(ids, replies, strict=True)]
     rows = [_row(lm, p, last[i], own) for i, p in enumerate(prompts)]
-    result = summarise(rows, own, time.perf_counter() - start)
-    if stage is not None:
-        meter(stage, lm, "chat-check", read, made, result.seconds)
-    return result
+    return summarise(rows, own, work, time.perf_counter() - start)
 
 
 def _row(lm: LanguageModel, prompt: ChatPrompt, completion: Completion, own: str | None) -> ChatRow:
@@ -136,12 +134,14 @@ def _row(lm: LanguageModel, prompt: ChatPrompt, completion: Completion, own: str
 
 
 def repetition(ids: Sequence[int], size: int = 4) -> float:
-    """Share of the n-grams that occurred before; 0 for a reply shorter than five of them (nothing to tell)."""
+    """Share of the n-grams that occurred before; 0 for a reply with fewer than 5 n of them."""
     grams = [tuple(ids[i : i + size]) for i in range(len(ids) - size + 1)]
     return 1 - len(set(grams)) / len(grams) if len(grams) >= 5 * size else 0.0
 
 
-def summarise(rows: Sequence[ChatRow], own: str | None, seconds: float) -> ChatCheckResult:
+def summarise(
+    rows: Sequence[ChatRow], own: str | None, work: list[tuple[int, list[int]]], seconds: float
+) -> ChatCheckResult:
     n = len(rows)
     claims = Counter(row.claim for row in rows if row.claim)
     return ChatCheckResult(
@@ -156,4 +156,5 @@ def summarise(rows: Sequence[ChatRow], own: str | None, seconds: float) -> ChatC
         tokens=sum(row.tokens for row in rows) / n,
         seconds=seconds,
         rows=tuple(rows),
+        work=work,
     )

@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
@@ -38,10 +39,39 @@ def evaluate(
 ) -> EvalResult:
     """k replies to each of n held-out problems of the suite, judged. Equal arguments give equal replies.
 
-    `stage` is shown the progress and given the usage; `generator` and `judge` are made here where not given."""
+    `stage` is shown the progress and may stop it; without a `generator` or `judge` one is made here."""
     asking = Asking(max_tokens, temperature, few_shot, few_shot_style, lenient, system)
     suite = parse_suite(suite) if isinstance(suite, str) else suite
     check(n, k, asking)
+    engine = generator if generator is not None else Engine(lm)
+    return mark(lm, ask(lm, suite, n, k, seed, asking, engine, stage), lenient, judge)
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What a model said, not judged yet. completions[i] are the k samples for problems[i]."""
+
+    suite: Suite
+    problems: list[Problem]
+    prompts: list[list[int]]
+    completions: list[list[Completion]]
+    k: int
+    seed: int
+    asking: Asking
+    seconds: float
+
+
+def ask(
+    lm: LanguageModel,
+    suite: Suite,
+    n: int,
+    k: int,
+    seed: int,
+    asking: Asking,
+    generator: Generator,
+    stage: Stage | None,
+) -> Replies:
+    """Draw n held-out problems and generate. `asking.lenient` plays no part here."""
     start = time.perf_counter()
     problems = draw_problems(suite, "test", n, seed)
     head = opening(suite, asking, seed)
@@ -49,14 +79,19 @@ def evaluate(
         lm.template.render([*head, {"role": "user", "content": p.prompt}], add_generation_prompt=True).ids
         for p in problems
     ]
-    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, n=k, seed=seed)
-    engine = generator if generator is not None else Engine(lm)
-    completions = ask_all(engine, prompts, params, [p.id for p in problems], show_in(stage, str(suite)))
-    items = judged(lm, problems, completions, lenient, judge)
-    result = summarise(str(suite), k, seed, asking, items, time.perf_counter() - start)
-    if stage is not None:
-        meter(stage, lm, "eval", sum(map(len, prompts)), sum(item.tokens for item in items), result.seconds)
-    return result
+    params = SamplingParams(asking.max_tokens, asking.temperature, n=k, seed=seed)
+    keys = [p.id for p in problems]
+    completions = ask_all(generator, prompts, params, keys, show_in(stage, str(suite)))
+    return Replies(suite, problems, prompts, completions, k, seed, asking, time.perf_counter() - start)
+
+
+def mark(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | None) -> EvalResult:
+    """Judge and count. The same replies may be marked strictly and leniently."""
+    start = time.perf_counter()
+    items = judged(lm, replies, lenient, judge)
+    seconds = replies.seconds + time.perf_counter() - start
+    asking = replace(replies.asking, lenient=lenient)
+    return summarise(str(replies.suite), replies.k, replies.seed, asking, items, seconds)
 
 
 def check(n: int, k: int, asking: Asking) -> None:
@@ -72,8 +107,8 @@ def check(n: int, k: int, asking: Asking) -> None:
 
 
 def opening(suite: Suite, asking: Asking, seed: int) -> list[Message]:
-    """The turns before the question: the system prompt, then worked examples of the train split, in plain text
-    (a base that never met thinking tags is shown none)."""
+    """The turns before the question: the system prompt, then worked examples of the train split, in plain
+    text (a base that never met thinking tags is shown none)."""
     head: list[Message] = []
     if asking.system is not None:
         head.append({"role": "system", "content": asking.system})
@@ -107,54 +142,57 @@ def ask_all(
             tokens += sum(len(c.ids) for c in completions)
             shown(finished, len(prompts), tokens)
     finally:
-        for unfinished in places:  # stopped, or a prompt didn't fit: leave the generator empty for its next use
+        for (
+            unfinished
+        ) in places:  # stopped, or a prompt didn't fit: leave the generator empty for its next use
             generator.abort(unfinished)
     return done
 
 
 def show_in(stage: Stage | None, name: str) -> Shown:
-    """Progress into the stage, which may have been asked to stop: an unfinished score is not worth keeping."""
+    """Progress into the stage. If that was asked to stop, so is the score: half a score is none."""
     start = time.perf_counter()
 
     def shown(done: int, total: int, tokens: int) -> None:
         if stage is None:
             return
         rate = tokens / max(time.perf_counter() - start, 1e-9)
-        stage.progress(done, total, what=name, **{"tokens/s": rate})
+        stage.progress(done, total, on=name, **{"tokens/s": rate})
         if stage.stop_requested and done < total:
-            raise Interrupted(f"stopped in {name}; what was finished before is saved, go on with --resume")
+            raise Interrupted(f"stopped in {name}: its score is not finished")
 
     return shown
 
 
-def judged(
-    lm: LanguageModel,
-    problems: Sequence[Problem],
-    completions: Sequence[Sequence[Completion]],
-    lenient: bool,
-    judge: Judge | None,
-) -> list[Item]:
+def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | None) -> list[Item]:
     """One row for each reply, in the problems' order."""
-    samples = [(p, s, c) for p, several in zip(problems, completions, strict=True) for s, c in enumerate(several)]
-    replies = [(f"{p.id}/{s}", p, lm.template.parse(c.ids, c.cut)) for p, s, c in samples]
+    said = [
+        (f"{problem.id}/{sample}", problem, len(prompt), sample, completion)
+        for problem, prompt, several in zip(
+            replies.problems, replies.prompts, replies.completions, strict=True
+        )
+        for sample, completion in enumerate(several)
+    ]
+    asked = [(name, problem, lm.template.parse(c.ids, c.cut)) for name, problem, _, _, c in said]
     if judge is not None:
-        verdicts = judge.score(replies, lenient=lenient)
+        verdicts = judge.score(asked, lenient=lenient)
     else:
         with Judge() as own:
-            verdicts = own.score(replies, lenient=lenient)
+            verdicts = own.score(asked, lenient=lenient)
     return [
         Item(
-            problem=p.id,
-            sample=s,
-            prompt=p.prompt,
-            gold=gold_text(p),
+            problem=problem.id,
+            sample=sample,
+            prompt=problem.prompt,
+            gold=gold_text(problem),
             reply=lm.tokenizer.decode(c.ids),
             outcome=verdicts[name].outcome.value,
             detail=verdicts[name].detail,
+            prompt_tokens=length,
             tokens=len(c.ids),
             finish_reason=c.finish_reason.value,
         )
-        for (p, s, c), (name, _, _) in zip(samples, replies, strict=True)
+        for name, problem, length, sample, c in said
     ]
 
 
@@ -163,9 +201,3 @@ def gold_text(problem: Problem) -> str:
     if "answer" in problem.hidden:
         return str(problem.hidden["answer"])
     return json.dumps(dict(problem.hidden), default=str, ensure_ascii=False)
-
-
-def meter(stage: Stage, lm: LanguageModel, kind: str, read: int, made: int, seconds: float) -> None:
-    """Usage of generation: 2 FLOPs for each weight and token, read or made (attention's own part is left out)."""
-    weights = sum(p.numel() for p in lm.network.parameters())
-    stage.use(kind, seconds=seconds, tokens=read + made, flops=2.0 * weights * (read + made))

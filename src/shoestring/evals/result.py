@@ -40,13 +40,14 @@ class Item:
     reply: str
     outcome: str
     detail: str
+    prompt_tokens: int
     tokens: int
     finish_reason: str
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """correct counts replies of n problems times k samples; score is its share, so for k > 1 the mean accuracy.
+    """correct counts replies of n problems times k samples; score is its share, for k > 1 the mean accuracy.
     truncated and unparsed count replies, tokens is the mean length of one."""
 
     suite: str
@@ -93,7 +94,9 @@ class EvalResult:
         low, high = 100 * self.ci95.low, 100 * self.ci95.high
         score = f"{100 * self.score:.1f} % [{low:.1f}, {high:.1f}]"
         if self.lower_bound:
-            score = f"at least {score} (a lower bound: {self.truncated} of {self.n * self.k} replies were cut)"
+            score = (
+                f"at least {score} (a lower bound: {self.truncated} of {self.n * self.k} replies were cut)"
+            )
         parts = [f"{self.suite}: {score}", f"n = {self.n}", f"unparsed {self.unparsed}"]
         if self.k > 1:
             parts.insert(1, f"pass@{self.k} {100 * self.pass_at_k:.1f} %")
@@ -113,7 +116,8 @@ def summarise(
     suite: str, k: int, seed: int, asking: Asking, items: Sequence[Item], seconds: float
 ) -> EvalResult:
     """Counts and intervals of items, which hold k rows of each problem, one problem after another."""
-    assert items and len(items) % k == 0, (len(items), k)
+    assert items, suite
+    assert len(items) % k == 0, (len(items), k)
     outcomes = Counter(item.outcome for item in items)
     groups = [items[i : i + k] for i in range(0, len(items), k)]
     right = [sum(item.outcome == Outcome.RIGHT for item in group) for group in groups]

@@ -18,7 +18,7 @@ from shoestring.jobs.describe import headline
 from shoestring.lm import LanguageModel, load
 from shoestring.settings import Settings
 from shoestring.text.message import Message
-from shoestring.text.stream import Kind, ReplyStream
+from shoestring.text.stream import Kind, Piece
 from shoestring.text.tokenizer import TextStream
 
 HELP = "/reset forgets the conversation, /stats counts, /exit leaves (so does Ctrl-D); Ctrl-C stops a reply"
@@ -162,7 +162,7 @@ class Chat:
             self.screen.note(HELP if line == "/help" else f"no command {line}; {HELP}")
 
     def reply(self, text: str) -> None:
-        """Ask with `text`, stream the reply, keep both. Raises BadInput, keeping neither, if there is no room."""
+        """Ask `text`, stream the reply, keep both. Raises BadInput, keeping neither, if there is no room."""
         asked: list[Message] = [*self.messages, {"role": "user", "content": text}]
         prompt = self.lm.template.render(asked, add_generation_prompt=True).ids
         if len(prompt) >= self.window:
@@ -188,7 +188,7 @@ class Chat:
         """Stream one reply. Ctrl-C ends it between two tokens: (ids so far, whether it was stopped)."""
         s = self.settings
         params = SamplingParams(s.max_tokens, s.temperature, s.top_p, seed=s.seed)
-        text, parts, ids = TextStream(self.lm.tokenizer), ReplyStream(), []
+        text, parts, ids = TextStream(self.lm.tokenizer), self.lm.template.stream(), []
         stream = self.engine.stream(prompt, params, key=f"chat/{self.counts.turns}")
         with closing(stream), caught_interrupts() as caught:
             for token in stream:
@@ -201,7 +201,7 @@ class Chat:
         self.screen.end_reply()
         return ids, bool(caught)
 
-    def _pieces(self, pieces: list[tuple[Kind, str]]) -> None:
+    def _pieces(self, pieces: list[Piece]) -> None:
         for kind, text in pieces:
             self.screen.piece(kind, text)
 

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shoestring.lm import LanguageModel
-from shoestring.origin import Lineage, Stage
-
-QUANTISATIONS = ("Q4", "Q5", "Q6", "Q8", "IQ")
+from shoestring.origin import Lineage
 
 
 @dataclass(frozen=True)
@@ -41,34 +39,23 @@ def _part(name: str) -> str:
 
 
 def headline(lm: LanguageModel) -> str:
-    """Name, last stage, base, copy and licence in one line."""
-    base, last = lm.lineage.stages[0], lm.lineage.stages[-1]
-    if base is last:
-        made = f"{base.name}, as it was taken" if base.name != lm.name else "a base, as it was taken"
-    else:
-        steps = " -> ".join(stage.name for stage in lm.lineage.stages[1:])
-        made = f"made from {base.name} by {steps} ({last.job})"
-    return ", ".join([f"{lm.name}: {made}", *base_notes(base), f"licence {licences(lm.lineage)}"])
-
-
-def base_notes(base: Stage) -> list[str]:
-    """That a base is a quantised copy is said wherever it is named."""
-    words = [str(value) for value in base.detail.values()]
-    quantised = next((w for w in words if w.upper().startswith(QUANTISATIONS)), None)
-    return [f"from a {quantised} copy of the original"] if quantised else []
-
-
-def licences(lineage: Lineage) -> str:
-    """Of the base, then of what it was trained on where that differs."""
-    found = dict.fromkeys(origin.licence for stage in lineage.stages for origin in stage.origins)
-    return ", ".join(found) if found else "unknown"
+    """Name, stages, base, copy and licence in one line."""
+    base, *steps = lm.lineage.stages
+    original = base.detail.get("copy_of", base.name)
+    made = "as it was taken"
+    if steps:
+        made = f"made from {base.name} by {' -> '.join(f'{s.name} ({s.job})' for s in steps)}"
+    copy = f"{original}, {base.detail['precision']}" if "precision" in base.detail else original
+    return f"{lm.name}: {made}; base {copy}; licence {base.detail.get('licence', 'unknown')}"
 
 
 def lineage_lines(lineage: Lineage) -> list[str]:
     lines = []
     for stage in lineage.stages:
         detail = ", ".join(f"{key} {_short(value)}" for key, value in stage.detail.items())
-        lines.append(f"{stage.name} ({stage.job}{', ' + stage.date if stage.date else ''}): {detail or 'no detail'}")
+        lines.append(
+            f"{stage.name} ({stage.job}{', ' + stage.date if stage.date else ''}): {detail or 'no detail'}"
+        )
         for origin in stage.origins:
             teacher = f", written by {origin.teacher}" if origin.teacher else ""
             lines.append(f"  {origin.source}, licence {origin.licence}{teacher}")

@@ -6,13 +6,15 @@ import shutil
 import time
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
+from rich.console import Console
 
-from shoestring.run.environment import bf16_flags, cpu_model, memory_bytes, usable_cores
+from shoestring.models.bases import BASES
+from shoestring.ops.hardware import native_bf16
+from shoestring.run.environment import cpu_model, memory_bytes, usable_cores
 from shoestring.settings import Settings
 
 # extra -> the module that shows it is there
@@ -21,7 +23,7 @@ NEEDED_DISK_GIB = 2.0
 
 
 class DoctorSettings(Settings):
-    probe_size: int = Field(1024, ge=64)  # of the square matrices that are timed
+    probe_size: int = Field(default=1024, ge=64)  # of the square matrices that are timed
     folder: str = "."  # whose disk is asked for room
 
 
@@ -34,25 +36,23 @@ class Finding:
     fix: str = ""
 
 
-def main(settings: DoctorSettings) -> dict[str, Any]:
+def main(settings: DoctorSettings, console: Console) -> dict[str, Any]:
     findings = [*machine(settings), *software(), base_model()]
     for finding in findings:
-        mark = "!" if finding.fix else " "
-        print(f"{mark} {finding.name:<22} {finding.value}")
-    fixes = list(dict.fromkeys(f.fix for f in findings if f.fix))
-    print()
-    print(f"to add what is missing: {' && '.join(fixes)}" if fixes else "nothing is missing")
-    return {"findings": {f.name: f.value for f in findings}, "missing": fixes}
+        console.print(f"{'!' if finding.fix else ' '} {finding.name:<18} {finding.value}", markup=False)
+    fixes = list(dict.fromkeys(finding.fix for finding in findings if finding.fix))
+    command = " && ".join(fixes)
+    console.print(f"\nto add what is missing: {command}" if fixes else "\nnothing is missing", markup=False)
+    return {"findings": {finding.name: finding.value for finding in findings}, "command": command}
 
 
 def machine(settings: DoctorSettings) -> list[Finding]:
     free = shutil.disk_usage(settings.folder).free / 2**30
-    flags = bf16_flags()
     size = settings.probe_size
     rows = [
         Finding("processor", f"{cpu_model()} ({usable_cores()} cores usable)"),
         Finding("vector extension", torch.backends.cpu.get_cpu_capability()),
-        Finding("bf16 in hardware", ", ".join(flags) if flags else "no: dtype 'auto' is float32 here"),
+        Finding("bf16 in hardware", "yes" if native_bf16() else "no: dtype 'auto' is float32 here"),
         Finding("threads", f"{torch.get_num_threads()} of torch"),
         Finding("memory", f"{memory_bytes() / 2**30:.1f} GiB"),
         Finding("disk free", f"{free:.1f} GiB{'' if free > NEEDED_DISK_GIB else ' (a run needs about 2)'}"),
@@ -68,10 +68,10 @@ def matmul_gflops(size: int, dtype: torch.dtype, seconds: float = 0.2) -> float:
     """2 n^3 FLOPs a product, repeated for `seconds` after two to warm up."""
     a, b = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
     for _ in range(2):
-        a @ b
+        torch.mm(a, b)
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds or not count:
-        a @ b
+        torch.mm(a, b)
         count += 1
     return 2 * size**3 * count / elapsed / 1e9
 
@@ -87,3 +87,10 @@ def software() -> list[Finding]:
         fix = "" if there else f"pip install 'shoestring[{extra}]'"
         rows.append(Finding(f"extra '{extra}'", "installed" if there else "not installed", fix))
     return rows
+
+
+def base_model() -> Finding:
+    base = BASES["smollm2-135m"]
+    there = base.path.exists() and base.path.stat().st_size == base.size
+    value = f"{base.path}, a {base.precision}" if there else "not here"
+    return Finding(f"base {base.name}", value, "" if there else f"shoestring get {base.name}")

@@ -3,19 +3,18 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from shoestring.engine.engine import Engine
 from shoestring.errors import Interrupted
 from shoestring.evals.chat_check import chat_check
-from shoestring.evals.evaluate import check, evaluate
+from shoestring.evals.evaluate import Replies, ask, check, mark
 from shoestring.evals.result import Asking, FewShotStyle
+from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies
 from shoestring.lm import LanguageModel, load
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
@@ -35,7 +34,7 @@ class Variant(Settings):
 
 
 class EvaluateSettings(Settings):
-    """Models named in `best_of` are asked in every variant and shown at their best: so is a base given its due."""
+    """Models named in `best_of` are asked in every variant and shown at their best: a base gets its due."""
 
     models: dict[str, str] = Field(min_length=1)  # label -> MODEL
     suites: list[str] = Field(min_length=1)
@@ -48,8 +47,8 @@ class EvaluateSettings(Settings):
     few_shot_style: FewShotStyle = "answer"
     lenient: bool = False
     system: str | None = None
-    best_of: list[str] = []
-    variants: list[Variant] = []
+    best_of: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
     chat_check: bool = False
     chat_max_tokens: int = Field(192, ge=1)
     workers: int = Field(2, ge=1)  # judge processes
@@ -60,7 +59,9 @@ class EvaluateSettings(Settings):
     def _known_labels(self) -> "EvaluateSettings":
         strangers = [label for label in self.best_of if label not in self.models]
         if strangers:
-            raise ValueError(f"best_of names {strangers[0]!r}, which is not a label in models: {', '.join(self.models)}")
+            raise ValueError(
+                f"best_of names {strangers[0]!r}, which is not a label in models: {', '.join(self.models)}"
+            )
         if bool(self.best_of) != bool(self.variants):
             raise ValueError("best_of and variants go together: which models to ask in which ways")
         names = ["", *(v.name for v in self.variants)]
@@ -71,7 +72,12 @@ class EvaluateSettings(Settings):
     def asking(self, variant: Variant | None) -> Asking:
         if variant is None:
             return Asking(
-                self.max_tokens, self.temperature, self.few_shot, self.few_shot_style, self.lenient, self.system
+                self.max_tokens,
+                self.temperature,
+                self.few_shot,
+                self.few_shot_style,
+                self.lenient,
+                self.system,
             )
         return Asking(
             variant.max_tokens or self.max_tokens,
@@ -137,38 +143,31 @@ class Bench:
         self.label, self.model, self.settings = label, model, settings
         self.stage, self.judge, self.folder = stage, judge, folder
         self._loaded: tuple[LanguageModel, Engine] | None = None
+        self._asked: dict[tuple[str, Asking], Replies] = {}
 
     def loaded(self) -> tuple[LanguageModel, Engine]:
         if self._loaded is None:
             if self.stage.stop_requested:
-                raise Interrupted("stopped between two models; what was finished is saved, go on with --resume")
+                raise Interrupted(f"stopped before {self.label}")
             lm = load(self.model, dtype=self.settings.dtype, device=self.settings.device)
             self._loaded = lm, Engine(lm)
         return self._loaded
 
     def unit(self, unit: Unit) -> dict[str, Any]:
-        s, asking = self.settings, unit.asking
-        identity = {"model": self.model, "n": s.n, "k": s.k, "seed": s.seed, "unit": repr(unit), "dtype": s.dtype}
+        s = self.settings
+        identity = {
+            "model": self.model,
+            "n": s.n,
+            "k": s.k,
+            "seed": s.seed,
+            "unit": repr(unit),
+            "dtype": s.dtype,
+        }
         path = self._path(f"{unit.label}-{unit.suite}-{unit.variant}", identity)
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
-        lm, engine = self.loaded()
-        result = evaluate(
-            lm,
-            unit.suite,
-            n=s.n,
-            k=s.k,
-            seed=s.seed,
-            temperature=asking.temperature,
-            max_tokens=asking.max_tokens,
-            few_shot=asking.few_shot,
-            lenient=asking.lenient,
-            system=asking.system,
-            generator=engine,
-            judge=self.judge,
-            stage=self.stage,
-            few_shot_style=asking.few_shot_style,
-        )
+        lm, _ = self.loaded()
+        result = mark(lm, self.replies(unit), unit.asking.lenient, self.judge)
         with saving(path):
             result.save_items(path.with_suffix(".parquet"))
         names = {"model": unit.label, "variant": unit.variant, "best": True, "rows": path.stem + ".parquet"}
@@ -177,6 +176,16 @@ class Bench:
         self.stage.say(f"{unit.label}{' / ' + unit.variant if unit.variant else ''}: {result.line()}")
         return values
 
+    def replies(self, unit: Unit) -> Replies:
+        """Asked once where units differ in the reading alone."""
+        key = (unit.suite, replace(unit.asking, lenient=False))
+        if key not in self._asked:
+            s, (lm, engine) = self.settings, self.loaded()
+            replies = ask(lm, parse_suite(unit.suite), s.n, s.k, s.seed, unit.asking, engine, self.stage)
+            meter_replies(self.stage, lm, replies)
+            self._asked[key] = replies
+        return self._asked[key]
+
     def chat(self) -> dict[str, Any]:
         identity = {"model": self.model, "cap": self.settings.chat_max_tokens, "dtype": self.settings.dtype}
         path = self._path(f"{self.label}-chat", identity)
@@ -184,6 +193,7 @@ class Bench:
             return json.loads(path.read_text(encoding="utf-8"))
         lm, engine = self.loaded()
         result = chat_check(lm, engine, self.settings.chat_max_tokens, self.stage)
+        meter(self.stage, lm, "chat", result.seconds, result.work)
         with saving(path):
             result.save_rows(path.with_suffix(".parquet"))
         values = {**result.to_json(), "rows": path.stem + ".parquet"}
@@ -192,31 +202,6 @@ class Bench:
         return values
 
     def _path(self, name: str, identity: dict[str, Any]) -> Path:
-        """A readable name, and a hash of all that would change the result: a changed setting is a new unit."""
+        """A readable name, and a hash of all that changes the result: other settings, another unit."""
         mark = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         return self.folder / f"{re.sub(r'[^A-Za-z0-9.=]+', '-', name).strip('-')}-{mark}.json"
-
-
-def mark_best(results: list[dict[str, Any]]) -> None:
-    """`best` stays true for each (model, suite)'s highest score; the variant named first wins a tie."""
-    top: dict[tuple[str, str], dict[str, Any]] = {}
-    for result in results:
-        key = (result["model"], result["suite"])
-        result["best"] = False
-        if key not in top or result["score"] > top[key]["score"]:
-            top[key] = result
-    for result in top.values():
-        result["best"] = True
-
-
-def join_items(folder: Path, results: list[dict[str, Any]]) -> str:
-    """All replies in one file, with their model, suite and variant, for pairing and the report."""
-    tables = []
-    for result in results:
-        table = pq.read_table(folder / result["rows"])
-        for name in ("variant", "suite", "model"):
-            table = table.add_column(0, name, pa.array([result[name]] * table.num_rows, pa.string()))
-        tables.append(table)
-    with saving(folder):
-        pq.write_table(pa.concat_tables(tables), folder / "items.parquet")
-    return "evals/items.parquet"

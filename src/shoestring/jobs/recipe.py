@@ -8,14 +8,14 @@ from typing import Any
 
 import tomli_w
 from rich.console import Console
-from shoestring.report.html import render_html
-from shoestring.report.markdown import render_markdown
-from shoestring.report.terminal import print_report
 
 from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
 from shoestring.jobs.recipe_units import Job, JobTable, Unit, expand, resolve
+from shoestring.report.html import render_html
+from shoestring.report.markdown import render_markdown
 from shoestring.report.read import RunReport, read_run
+from shoestring.report.terminal import print_report
 from shoestring.run import RunFolder, open_run, saving, write_atomic
 from shoestring.settings import build, read_toml
 
@@ -29,7 +29,7 @@ def _eval() -> Job:
 def _sft() -> Job:
     from shoestring.jobs import sft
 
-    return Job(sft.SFTSettings, sft.main)
+    return Job(sft.SFTSettings, sft.main, check=sft.open_rows)
 
 
 def _grpo() -> Job:
@@ -93,16 +93,11 @@ def _run_unit(
     settings = build(job.settings, resolve(unit.values, models), f"stage '{unit.title}'")
     with saving(own):
         own.mkdir(parents=True, exist_ok=True)
-    write_atomic(own / "settings.toml", settings_text(unit))
+    write_atomic(own / "settings.toml", tomli_w.dumps(unit.resolved))
     with saving(own), folder.stage(own, unit.stage, console, title) as stage:
         stage.finish(job.main(settings, stage))
         if stage.stop_requested and not last:
             raise Interrupted(f"stopped after {unit.title}")
-
-
-def settings_text(unit: Unit) -> str:
-    """The unit's settings as written, references by name: the folder can be moved."""
-    return tomli_w.dumps({"job": unit.job, **unit.values})
 
 
 def folder_of(folder: RunFolder, unit: Unit) -> Path:
@@ -136,7 +131,7 @@ def _check_unchanged(folder: RunFolder, plan: Recipe, units: Sequence[Unit]) -> 
 
 
 def _check_settings(unit: Unit, before: Mapping[str, Any], path: Path) -> None:
-    now = {"job": unit.job, **unit.values}
+    now = unit.resolved
     for key in [*now, *(key for key in before if key not in now)]:
         if before.get(key) != now.get(key):
             raise BadInput(

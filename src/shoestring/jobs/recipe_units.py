@@ -33,7 +33,8 @@ class Unit:
     job: str
     arm: str
     seed: int | None
-    values: dict[str, Any]
+    values: dict[str, Any]  # the job's settings as written, references unresolved
+    resolved: dict[str, Any]  # the same with every default, as the folder's settings.toml has them
     needs: dict[str, "Unit"] = field(default_factory=dict)
 
     @property
@@ -57,11 +58,13 @@ def expand(recipe: Recipe, jobs: JobTable) -> list[Unit]:
             for seed in plan.head.seeds or _seeds_of(values, made):
                 listed = seed if plan.head.seeds else None
                 own = _with_seed(values, listed, recipe.head.seed, job, where)
-                unit = Unit(number, name, plan.head.job, arm.name if arm else "", seed, own)
-                unit.needs.update({ref: _find(ref, unit, made) for ref in references(own)})
                 settings = build(job.settings, own, where)
                 if job.check is not None:
                     job.check(settings)
+                # TOML has no null: a setting that is None stays out
+                resolved = {"job": plan.head.job, **settings.model_dump(mode="json", exclude_none=True)}
+                unit = Unit(number, name, plan.head.job, arm.name if arm else "", seed, own, resolved)
+                unit.needs.update({ref: _find(ref, unit, made) for ref in references(own)})
                 made[name].append(unit)
         units += made[name]
         if not job.makes_model:

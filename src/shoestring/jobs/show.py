@@ -1,5 +1,6 @@
 """Show what a thing is: a model, a run, a suite of problems, or what is trained of its rows."""
 
+import json
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -9,12 +10,14 @@ from pydantic import Field
 from rich.console import Console
 
 from shoestring.errors import BadInput
+from shoestring.evals.evaluate import gold_text
 from shoestring.jobs.describe import headline, lineage_lines, sizes
 from shoestring.jobs.mask import DATA_SUFFIXES, masked, print_row, rows_of
 from shoestring.lm import load
 from shoestring.report.read import read_run
 from shoestring.report.terminal import print_report
 from shoestring.settings import Settings
+from shoestring.tasks import FAMILIES
 from shoestring.tasks.suite import ROOM, draw_problems, parse_suite
 
 
@@ -27,13 +30,112 @@ class ShowSettings(Settings):
 
 
 def main(settings: ShowSettings, console: Console) -> dict[str, Any]:
-    path = Path(settings.target)
+    target, path = settings.target, Path(settings.target)
     if settings.mask:
         return show_mask(settings, console)
     if (path / "recipe.toml").is_file():
         return show_run(path, console)
-    if path.is_dir() or path.suffix == ".gguf":
-        return show_model(settings.target, console)
-    if path.suffix in DATA_SUFFIXES and not path.is_file():
-        raise BadInput(f"no such file: {path}")
-    return show_suite(settings, console)
+    if target.partition(":")[0] in (*FAMILIES, "gym") or any(s in target for s in DATA_SUFFIXES):
+        return show_suite(settings, console)
+    return show_model(target, console)
+
+
+def show_model(target: str, console: Console) -> dict[str, Any]:
+    lm = load(target)
+    size = sizes(lm)
+    c = lm.config
+    console.print(headline(lm), markup=False)
+    console.print(
+        f"{c.model_type}, {c.num_hidden_layers} layers, hidden {c.hidden_size}, "
+        f"feed-forward {c.intermediate_size}, {c.num_attention_heads} heads of {c.head_dim} "
+        f"({c.num_key_value_heads} for keys and values), vocabulary {c.vocab_size}, "
+        f"context {c.max_position_embeddings}, {'tied' if c.tie_word_embeddings else 'own'} head"
+    )
+    parts = ", ".join(f"{name} {count:,}" for name, count in size.parameters.items() if count)
+    console.print(f"{size.total:,} parameters: {parts}")
+    console.print(
+        f"{size.cache_bytes_per_token:,} bytes of cache a token in {str(lm.dtype).removeprefix('torch.')}"
+    )
+    console.print("lineage, oldest first:")
+    for line in lineage_lines(lm.lineage):
+        console.print(f"  {line}", markup=False)
+    return {
+        "model": lm.name,
+        "config": asdict(c),
+        "parameters": size.parameters,
+        "cache_bytes_per_token": size.cache_bytes_per_token,
+        "lineage": asdict(lm.lineage),
+    }
+
+
+def show_run(path: Path, console: Console) -> dict[str, Any]:
+    print_report(read_run(path), console)
+    summary = run_summary(path)
+    console.print(f"run folder: {path}, {summary['status'].get('state', 'not started')}", markup=False)
+    for name, result in summary["stages"].items():
+        model = path / "stages" / name / "model"
+        has_model = f", model in {model}" if model.is_dir() else ""
+        console.print(
+            f"  {name}: {'not finished' if result is None else 'finished'}{has_model}", markup=False
+        )
+    return summary
+
+
+def run_summary(path: Path) -> dict[str, Any]:
+    """Where a run is, and each begun stage's result (null while it has none)."""
+    stages = sorted(p.parent for p in (path / "stages").glob("**/settings.toml"))
+    return {
+        "run": str(path),
+        "status": read_json(path / "status.json") or {},
+        "stages": {
+            stage.relative_to(path / "stages").as_posix(): read_json(stage / "result.json")
+            for stage in stages
+        },
+    }
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def show_suite(settings: ShowSettings, console: Console) -> dict[str, Any]:
+    """The level, how many problems it has, and examples of its train split with worked solutions."""
+    suite = parse_suite(settings.target)
+    level = suite.level.model_dump()
+    console.print(
+        f"{suite}: {', '.join(f'{k} = {v}' for k, v in level.items()) or 'one level'}", markup=False
+    )
+    if suite.count is None:
+        console.print("nobody knows how many distinct problems it has")
+    else:
+        console.print(
+            f"{suite.count:,} distinct problems, a tenth held out: test at most {suite.count // ROOM:,}"
+        )
+    examples = []
+    for problem in draw_problems(suite, "train", settings.n, settings.seed):
+        try:
+            worked = suite.family.worked(problem, random.Random(f"show:{settings.seed}:{problem.id}"))
+            solution = {"reasoning": worked.reasoning or "", "answer": worked.answer}
+        except BadInput as error:  # not every family knows how its problems are solved
+            solution = {"reasoning": f"({error})", "answer": gold_text(problem)}
+        examples.append({"prompt": problem.prompt, **solution})
+        console.print(f"\n{problem.prompt}", markup=False)
+        if solution["reasoning"]:
+            console.print(solution["reasoning"], style="dim", markup=False)
+        console.print(f"= {solution['answer']}", markup=False)
+    return {"suite": str(suite), "level": level, "count": suite.count, "examples": examples}
+
+
+def show_mask(settings: ShowSettings, console: Console) -> dict[str, Any]:
+    lm = load(settings.model)
+    rows = [masked(lm, name, row) for name, row in rows_of(settings.target, settings.n, settings.seed)]
+    if not rows:
+        raise BadInput(f"{settings.target} has no rows")
+    for row in rows:
+        print_row(row, console)
+    return {
+        "rows": [
+            {"id": r.row_id, "tokens": r.tokens, "trained": r.trained, "end_trained": r.end_trained}
+            for r in rows
+        ]
+    }

@@ -41,7 +41,13 @@ class PackedRows:
             self._index_children(starts, lengths, parents, children, roots, num_tokens)
 
     def _index_children(
-        self, starts: Tensor, lengths: Tensor, parents: Tensor, children: Tensor, roots: Tensor, num_tokens: int
+        self,
+        starts: Tensor,
+        lengths: Tensor,
+        parents: Tensor,
+        children: Tensor,
+        roots: Tensor,
+        num_tokens: int,
     ) -> None:
         """Children in a (P, N) grid by parent, N the largest family; empty places have length 0."""
         place_of_root = torch.full((len(parents),), -1, dtype=torch.int64, device=starts.device)

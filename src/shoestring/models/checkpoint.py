@@ -1,4 +1,4 @@
-"""Hugging Face weight folders both ways: config.json, and safetensors in one file or in shards with an index."""
+"""Hugging Face weight folders both ways: config.json, and safetensors in one file or in shards."""
 
 import json
 import os
@@ -75,8 +75,8 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def write_checkpoint(network: Transformer, folder: Path, shard_bytes: int = 5_000_000_000) -> None:
-    """config.json and the weights into `folder`, streamed tensor by tensor. Weights of an earlier save in the same
-    folder are replaced. Putting the folder in place in one move is the caller's."""
+    """config.json and the weights into `folder`, streamed tensor by tensor. Weights of an earlier save in
+    it are replaced. Putting the folder in place in one move is the caller's."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = list(network.public_tensors())
     dtype = tensors[0][1].dtype
@@ -108,11 +108,15 @@ def _stored_shapes(folder: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, 
         try:
             file = safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
-            raise BadInput(f"{path} is cut short or not a safetensors file ({error}); fetch it again") from None
+            raise BadInput(
+                f"{path} is cut short or not a safetensors file ({error}); fetch it again"
+            ) from None
         for name in file.keys():  # noqa: SIM118 (not a dict)
             part = file.get_slice(name)
             if part.get_dtype() not in READABLE:
-                raise BadInput(f"{path}: tensor {name} is {part.get_dtype()}; quantised safetensors aren't supported")
+                raise BadInput(
+                    f"{path}: tensor {name} is {part.get_dtype()}; quantised safetensors aren't supported"
+                )
             if expected is None or name in expected:
                 shapes[name], files[name] = tuple(part.get_shape()), file
     return shapes, files
@@ -154,8 +158,8 @@ def _shards(tensors: list[tuple[str, Tensor]], shard_bytes: int) -> list[list[tu
 
 
 def _write_safetensors(path: Path, tensors: list[tuple[str, Tensor]]) -> None:
-    """Length of the header (8 bytes), JSON header, data. The library's writer copies every tensor first; this one
-    holds one. The file gets its name only when it is whole."""
+    """Length of the header (8 bytes), JSON header, data. The library's writer copies every tensor first; this
+    one holds one. The file gets its name only when it is whole."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for name, tensor in tensors:

@@ -94,12 +94,16 @@ class ModelConfig:
         if raw.get("use_sliding_window"):
             raise BadInput("use_sliding_window = true is not supported")
         if "quantization_config" in raw:
-            raise BadInput("this folder holds quantised weights (quantization_config); give a bf16 or GGUF copy")
+            raise BadInput(
+                "this folder holds quantised weights (quantization_config); give a bf16 or GGUF copy"
+            )
         try:
             heads = int(raw["num_attention_heads"])
             rope_theta, rope_scaling = _rope(raw)
             bias = bool(raw.get("attention_bias", False))
-            head_dim = raw.get("head_dim") or (128 if kind == "qwen3" else int(raw["hidden_size"]) // max(heads, 1))
+            head_dim = raw.get("head_dim") or (
+                128 if kind == "qwen3" else int(raw["hidden_size"]) // max(heads, 1)
+            )
             return cls(
                 model_type=kind,
                 vocab_size=int(raw["vocab_size"]),
@@ -166,8 +170,8 @@ def _rope(raw: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     if kind == "linear":
         return theta, RopeScaling(kind, float(params["factor"]))
     window = int(params["original_max_position_embeddings"])
-    factors = (float(params[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
-    return theta, RopeScaling(kind, *factors, window)
+    low, high = float(params["low_freq_factor"]), float(params["high_freq_factor"])
+    return theta, RopeScaling(kind, float(params["factor"]), low, high, window)
 
 
 def _ids(value: Any) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ ROPE_FACTORS = "rope_freqs.weight"  # Llama 3.1's scaling comes as this tensor i
 
 
 def load_gguf(file: GGUFFile, dtype: torch.dtype, device: str) -> Transformer:
-    """The file's network, dequantised into `dtype`. Raises BadInput, one line, when the file doesn't add up."""
+    """The file's network, dequantised into `dtype`. Raises BadInput, one line."""
     config = config_from_gguf(file)
     network = empty_network(config, dtype, device)
     stored = {public_name(name): name for name in file.tensors if name != ROPE_FACTORS}
@@ -57,7 +57,7 @@ def load_gguf(file: GGUFFile, dtype: torch.dtype, device: str) -> Transformer:
 
 
 def public_name(name: str) -> str:
-    """"blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; an unknown name stays as it is."""
+    """`blk.3.attn_q.weight` -> "model.layers.3.self_attn.q_proj.weight"; an unknown name stays as it is."""
     parts = name.split(".")
     if len(parts) == 2 and parts[0] in OUTER:
         return f"{OUTER[parts[0]]}.{parts[1]}"
@@ -67,14 +67,15 @@ def public_name(name: str) -> str:
 
 
 def unpermute(rows: Tensor, num_heads: int) -> Tensor:
-    """llama.cpp rotates neighbouring pairs (x[2i], x[2i+1]), so its converter interleaves the two halves of each
-    head's rows of q and k for the llama architecture. This puts pair i back at (i, i + D/2)."""
+    """llama.cpp rotates neighbouring pairs (x[2i], x[2i+1]), so its converter interleaves the two halves of
+    each head's rows of q and k for the llama architecture. This puts pair i back at (i, i + D/2)."""
     pairs = rows.unflatten(0, (num_heads, -1, 2))
     return pairs.transpose(1, 2).reshape(rows.shape)
 
 
 def config_from_gguf(file: GGUFFile) -> ModelConfig:
-    """Sizes from the metadata; features that GGUF has no key for (biases, tied head) from the tensors' names."""
+    """Sizes from the metadata; features that GGUF has no key for (biases, tied head) from the tensors'
+    names."""
     raw, where = file.metadata, file.path
     arch = raw.get("general.architecture")
     if arch not in FAMILIES:
@@ -90,7 +91,7 @@ def config_from_gguf(file: GGUFFile) -> ModelConfig:
         if metadata.whole(key, head_dim) != head_dim:
             raise BadInput(f"{where}: {arch}.{key} other than the head's size {head_dim} is not supported")
     bias = arch == "qwen2" or "blk.0.attn_q.bias" in file.tensors
-    eos = (raw.get("tokenizer.ggml.eos_token_id"), raw.get("tokenizer.ggml.eot_token_id"))
+    bos, *ends = (raw.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "eot"))
     config = ModelConfig(
         model_type=arch,
         vocab_size=file.tensors["token_embd.weight"].shape[0],
@@ -109,8 +110,8 @@ def config_from_gguf(file: GGUFFile) -> ModelConfig:
         attention_output_bias=bias and arch != "qwen2",
         mlp_bias="blk.0.ffn_down.bias" in file.tensors,
         qk_norm=arch == "qwen3",
-        bos_token_id=raw.get("tokenizer.ggml.bos_token_id"),
-        eos_token_id=tuple(dict.fromkeys(int(e) for e in eos if e is not None)),
+        bos_token_id=bos if isinstance(bos, int) else None,
+        eos_token_id=tuple(dict.fromkeys(end for end in ends if isinstance(end, int))),
     )
     if ROPE_FACTORS not in file.tensors:
         return config
@@ -142,22 +143,27 @@ class _Metadata:
         kind = self.raw.get(f"{self.arch}.rope.scaling.type", "none")
         factor = self.real("rope.scaling.factor", self.raw.get(f"{self.arch}.rope.scale_linear", 1.0))
         if kind not in ("none", "linear"):
-            raise BadInput(f"{self.where}: rope scaling {kind!r} is not supported; supported: none, linear, Llama 3's")
+            raise BadInput(
+                f"{self.where}: rope scaling {kind!r} is not supported; supported: none, linear, Llama 3's"
+            )
         return RopeScaling("linear", factor) if factor != 1.0 else None
 
 
 def scaling_from_factors(config: ModelConfig, factors: list[float], where: str) -> ModelConfig:
-    """The Llama 3 scaling whose frequencies are theta^(-2i/d) / factors[i]. The tensor keeps only the quotients:
-    low and high factors are Llama's 1 and 4, and the original window is the power of two that gives them."""
+    """The Llama 3 scaling whose frequencies are theta^(-2i/d) / factors[i]. The tensor keeps only
+    quotients: low and high factors are taken to be Llama's 1 and 4, the original window the power of two
+    that gives them."""
     plain = scaled_inverse_frequencies(dataclasses.replace(config, rope_scaling=None))
     if len(factors) != len(plain) or min(factors) <= 0:
         raise BadInput(f"{where}: {ROPE_FACTORS} has {len(factors)} factors, {len(plain)} are wanted")
     if max(abs(f - 1) for f in factors) < 1e-6:
         return config
     for bits in sorted(range(4, 24), key=lambda b: b != 13):  # 8192 first
-        scaling = RopeScaling("llama3", float(max(factors)), 1.0, 4.0, 2**bits)
+        scaling = RopeScaling("llama3", float(f"{max(factors):.6g}"), 1.0, 4.0, 2**bits)
         made = dataclasses.replace(config, rope_scaling=scaling)
         pairs = zip(plain, factors, scaled_inverse_frequencies(made), strict=True)
         if all(math.isclose(p / f, s, rel_tol=1e-5) for p, f, s in pairs):
             return made
-    raise BadInput(f"{where}: {ROPE_FACTORS} doesn't follow Llama 3's scaling; other scalings are not supported")
+    raise BadInput(
+        f"{where}: {ROPE_FACTORS} doesn't follow Llama 3's scaling; other scalings are not supported"
+    )

@@ -1,5 +1,5 @@
-"""A GGUF file's header, read by hand: the `gguf` library's reader makes an array object of every token and merge
-and takes seconds where this takes a tenth. Layout: github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+"""A GGUF file's header, read by hand: the `gguf` library's reader makes an array object of every token and
+merge and takes seconds where this takes a tenth. Layout: github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 The library still says what each quantised type is and turns blocks into float32."""
 
 import math
@@ -39,7 +39,9 @@ class _Cursor:
 
     def bytes(self, count: int) -> bytes:
         if count > len(self.buffer) - self.at:
-            raise BadInput(f"{self.path} is cut short: the header goes on past the end of the file; fetch it again")
+            raise BadInput(
+                f"{self.path} is cut short: the header goes on past the end of the file; fetch it again"
+            )
         self.at += count
         return self.buffer[self.at - count : self.at]
 
@@ -91,7 +93,8 @@ class GGUFFile:
         # the library works on 16 rows at a time, so it is given long rows: blocks don't mind where a row ends
         blocks = math.gcd(tensor.nbytes // block_bytes, 4096)
         try:
-            values = dequantize(raw.reshape(-1, blocks * block_bytes), tensor.kind)
+            with np.errstate(all="ignore"):  # a damaged block is found by its NaN, not by a warning
+                values = dequantize(raw.reshape(-1, blocks * block_bytes), tensor.kind)
             return np.require(values.reshape(tensor.shape), requirements=["C", "W"])
         except NotImplementedError:
             raise BadInput(

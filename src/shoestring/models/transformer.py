@@ -148,5 +148,7 @@ class Transformer(nn.Module):
 
 def _rows(ids: Tensor) -> tuple[int, int]:
     if ids.dim() != 2:
-        raise ValueError(f"ids of shape {tuple(ids.shape)} need a cache that knows the rows; plain text is (B, T)")
+        raise ValueError(
+            f"ids of shape {tuple(ids.shape)} need a cache that knows the rows; plain text is (B, T)"
+        )
     return ids.shape[0], ids.shape[1]

@@ -39,9 +39,9 @@ def _sentences(
     if trained and not any(unit.seed is not None for unit in trained):
         yield "One seed: how far another run would land from this one is not known."
     if any(unit.job == "grpo" for unit in trained) and not any(unit.arm for unit in trained):
-        yield "No control arm (random or format-only reward) was run: a gain may not come from what is rewarded."
+        yield "No control arm (random or format-only reward) was run: a gain may have other causes."
     if scores and not chats:
         yield "No chat checks were made: whether the models still chat is not known."
     odd = [f"{unit.title}: {unit.nonfinite}" for unit in units if unit.nonfinite]
     if odd:
-        yield f"Metric values that were not finite (written as null, left out of the curves): {'; '.join(odd)}."
+        yield f"Metric values that were not finite, left out of the curves: {'; '.join(odd)}."

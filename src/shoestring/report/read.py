@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from shoestring.budget.price import Prices, make_bill
 from shoestring.errors import BadInput
 from shoestring.evals.statistics import Interval
+from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
 from shoestring.report.compare import against_base, against_recipe
 from shoestring.report.lacking import what_is_lacking
@@ -87,7 +88,7 @@ def _natural(part: str) -> tuple[bool, int, str]:
 def _scores(path: Path, unit: UnitReport) -> Iterator[Score]:
     """Those of an eval unit's result.json: an EvalResult's values and the `model` label and `variant`."""
     result = _read_json(path / "result.json")
-    models = read_toml(path / "settings.toml").get("models", {})
+    bases = _bases(path)
     marks = _marks(path / result["items"]) if result.get("items") else {}
     for row in result.get("evals", []):
         key = (row["model"], row["suite"], row["variant"])
@@ -95,7 +96,7 @@ def _scores(path: Path, unit: UnitReport) -> Iterator[Score]:
         yield Score(
             unit=unit,
             label=row["model"],
-            is_base=not models.get(row["model"], "").startswith("stage:"),
+            is_base=row["model"] in bases,
             suite=row["suite"],
             variant=row["variant"],
             best=row["best"],
@@ -112,6 +113,12 @@ def _scores(path: Path, unit: UnitReport) -> Iterator[Score]:
             asking=", ".join(f"{name} {value}" for name, value in row["settings"].items() if value),
             marks=marks.get(key, {}),
         )
+
+
+def _bases(path: Path) -> set[str]:
+    """The labels of the models that an eval unit takes from outside the run."""
+    models = read_toml(path / "settings.toml").get("models", {})
+    return {label for label, model in models.items() if not model.startswith("stage:")}
 
 
 def _marks(path: Path) -> Mapping[tuple[str, str, str], Mapping[str, float]]:
@@ -134,6 +141,7 @@ def _chats(path: Path, unit: UnitReport) -> Iterator[ChatReport]:
         yield ChatReport(
             unit=unit,
             label=label,
+            is_base=label in _bases(path),
             n=row["n"],
             stopped=row["stopped"],
             empty=row["empty"],
@@ -162,18 +170,26 @@ def _first_seeds(units: Sequence[tuple[Path, UnitReport]]) -> list[tuple[Path, U
 
 
 def _base(folder: Path, recipe: Mapping[str, Any]) -> str:
-    """From the lineage of a model made here, else what the recipe names."""
+    """Every model that the recipe takes from outside, and what kind of copy it is."""
+    named: dict[str, None] = {}
+    for stage in recipe["stage"]:
+        for name in (stage.get("model", "stage:"), *stage.get("models", {}).values()):
+            if not name.startswith("stage:"):
+                named[name] = None
+    return "; ".join(_base_words(name, folder) for name in named) or "not known"
+
+
+def _base_words(name: str, folder: Path) -> str:
+    if name in BASES:
+        base = BASES[name]
+        return f"{name}, a {base.precision} {base.copy_of}, licence {base.licence}"
     for path in sorted((folder / "stages").rglob(f"model/{LINEAGE_FILE}")):
         first = Lineage.load(path.parent).stages[0]
-        detail = [f"{name} {value}" for name, value in first.detail.items() if value not in (None, "")]
-        licences = sorted({origin.licence for origin in first.origins})
-        return "; ".join([first.name, *detail, *(f"licence {licence}" for licence in licences)])
-    named = [
-        stage["model"]
-        for stage in recipe["stage"]
-        if not str(stage.get("model", "stage:")).startswith("stage:")
-    ]
-    return ", ".join(dict.fromkeys(named)) or "not known"
+        detail = [
+            str(first.detail[key]) for key in ("copy_of", "precision", "licence") if key in first.detail
+        ]
+        return ", ".join([name, *detail])
+    return name
 
 
 def _read_json(path: Path) -> dict[str, Any]:

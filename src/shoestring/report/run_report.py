@@ -73,15 +73,17 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Never "better" or "worse" where the interval holds 0, where nothing pairs, or where several
-        comparisons together could have given it by chance."""
+        """Never "better" or "worse" where the interval holds 0, where nothing pairs, where several
+        comparisons together could have given it by chance, or where the loser's replies were cut."""
         if not self.ci95.excludes_zero:
             return "no difference shown"
         if not self.paired:
-            return "differs, but on other problems: not a paired comparison"
+            return "differs, but the problems do not pair"
         if self.adjusted is not None and self.adjusted >= 0.05:
-            return "no difference shown once the number of comparisons is counted"
-        return "better" if self.difference > 0 else "worse"
+            return "no difference shown (Holm)"
+        lower, word = (self.against, "better") if self.difference > 0 else (self.of[0], "worse")
+        # a score that only bounds its model from below can't lose: ending early is not reasoning
+        return f"not told: {lower.name}'s replies were cut" if lower.lower_bound else word
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class ChatReport:
 
     unit: UnitReport
     label: str
+    is_base: bool
     n: int
     stopped: float
     empty: float

@@ -2,7 +2,9 @@
 only one stated, so neither a list of candidates nor the question said back earns anything.
 
 Where several rules could apply, the first that finds something decides:
-  1. `\\boxed{...}` or `<answer>...</answer>`; 2. a sentence "the answer is ..." or "answer: ..."; 3. for a named unknown, "x = ...";
+  1. `\\boxed{...}` or `<answer>...</answer>`;
+  2. a sentence "the answer is ..." or "answer: ...";
+  3. for a named unknown, "x = ...";
   4. the last sentence or line with a number in it: what comes after its last "=", "is", ":" and the like.
 Values found by rule 1, 2 or 3 must all agree; rule 4's piece must hold one number and no expression, and
 where it is nothing but a number no other such line may name a different one. Questions are never answers.
@@ -31,7 +33,6 @@ STATEMENT = re.compile(
 )
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
 SENTENCE_END = re.compile(r"(?<=[.!?;])(?=\s)|(?<=[.!?;])$|\n")
-TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 BARE = re.compile(r"[\s\"'(]*[-+]?\s?\d+(?:\.\d+)?[\s\"').!;,]*")
 LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+|\(?\d{1,2}[.)][ \t]+(?=\S))", re.MULTILINE)
 
@@ -53,7 +54,8 @@ def distinct(values: Iterable[str]) -> Found:
 
 def tagged(text: str) -> list[str]:
     """What stands in <answer>...</answer>, as R1-Zero's template asks for."""
-    return TAGGED.findall(text[-MAX_CHARS:])
+    parts = (part.partition("</answer>") for part in text.split("<answer>")[1:])
+    return [content for content, closed, _ in parts if closed]
 
 
 def clean(text: str, prompt: str = "") -> str:
@@ -156,6 +158,6 @@ def judge_integer_lenient(reply: Reply, gold: int, prompt: str = "", unknown: st
         if find_integer(text, prompt, unknown).single == str(gold) or last == [str(gold)]:
             return Verdict(Outcome.RIGHT, 1.0)
     strict = judge_integer(reply, gold, prompt, unknown)
-    if strict.outcome is Outcome.UNPARSED and numbers(whole):
+    if strict.outcome is Outcome.UNPARSED and numbers(clean(whole, prompt)):
         return Verdict(Outcome.WRONG, 0.0, detail=strict.detail)
     return strict

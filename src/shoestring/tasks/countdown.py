@@ -1,4 +1,4 @@
-"""Reach a target from given numbers with + - * /. The worked solution is a search: tries, then the one that hits."""
+"""Reach a target from given numbers with + - * /. The worked solution is a search: tries, then a hit."""
 
 import random
 import re
@@ -22,8 +22,9 @@ MAX_TRIES = 2  # dead ends before the hit
 
 
 class CountdownLevel(Settings):
-    """Numbers are 1..max_value, repeats allowed; targets 1..max_target, each reachable by whole positive steps
-    and none of the numbers itself. Four numbers stop at 12: beyond, counting the problems takes minutes."""
+    """Numbers are 1..max_value, repeats allowed; targets 1..max_target, each reachable by whole positive
+    steps and none of the numbers itself. Four numbers stop at 12: beyond, counting the problems takes
+    minutes."""
 
     min_numbers: int = Field(3, ge=2, le=4)
     max_numbers: int = Field(3, ge=2, le=4)
@@ -71,8 +72,8 @@ class Countdown:
         )
 
     def score(self, problem: Problem, reply: Reply) -> Verdict:
-        """Right when the one expression in the answer hits the target with numbers it may use. "8*3-5=19" holds
-        one expression; a list of several is wrong."""
+        """Right when the one expression in the answer hits the target with numbers it may use. "8*3-5=19"
+        holds one expression; a list of several is wrong."""
         found = find_expressions(reply.answer, problem.prompt)
         if not found.values:
             return Verdict(Outcome.UNPARSED, 0.0, detail="no expression found")
@@ -154,7 +155,8 @@ def _joined(a: Tree, b: Tree) -> list[tuple[int, Tree]]:
 
 
 def solutions(numbers: tuple[int, ...], max_target: int) -> dict[int, Tree]:
-    """Each target up to max_target that two or more of `numbers` (sorted) reach, with a shortest way to it."""
+    """Each target up to max_target that two or more of `numbers` (sorted) reach, with a shortest way to
+    it."""
     found: dict[int, Tree] = {}
     for size in range(2, len(numbers) + 1):
         for chosen in dict.fromkeys(combinations(numbers, size)):

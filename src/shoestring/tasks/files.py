@@ -1,15 +1,16 @@
-"""Problems from a .jsonl or .parquet file, in the shapes that datasets have: prompt, question or problem; answer,
-solution or verl's reward_model.ground_truth; or messages. The right answer is read when the file is: a row
-whose answer can't be is refused, and counted by its reason, before anything is generated for it."""
+"""Problems from a .jsonl or .parquet file, in the shapes that datasets have: prompt, question or problem;
+answer, solution or verl's reward_model.ground_truth; or messages. The right answer is read when the file is:
+a row whose answer can't be is refused, and counted by its reason, before anything is generated for it."""
 
 import importlib
 import json
+import math
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -28,7 +29,8 @@ CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 class FileLevel(Settings):
     """answer: how it is compared ("auto" looks at each row's). scorer: `module:function` that is called with
-    (problem, reply) instead; `problem.hidden["row"]` is the row. test "all": a benchmark, no row is trained on."""
+    (problem, reply) instead; `problem.hidden["row"]` is the row. test "all": a benchmark, no row is trained
+    on."""
 
     answer: Literal["auto", "integer", "choice", "exact"] = "auto"
     scorer: str = Field("", pattern=r"^(|[\w.]+:\w+)$")
@@ -127,7 +129,7 @@ def load_scorer(name: str) -> Scorer:
         raise BadInput(f"scorer '{name}' can't be imported: {type(error).__name__}: {error}") from None
     if not callable(found):
         raise BadInput(f"scorer '{name}': module '{module}' has no function '{function}'")
-    return found
+    return cast(Scorer, found)
 
 
 def _as_verdict(result: float | bool | Verdict) -> Verdict:
@@ -135,6 +137,8 @@ def _as_verdict(result: float | bool | Verdict) -> Verdict:
     if isinstance(result, Verdict):
         return result
     mark = float(result)
+    if not math.isfinite(mark):
+        raise ValueError(f"the scorer's mark is {mark}")
     if mark >= 1.0:
         return Verdict(Outcome.RIGHT, 1.0)
     return Verdict(Outcome.WRONG, 0.0, {"mark": mark}, f"the scorer's mark is {mark:g}")

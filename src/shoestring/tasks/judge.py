@@ -1,10 +1,11 @@
 """Scores replies in a pool of processes that can be killed, so that no scorer can stop or fool a job.
 
-An item's clock starts when its worker turns to it (waiting in the queue costs nothing) and is kept here, outside
-the worker. Nothing uses signals: it works from any thread and beside asyncio. A scorer that
-- raises: ERROR, with what it raised;      - ends its process: ERROR, and the rest of the chunk goes on;
-- runs past the clock: its process is killed and the item tried once more alone in a fresh one. If it hangs again
-  the answer itself is at fault and is WRONG, so that hanging never pays.
+An item's clock starts when its worker turns to it (waiting in the queue costs nothing) and is kept here,
+outside the worker. Nothing uses signals: it works from any thread and beside asyncio. A scorer that
+- raises: ERROR, with what it raised;
+- ends its process: ERROR, and the rest of the chunk goes on in a new one;
+- runs past the clock: its process is killed and the item tried once more, alone in a fresh one. If it hangs
+  again the answer itself is at fault and is WRONG, so that hanging never pays.
 """
 
 import json
@@ -28,6 +29,7 @@ from shoestring.text.message import Reply
 
 START_S = 120.0  # to start Python, or to import what a scorer needs, on a slow and busy machine
 CHUNK = 64
+CLOSED = "the judge is closed"
 
 
 class WorkerGone(Exception):
@@ -44,8 +46,8 @@ class Judge:
     def __init__(self, workers: int = 2, timeout_s: float = 5.0) -> None:
         assert workers >= 1, workers
         self.timeout_s = timeout_s
-        self.retried = 0  # items that ran past the clock the first time
-        self.deaths = 0  # processes that ended by themselves
+        self.retried = 0  # items that ran past the clock and were tried again
+        self.deaths = 0  # items that ended their process
         self._all = [Worker(timeout_s) for _ in range(workers)]
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._all:
@@ -59,6 +61,8 @@ class Judge:
     ) -> dict[str, Verdict]:
         """A verdict for every id. `lenient` asks for `score_lenient`. Raises BadInput where a scorer can't be
         loaded at all."""
+        if not self._finalizer.alive:
+            raise ShoestringError(CLOSED)
         items = [(index, problem, reply) for index, (_, problem, reply) in enumerate(replies)]
         size = min(CHUNK, max(1, -(-len(items) // (2 * len(self._all)))))
         chunks = [items[start : start + size] for start in range(0, len(items), size)]
@@ -86,19 +90,21 @@ class Judge:
         worker = self._idle.get()
         try:
             verdicts: dict[int, Verdict] = {}
-            late: list[Item] = []
-            while rest := [item for item in items if item[0] not in verdicts and item not in late]:
+            late: dict[int, Item] = {}
+            while rest := [item for item in items if item[0] not in verdicts and item[0] not in late]:
                 fault = self._serve(worker, rest, lenient, verdicts)
                 if fault is None:
                     continue
                 # items are done in order: the first without a verdict is the one at fault
                 culprit = next(item for item in rest if item[0] not in verdicts)
                 if isinstance(fault, WorkerLate):
-                    late.append(culprit)
+                    late[culprit[0]] = culprit
+                    self._count(retried=1)
                 else:
+                    self._count(deaths=1)
                     verdicts[culprit[0]] = Verdict(Outcome.ERROR, 0.0, detail=f"the scorer's process {fault}")
-            for item in late:
-                verdicts[item[0]] = self._try_again(worker, item, lenient)
+            for index, item in late.items():
+                verdicts[index] = self._try_again(worker, item, lenient)
             return verdicts
         finally:
             self._idle.put(worker)
@@ -114,13 +120,13 @@ class Judge:
                 verdicts[message["index"]] = _verdict(message)
         except (WorkerLate, WorkerGone) as fault:
             worker.restart()
-            with self._counting:
-                if isinstance(fault, WorkerLate):
-                    self.retried += 1
-                else:
-                    self.deaths += 1
             return fault
         return None
+
+    def _count(self, retried: int = 0, deaths: int = 0) -> None:
+        with self._counting:
+            self.retried += retried
+            self.deaths += deaths
 
     def _try_again(self, worker: "Worker", item: Item, lenient: bool) -> Verdict:
         worker.restart()
@@ -162,7 +168,7 @@ class Worker:
     def begin(self, lenient: bool, items: list[Item]) -> None:
         """Send a chunk and wait until its scorers are loaded. Raises BadInput where they can't be."""
         if self._closed:
-            raise ShoestringError("the judge is closed")
+            raise ShoestringError(CLOSED)
         if not self._greeted:
             try:
                 self.receive(START_S)
@@ -205,8 +211,9 @@ class Worker:
     def restart(self) -> None:
         with self._changing:
             self._end()
-            if not self._closed:
-                self._start()
+            if self._closed:
+                raise ShoestringError(CLOSED)
+            self._start()
 
     def kill(self) -> None:
         """For good. Its pipes stay open: another thread may be reading them."""

@@ -100,7 +100,8 @@ class Letters:
         return judge(find_word(reply.answer, problem.prompt), problem.hidden["answer"])
 
     def score_lenient(self, problem: Problem, reply: Reply) -> Verdict:
-        """For words: right also when the wanted one is the last word of the answer, or of all that was said."""
+        """For words: right also when the wanted one is the last word of the answer, or of all that was
+        said."""
         gold = problem.hidden["answer"]
         if problem.hidden["question"] == "count":
             return judge_integer_lenient(reply, int(gold), problem.prompt)
@@ -111,7 +112,8 @@ class Letters:
         return self.score(problem, reply)
 
     def worked(self, problem: Problem, rng: random.Random) -> Reply:
-        """Spell first, then do: "b a1 n a2 n a3"; "1b 2a 3n"; "b a n a n a" and the letters in the new order."""
+        """Spell first, then do: "b a1 n a2 n a3"; "1b 2a 3n"; "b a n a n a" and the letters in the new
+        order."""
         hidden = problem.hidden
         word, answer = hidden["word"], hidden["answer"]
         if hidden["question"] == "count":
@@ -125,8 +127,9 @@ class Letters:
 
 
 def find_word(text: str, prompt: str = "") -> Found:
-    """The word that `text` states: after "the answer is", else after the last sentence's last separator. Letters
-    apart ("a b c", "a-b-c") are one word; of several words in quotes or out of them none is the answer."""
+    """The word that `text` states: after "the answer is", else after the last sentence's last separator.
+    Letters apart ("a b c", "a-b-c") are one word; of several words in quotes or out of them none is the
+    answer."""
     lines = sentences(clean(text, prompt))
     said = [stated_word(tail) for line in lines for tail in STATEMENT.split(line)[1:]]
     if any(found.values for found in said):

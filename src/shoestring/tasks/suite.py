@@ -71,7 +71,8 @@ def family_named(name: str) -> Family:
 
 
 def ready_family(problem: Problem) -> Family:
-    """The family that scores `problem`, with all that scoring needs imported. Raises BadInput where it can't be."""
+    """The family that scores `problem`, with all that scoring needs imported. Raises BadInput where it can't
+    be."""
     if problem.family == "file" and problem.hidden["scorer"]:
         load_scorer(problem.hidden["scorer"])
     return family_named(problem.family)
@@ -103,7 +104,7 @@ def draw_problems(suite: Suite, split: Split, n: int, seed: int) -> list[Problem
             continue
         misses += 1
         # far past the coupon collector's expectation (M ln M draws for all M, ten times that for a tenth)
-        if misses > 20_000 + 200 * len(found):
+        if misses > 5_000 + 200 * len(found):
             kind = "held-out" if split == "test" else "training"
             raise BadInput(
                 f"suite '{suite}' has only {len(found)} distinct {kind} problems and {n} are asked for: "

@@ -1,4 +1,4 @@
-"""The process in which scorers run: `python -m shoestring.tasks.worker`. It may hang or die; judge.py watches it.
+"""The process in which scorers run. It may hang or die: judge.py starts and watches it.
 
 In: frames of an 8-byte length and a pickle of (lenient, [(index, problem, reply), ...]), written by our own
 parent. Out: one JSON line a step, so that nothing a scorer makes is ever unpickled by the parent:
@@ -67,8 +67,8 @@ def judge_one(family: Family, problem: Problem, reply: Reply, lenient: bool) -> 
         SystemExit,
     ) as error:  # a scorer may be anyone's code, and any failure of it is counted
         return Verdict(Outcome.ERROR, 0.0, detail=f"{type(error).__name__}: {error}")
-    if not math.isfinite(verdict.value):
-        return Verdict(Outcome.ERROR, 0.0, detail=f"the scorer gave {verdict.value}")
+    if not all(map(math.isfinite, (verdict.value, *verdict.parts.values()))):
+        return Verdict(Outcome.ERROR, 0.0, detail=f"the scorer gave {verdict.value}, {dict(verdict.parts)}")
     return verdict
 
 

@@ -1,5 +1,6 @@
-"""The tokenizer that a GGUF file's metadata describes, built as a `tokenizers` one. Each `tokenizer.ggml.pre` names
-how text is split before merging; an unknown name is refused, since a wrong split gives plausible wrong ids."""
+"""The tokenizer that a GGUF file's metadata describes, built as a `tokenizers` one. Each
+`tokenizer.ggml.pre` names how text is split before merging; an unknown name is refused, since a wrong
+split gives plausible wrong ids."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 CASED_LETTERS = (  # of Unicode as the DeepSeek-LLM tokenizer froze it
     "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ"
-    "Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼ\u1fbeῂ-ῄῆ-ῌῐ-\u1fd3ῖ-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄ"
+    "Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u1f7dᾀ-ᾴᾶ-ᾼ\u1fbeῂ-ῄῆ-ῌῐ-\u1fd3ῖ-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄ"
     "Ⰰ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
 )
 CJK = "[一-龥ࠀ-一가-\ud7ff]+"
@@ -76,7 +77,13 @@ def tokenizer_from_gguf(
 
     def named(key: str) -> str | None:
         token = metadata.get(f"tokenizer.ggml.{key}_token_id")
-        return tokens[token] if token is not None and 0 <= token < len(tokens) else None
+        if token is None:
+            return None
+        if not isinstance(token, int) or not 0 <= token < len(tokens):
+            raise BadInput(
+                f"{where}: tokenizer.ggml.{key}_token_id = {token!r} is no id of its {len(tokens)} tokens"
+            )
+        return tokens[token]
 
     names = SpecialTokens(named("bos"), named("eos"), named("unknown"), named("padding"))
     if metadata.get("tokenizer.ggml.add_bos_token", kind == "llama") and names.bos:
@@ -95,13 +102,17 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], where: str) -> t
     merges = [tuple(m.split(" ", 1)) for m in metadata.get("tokenizer.ggml.merges", [])]
     try:
         model = models.BPE(vocab=vocab, merges=merges, ignore_merges=pre in IGNORE_MERGES)
-    except Exception as error:  # noqa: BLE001 (the library raises plain Exception)
-        raise BadInput(f"{where}: the tokenizer's merges don't fit its tokens: {error}") from None
+    except Exception as error:  # the library raises plain Exception
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{where}: the tokenizer's merges don't fit its tokens: {reason}") from None
     backend = tokenizers.Tokenizer(model)
     if pre in GPT2_SPLITS:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     elif pre in DIGITS_THEN_GPT2:
-        steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        steps = [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
         backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
     elif pre in SPLITS:
         cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in SPLITS[pre]]
@@ -132,7 +143,7 @@ def _sentence_piece(metadata: Mapping[str, Any], tokens: list[str], where: str) 
     unk = metadata.get("tokenizer.ggml.unknown_token_id", 0)
     model = models.BPE(vocab=vocab, merges=merges, unk_token=tokens[unk], fuse_unk=True, byte_fallback=True)
     backend = tokenizers.Tokenizer(model)
-    space = [normalizers.Replace(" ", "▁")]
+    space: list[normalizers.Normalizer] = [normalizers.Replace(" ", "▁")]
     strip = []
     if metadata.get("tokenizer.ggml.add_space_prefix", True):
         space.insert(0, normalizers.Prepend("▁"))

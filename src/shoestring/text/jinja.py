@@ -1,11 +1,14 @@
-"""Chat templates are code from strangers: Jinja in its immutable sandbox, with what transformers gives them."""
+"""Chat templates are code from strangers: Jinja in its immutable sandbox, with what transformers gives
+them."""
 
 import json
 from datetime import datetime
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.utils
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -22,8 +25,18 @@ TEMPLATE_ERRORS = (
 )
 
 
+class _Namespace(jinja2.utils.Namespace):
+    """Jinja's own takes underscored names, which lead out of the sandbox."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            raise SecurityError(f"a chat template may not set {name!r}")
+        super().__setitem__(name, value)
+
+
 class _GenerationBlock(Extension):
-    """{% generation %} ... {% endgeneration %} marks the assistant's text for other tools; its body is kept."""
+    """{% generation %} ... {% endgeneration %} marks the assistant's text for other tools; its body is
+    kept."""
 
     tags = {"generation"}  # noqa: RUF012 (jinja's own form)
 
@@ -40,7 +53,20 @@ def compile_chat_template(source: str) -> jinja2.Template:
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
+    environment.globals["namespace"] = _namespace
+    environment.globals["dict"] = _dict  # the class itself would hand out its methods
     return environment.from_string(source)
+
+
+def _namespace(**values: Any) -> _Namespace:
+    namespace = _Namespace()
+    for name, value in values.items():
+        namespace[name] = value
+    return namespace
+
+
+def _dict(*pairs: Any, **values: Any) -> dict[Any, Any]:
+    return dict(*pairs, **values)
 
 
 def _raise_exception(message: str) -> NoReturn:

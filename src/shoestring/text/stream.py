@@ -1,70 +1,77 @@
 """A reply's text as it comes in, told apart into thinking and answer, whatever the chunks."""
 
+import math
 from typing import Literal
 
 OPEN, CLOSE = "<think>", "</think>"
 
 Kind = Literal["reasoning", "answer"]
+Piece = tuple[Kind, str]
 
 
 class ReplyStream:
-    """Says of each piece of a reply whether it is thinking or answer. The same rules as `Template.parse`:
-    thinking is opened only at the start of a reply, ends at the first close, and both parts are stripped.
-    What may still turn out to be a tag or closing whitespace is held back."""
+    """The rules of `Template.parse` (`Template.stream` makes the fitting one): thinking is open if the prompt
+    opened it or the reply begins with <think>, and ends at the first </think>. What may turn out to be a
+    tag, or the newlines around one, is held back."""
 
-    def __init__(self) -> None:
+    def __init__(self, opened: bool = False, any_newlines: bool = False) -> None:
+        """opened: the prompt ends inside <think>. any_newlines: drop all around a tag, not just one."""
+        self._state: Literal["start", "reasoning", "answer"] = "reasoning" if opened else "start"
+        self._around = math.inf if any_newlines else 1
+        self._drop: float = self._around if opened else 0  # newlines still to drop before the part begins
         self._held = ""
-        self._state: Literal["start", "reasoning", "answer"] = "start"
-        self._begun = False  # whether the present part has shown anything: its leading whitespace is dropped
 
     @property
     def thinking(self) -> bool:
-        """Whether the reply is inside its thinking: unclosed, if nothing more comes."""
+        """Whether the reply is inside its thinking."""
         return self._state == "reasoning"
 
-    def push(self, text: str) -> list[tuple[Kind, str]]:
+    def push(self, text: str) -> list[Piece]:
         self._held += text
-        out: list[tuple[Kind, str]] = []
+        out: list[Piece] = []
         if self._state == "start":
             seen = self._held.lstrip()
             if OPEN.startswith(seen) and seen != OPEN:  # part of a tag, or nothing yet
                 return out
             if seen.startswith(OPEN):
-                self._state, self._held = "reasoning", seen[len(OPEN) :]
+                self._enter("reasoning", seen[len(OPEN) :])
             else:
                 self._state = "answer"
         if self._state == "reasoning":
             thought, closed, rest = self._held.partition(CLOSE)
             if closed:
-                self._emit("reasoning", thought.rstrip(), out)
-                self._state, self._begun, self._held = "answer", False, rest
+                self._emit(thought[: len(thought) - self._newlines(thought)], out)
+                self._enter("answer", rest)
             else:
-                keep = _held_back(thought, CLOSE)
-                self._emit("reasoning", thought[: len(thought) - keep], out)
-                self._held = thought[len(thought) - keep :]
+                tag = next((n for n in range(len(CLOSE) - 1, 0, -1) if thought.endswith(CLOSE[:n])), 0)
+                self._emit_but(tag + self._newlines(thought[: len(thought) - tag]), out)
         if self._state == "answer":
-            keep = len(self._held) - len(self._held.rstrip())
-            self._emit("answer", self._held[: len(self._held) - keep], out)
-            self._held = self._held[len(self._held) - keep :]
+            self._emit_but(0, out)
         return out
 
-    def flush(self) -> list[tuple[Kind, str]]:
+    def flush(self) -> list[Piece]:
         """What was held back, now that the reply is over: half a tag is plain text after all."""
-        out: list[tuple[Kind, str]] = []
-        rest, self._held = self._held, ""
-        self._emit("reasoning" if self._state == "reasoning" else "answer", rest.rstrip(), out)
+        out: list[Piece] = []
+        if self._state == "reasoning" and self._around == math.inf:
+            self._held = self._held.rstrip("\n")
+        self._emit_but(0, out)
         return out
 
-    def _emit(self, kind: Kind, text: str, out: list[tuple[Kind, str]]) -> None:
-        if not self._begun:
-            text = text.lstrip()
+    def _enter(self, state: Kind, held: str) -> None:
+        self._state, self._drop, self._held = state, self._around, held
+
+    def _newlines(self, text: str) -> int:
+        """How many newlines at the end go with a tag that follows."""
+        return int(min(len(text) - len(text.rstrip("\n")), self._around))
+
+    def _emit_but(self, keep: int, out: list[Piece]) -> None:
+        end = len(self._held) - keep
+        text, self._held = self._held[:end], self._held[end:]
+        self._emit(text, out)
+
+    def _emit(self, text: str, out: list[Piece]) -> None:
+        while self._drop and text.startswith("\n"):
+            text, self._drop = text[1:], self._drop - 1
         if text:
-            self._begun = True
-            out.append((kind, text))
-
-
-def _held_back(text: str, tag: str) -> int:
-    """How many characters at the end may be whitespace before a close, then part of the tag itself."""
-    partial = next((n for n in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:n])), 0)
-    body = text[: len(text) - partial]
-    return partial + len(body) - len(body.rstrip())
+            self._drop = 0
+            out.append(("reasoning" if self._state == "reasoning" else "answer", text))

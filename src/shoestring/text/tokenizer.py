@@ -1,5 +1,5 @@
-"""Text to ids and back, on the `tokenizers` library. Special tokens are never read out of text here: the template
-alone puts them in."""
+"""Text to ids and back, on the `tokenizers` library. Special tokens are never read out of text here: the
+template alone puts them in."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,11 @@ import tokenizers
 
 from shoestring.errors import BadInput
 
-TOKENIZER, TOKENIZER_CONFIG, SPECIAL_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
+TOKENIZER, TOKENIZER_CONFIG, SPECIAL_MAP = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 CHAT_TEMPLATE = "chat_template.jinja"
 
 
@@ -32,8 +36,11 @@ class SpecialTokens:
 
 
 class Tokenizer:
-    def __init__(self, backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None = None) -> None:
-        """`special.pad` must be a token of the vocabulary; `choose_pad` finds one. max_length is only recorded."""
+    def __init__(
+        self, backend: tokenizers.Tokenizer, special: SpecialTokens, max_length: int | None = None
+    ) -> None:
+        """`special.pad` must be a token of the vocabulary; `choose_pad` finds one. max_length is only
+        recorded."""
         backend.no_truncation()
         backend.no_padding()
         self._json = backend.to_str()
@@ -45,7 +52,7 @@ class Tokenizer:
         assert pad is not None, f"pad token {special.pad!r} is not in the vocabulary"
         self.pad_id: int = pad
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """One more than the largest id."""
         return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
@@ -93,7 +100,10 @@ class Tokenizer:
     def _continuing(self) -> tokenizers.Tokenizer:
         """The same tokenizer without the space before the first word, where it puts one."""
         raw = json.loads(self._json)
-        changed = _without_prefix_space(raw.get("normalizer")), _without_prefix_space(raw.get("pre_tokenizer"))
+        changed = (
+            _without_prefix_space(raw.get("normalizer")),
+            _without_prefix_space(raw.get("pre_tokenizer")),
+        )
         if changed == (raw.get("normalizer"), raw.get("pre_tokenizer")):
             return self._backend
         raw["normalizer"], raw["pre_tokenizer"] = changed
@@ -130,28 +140,32 @@ class TextStream:
 
 
 def load_tokenizer(folder: Path, end_ids: Iterable[int]) -> tuple[Tokenizer, str | None]:
-    """The tokenizer and the chat template (None: it has none) of a Hugging Face folder. `end_ids` end a turn and
-    are never used as padding. Raises BadInput, one line."""
+    """The tokenizer and the chat template (None: it has none) of a Hugging Face folder. `end_ids` end a
+    turn and are never used as padding. Raises BadInput, one line."""
     path = folder / TOKENIZER
     if not path.exists():
-        raise BadInput(f"{folder} has no {TOKENIZER}; write one with transformers' AutoTokenizer.save_pretrained")
+        raise BadInput(
+            f"{folder} has no {TOKENIZER}; write one with transformers' AutoTokenizer.save_pretrained"
+        )
     try:
         backend = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 (the library raises plain Exception)
+    except Exception as error:  # the library raises plain Exception
         raise BadInput(f"{path} can't be read: {error}") from None
     config = {**_json_object(folder / SPECIAL_MAP), **_json_object(folder / TOKENIZER_CONFIG)}
     names = {key: _content(config.get(f"{key}_token")) for key in ("bos", "eos", "unk", "pad")}
     chat_template = _chat_template(folder, config)
     special = choose_pad(backend, SpecialTokens(**names), end_ids, chat_template)
     length = config.get("model_max_length")
-    return Tokenizer(backend, special, length if isinstance(length, int) and length < 10**9 else None), chat_template
+    return Tokenizer(
+        backend, special, length if isinstance(length, int) and length < 10**9 else None
+    ), chat_template
 
 
 def choose_pad(
     backend: tokenizers.Tokenizer, special: SpecialTokens, end_ids: Iterable[int], chat_template: str | None
 ) -> SpecialTokens:
-    """`special` with a padding token of its own. A pad that also ends a turn would be masked out of the loss and
-    the model would never learn to stop, so such a pad is replaced by a token kept in reserve."""
+    """`special` with a padding token of its own. A pad that also ends a turn would be masked out of the
+    loss and the model would never learn to stop, so such a pad is replaced by a token kept in reserve."""
     taken = set(end_ids) | {backend.token_to_id(t) for t in (special.eos, special.bos) if t is not None}
     added = backend.get_added_tokens_decoder()
     spare = [t.content for i, t in added.items() if t.special and i not in taken]

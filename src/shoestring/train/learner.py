@@ -13,7 +13,7 @@ from shoestring.lm import LanguageModel
 from shoestring.train.batch import MicroBatch, attention_rows
 from shoestring.train.loss import TokenLoss, head_loss
 from shoestring.train.optim import MasterOptimizer, OptimSettings, learning_rate_at
-from shoestring.train.state import TrainState, load_state, save_state
+from shoestring.train.state import TrainState
 
 BAD_STEPS = 3  # in a row without a finite gradient, and the run stops
 
@@ -40,9 +40,7 @@ class Learner:
         self.step = 0
         self._bad_steps = 0
 
-    def update(
-        self, batches: Sequence[MicroBatch], loss_of: TokenLoss, temperature: float = 1.0
-    ) -> Metrics:
+    def update(self, batches: Sequence[MicroBatch], loss_of: TokenLoss, temperature: float = 1.0) -> Metrics:
         """One optimizer step over all micro-batches. Raises ShoestringError after three steps in a row whose
         gradient is not finite; such a step changes no weight."""
         began = time.perf_counter()
@@ -64,7 +62,9 @@ class Learner:
             )
         return Metrics(total, norm, rate, time.perf_counter() - began, skipped, logprobs)
 
-    def forward(self, batch: MicroBatch, loss_of: TokenLoss, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: MicroBatch, loss_of: TokenLoss, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         """Loss () and the targets' logprobs (N,) of one micro-batch."""
         network = self.lm.network
         device, packed = network.embed_tokens.device, batch.packed
@@ -92,15 +92,6 @@ class Learner:
     def load_state_dict(self, state: TrainState) -> None:
         self.optimizer.load_tensors(state.tensors)
         self.step = state.step
-
-    def save_state(self, folder: Path, position: dict[str, int]) -> None:
-        """Optimizer, masters, step and the data's position, for --resume."""
-        save_state(folder, self.state_dict(), position)
-
-    def load_state(self, folder: Path) -> dict[str, int]:
-        state, position = load_state(folder)
-        self.load_state_dict(state)
-        return position
 
     def save(self, folder: Path) -> None:
         """The network as a Hugging Face folder."""

@@ -1,8 +1,10 @@
 """What a stopped run needs to go on, bit for bit. Random numbers are keyed, so no generator's state is in it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,18 +21,30 @@ class TrainState:
     tensors: dict[str, Tensor]
 
 
-def save_state(folder: Path, state: TrainState, position: dict[str, int]) -> None:
+class Stateful(Protocol):
+    """A part of a run that isn't the learner: the data's position, the curriculum."""
+
+    def state_dict(self) -> Mapping[str, float]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def save_state(folder: Path, state: TrainState, parts: Mapping[str, Stateful]) -> None:
     """Write into an existing folder; the caller renames it into place once it is whole."""
     save_file({k: v.contiguous() for k, v in state.tensors.items()}, folder / "optimizer.safetensors")
-    text = json.dumps({"step": state.step, "position": position})
+    text = json.dumps(
+        {"step": state.step, "parts": {name: dict(part.state_dict()) for name, part in parts.items()}}
+    )
     (folder / "progress.json").write_text(text + "\n", encoding="utf-8")
 
 
-def load_state(folder: Path) -> tuple[TrainState, dict[str, int]]:
-    """Raises ShoestringError where the folder can't be read."""
+def load_state(folder: Path, parts: Mapping[str, Stateful]) -> TrainState:
+    """The learner's state; the parts are set back in place. Raises ShoestringError where it can't be read."""
     try:
         progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "optimizer.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise ShoestringError(f"the saved state in {folder} can't be read: {error}") from None
-    return TrainState(progress["step"], tensors), progress["position"]
+    for name, part in parts.items():
+        part.load_state_dict(progress["parts"][name])
+    return TrainState(progress["step"], tensors)

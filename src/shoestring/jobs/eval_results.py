@@ -1,0 +1,58 @@
+"""What the eval job makes of its units' results: the usage, each model's best, all replies in one file."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shoestring.budget.flops import decode_flops
+from shoestring.evals.evaluate import Replies
+from shoestring.lm import LanguageModel
+from shoestring.run import Stage, saving
+
+
+def meter(
+    stage: Stage,
+    lm: LanguageModel,
+    kind: str,
+    seconds: float,
+    work: list[tuple[int, list[int]]],
+    cut: int = 0,
+) -> None:
+    """Usage of replies: (a prompt's length, its replies' lengths). `cut`: tokens of unended replies."""
+    tokens = sum(prompt + sum(replies) for prompt, replies in work)
+    flops = sum(decode_flops(lm.config, prompt, replies) for prompt, replies in work)
+    stage.use(kind, seconds=seconds, tokens=tokens, flops=flops, wasted={"cut": cut} if cut else None)
+
+
+def meter_replies(stage: Stage, lm: LanguageModel, replies: Replies) -> None:
+    pairs = zip(replies.prompts, replies.completions, strict=True)
+    work = [(len(prompt), [len(c.ids) for c in several]) for prompt, several in pairs]
+    cut = sum(len(c.ids) for several in replies.completions for c in several if c.cut)
+    meter(stage, lm, "eval", replies.seconds, work, cut)
+
+
+def mark_best(results: list[dict[str, Any]]) -> None:
+    """`best` stays true for each (model, suite)'s highest score; the variant named first wins a tie."""
+    top: dict[tuple[str, str], dict[str, Any]] = {}
+    for result in results:
+        key = (result["model"], result["suite"])
+        result["best"] = False
+        if key not in top or result["score"] > top[key]["score"]:
+            top[key] = result
+    for result in top.values():
+        result["best"] = True
+
+
+def join_items(folder: Path, results: list[dict[str, Any]]) -> str:
+    """All replies in one file, with their model, suite and variant, for pairing and the report."""
+    tables = []
+    for result in results:
+        table = pq.read_table(folder / result["rows"])
+        for name in ("variant", "suite", "model"):
+            table = table.add_column(0, name, pa.array([result[name]] * table.num_rows, pa.string()))
+        tables.append(table)
+    with saving(folder):
+        pq.write_table(pa.concat_tables(tables), folder / "items.parquet")
+    return "evals/items.parquet"

@@ -1,0 +1,246 @@
+"""Group-relative policy optimisation with verifiable rewards:
+sample problems, roll out, judge, advantage, update, publish weights, log, save."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from shoestring.budget.flops import decode_flops, train_flops
+from shoestring.engine.engine import Engine
+from shoestring.engine.generator import Generator
+from shoestring.engine.request import SamplingParams
+from shoestring.errors import ShoestringError
+from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked
+from shoestring.lm import LanguageModel, load
+from shoestring.rl.batch import make_batches
+from shoestring.rl.curriculum import Curriculum
+from shoestring.rl.loss import PolicyLoss, PolicyLossSettings, TokenStats, token_stats
+from shoestring.rl.measure import group_metrics, rollout_rows, wasted_tokens
+from shoestring.rl.reference import Reference
+from shoestring.rl.reward import RewardKind, make_groups
+from shoestring.rl.rollout import Asked, Group, ask, judge_groups, sample
+from shoestring.run import Stage
+from shoestring.settings import Settings
+from shoestring.tasks.judge import Judge
+from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.train.batch import MicroBatch, sum_of_contexts
+from shoestring.train.learner import Learner, Metrics
+from shoestring.train.optim import OptimSettings
+from shoestring.train.state import Stateful
+
+
+class GRPOSettings(Settings):
+    model: str
+    suites: list[str] = Field(min_length=1)  # drawn where groups are mixed
+    steps: int = Field(ge=1)
+    prompts_per_step: int = Field(16, ge=1)
+    samples_per_prompt: int = Field(16, ge=2)
+    max_completion_tokens: int = Field(64, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    system: str | None = None  # None: the template's own
+    truncated: Literal["wrong", "left_out"] = "wrong"  # what a cut answer counts as
+    reward: RewardKind = "task"  # "random" and "format" are controls
+    refill_rounds: int = Field(1, ge=0)  # times that dropped groups are replaced by fresh ones in a step
+    loss: PolicyLossSettings = PolicyLossSettings()
+    optim: OptimSettings = OptimSettings(learning_rate=2e-5, warmup_steps=5)
+    micro_batch_tokens: int = 4096
+    max_batch: int = 256
+    seed: int = 0
+    save_every: int = 10
+    rollouts_every: int = 5
+    dtype: str = "auto"
+    device: str = "cpu"
+
+
+@dataclass
+class Trainer:
+    """The handles and the parts of one run."""
+
+    settings: GRPOSettings
+    lm: LanguageModel
+    generator: Generator
+    judge: Judge
+    learner: Learner
+    streams: "Streams"
+    reference: Reference | None
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        return {"streams": self.streams, "curriculum": self.streams.curriculum}
+
+
+class Streams:
+    """The next problems: the curriculum chooses the suite, the suite's stream the problem."""
+
+    def __init__(self, suites: list[str], seed: int) -> None:
+        self.suites = [parse_suite(s) for s in suites]
+        self.streams = [ProblemStream(s, seed) for s in self.suites]
+        self.curriculum = Curriculum([str(s) for s in self.suites], seed)
+        self.index = 0
+
+    def take(self, count: int, lm: LanguageModel, system: str | None) -> list[Asked]:
+        asked = []
+        for _ in range(count):
+            place = self.curriculum.choose(self.index)
+            problem = self.streams[place].item(self.index)
+            name = f"{self.index}/{problem.id}"
+            asked.append(ask(lm.template, problem, str(self.suites[place]), system, name))
+            self.index += 1
+        return asked
+
+    def state_dict(self) -> dict[str, int]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.index = state["index"]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """One step's groups, and what making them took."""
+
+    live: list[Group]
+    dead: list[Group]
+    generate_s: float
+    judge_s: float
+
+    @property
+    def groups(self) -> list[Group]:
+        return [*self.live, *self.dead]
+
+
+def check(settings: GRPOSettings) -> object:
+    """What can be refused before anything runs: a suite that doesn't exist or has no training problems."""
+    return Streams(settings.suites, settings.seed)
+
+
+def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
+    lm = load(settings.model, dtype=settings.dtype, device=settings.device)
+    with Judge() as judge:
+        trainer = Trainer(
+            settings,
+            lm,
+            Engine(lm, max_batch=settings.max_batch),
+            judge,
+            Learner(lm, settings.optim, settings.steps),
+            Streams(settings.suites, settings.seed),
+            Reference(settings.model, lm) if settings.loss.kl_coefficient else None,
+        )
+        done = restore(stage, trainer.learner, trainer.parts)
+        for step in range(done + 1, settings.steps + 1):
+            one_step(trainer, step, stage)
+            if step % settings.save_every == 0 and step < settings.steps:
+                save_progress(stage, trainer.learner, trainer.parts)
+            stop_if_asked(stage, trainer.learner, trainer.parts)
+    origins = [s.item(0).origin for s in trainer.streams.streams]
+    save_model(stage, lm, "grpo", settings, origins, settings.steps)
+    return {"steps": settings.steps, "problems": trainer.streams.index}
+
+
+def one_step(trainer: Trainer, step: int, stage: Stage) -> None:
+    began = time.perf_counter()
+    settings = trainer.settings
+    gathered = gather(trainer)
+    if not gathered.live:
+        raise ShoestringError(
+            f"step {step}: all {len(gathered.dead)} groups had equal rewards, so there is nothing to learn from; "
+            f"{zero_reward_words(gathered)}: choose an easier level, or raise samples_per_prompt"
+        )
+    batches = make_batches(
+        gathered.live, settings.loss, settings.max_completion_tokens, settings.micro_batch_tokens
+    )
+    if trainer.reference is not None:
+        batches = [trainer.reference.annotate(b) for b in batches]
+    update = trainer.learner.update(batches, PolicyLoss(settings.loss), settings.temperature)
+    trainer.generator.load_weights(trainer.learner.weights(), version=step)
+    stats = token_stats(update.logprobs, batches, settings.loss)
+    meter(trainer, gathered, batches, update, stage)
+    measured = group_metrics(gathered.live, gathered.dead) | step_metrics(gathered, update, stats)
+    measured["step_time"] = time.perf_counter() - began
+    if step == 1 or step % settings.rollouts_every == 0 or step == settings.steps:
+        stage.rollouts(step, rollout_rows(gathered.groups, trainer.lm))
+    stage.log(step, measured)
+    stage.progress(
+        step,
+        settings.steps,
+        reward=f"{measured['reward']:.3f}",
+        solve_rate=f"{measured['solve_rate']:.3f}",
+        live=f"{len(gathered.live)}/{len(gathered.groups)}",
+        **{"tokens/s": f"{measured['num_tokens'] / measured['step_time']:.0f}"},
+    )
+
+
+def gather(trainer: Trainer) -> Gathered:
+    """Groups whose rewards differ. Others are dropped and counted, and fresh ones asked for in their place."""
+    settings = trainer.settings
+    live: list[Group] = []
+    dead: list[Group] = []
+    generate_s = judge_s = 0.0
+    for _ in range(settings.refill_rounds + 1):
+        missing = settings.prompts_per_step - len(live)
+        if missing <= 0:
+            break
+        asked = trainer.streams.take(missing, trainer.lm, settings.system)
+        params = SamplingParams(
+            max_tokens=settings.max_completion_tokens,
+            temperature=settings.temperature,
+            n=settings.samples_per_prompt,
+            seed=settings.seed,
+        )
+        began = time.perf_counter()
+        completions = sample(trainer.generator, asked, params)
+        sampled = time.perf_counter()
+        judged = judge_groups(trainer.judge, trainer.lm.template, asked, completions)
+        for group in make_groups(judged, settings.reward, settings.truncated, settings.seed):
+            (live if group.live else dead).append(group)
+            trainer.streams.curriculum.saw(group.suite, group.live)
+        generate_s += sampled - began
+        judge_s += time.perf_counter() - sampled
+    return Gathered(live, dead, generate_s, judge_s)
+
+
+def zero_reward_words(gathered: Gathered) -> str:
+    rollouts = [r for g in gathered.dead for r in g.rollouts]
+    right = sum(r.verdict.value == 1.0 for r in rollouts) / len(rollouts)
+    cut = sum(r.reply.cut for r in rollouts) / len(rollouts)
+    unparsed = sum(r.verdict.outcome == "unparsed" for r in rollouts) / len(rollouts)
+    return f"{right:.0%} right, {cut:.0%} truncated, {unparsed:.0%} without an answer that could be read"
+
+
+def step_metrics(gathered: Gathered, update: Metrics, stats: TokenStats) -> dict[str, float]:
+    return {
+        "loss": update.loss,
+        "grad_norm": update.grad_norm,
+        "learning_rate": update.learning_rate,
+        "skipped_step": float(update.skipped),
+        "entropy": stats.entropy,
+        "kl": stats.kl,
+        "mismatch_kl": stats.mismatch_kl,
+        "mismatch_max": stats.mismatch_max,
+        "clip_ratio/low_mean": stats.clip_low,
+        "clip_ratio/high_mean": stats.clip_high,
+        "log_ratio_overflowed": float(stats.overflowed),
+        "time/generate": gathered.generate_s,
+        "time/judge": gathered.judge_s,
+        "time/update": update.seconds,
+    }
+
+
+def meter(
+    trainer: Trainer, gathered: Gathered, batches: list[MicroBatch], update: Metrics, stage: Stage
+) -> None:
+    """What the step took, for the bill."""
+    config = trainer.lm.config
+    flops = sum(
+        decode_flops(config, len(g.rollouts[0].sequence.prompt), [len(r.sequence.ids) for r in g.rollouts])
+        for g in gathered.groups
+    )
+    made = sum(g.num_tokens for g in gathered.groups)
+    stage.use("generate", gathered.generate_s, made, flops, wasted_tokens(gathered.live, gathered.dead))
+    stage.use("judge", gathered.judge_s)
+    tokens = sum(b.num_tokens for b in batches)
+    pairs = sum(sum_of_contexts(b.packed) for b in batches)
+    spent = train_flops(config, tokens, pairs, sum(b.num_targets for b in batches))
+    stage.use("train", update.seconds, tokens, spent)

@@ -1,0 +1,160 @@
+"""Supervised fine-tuning: worked solutions in, loss on the assistant's tokens only."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import Field
+
+from shoestring.budget.flops import train_flops
+from shoestring.errors import BadInput
+from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked
+from shoestring.lm import LanguageModel, load
+from shoestring.origin import Origin
+from shoestring.run import Stage
+from shoestring.settings import Settings
+from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.worked import worked_messages
+from shoestring.text.conversations import ConversationFile
+from shoestring.text.message import Rendered
+from shoestring.text.packing import pack, share_prefix, split_by_tokens
+from shoestring.train.batch import MicroBatch, sum_of_contexts
+from shoestring.train.learner import Learner
+from shoestring.train.loss import sft_loss
+from shoestring.train.optim import OptimSettings
+from shoestring.train.state import Stateful
+
+
+class SFTSettings(Settings):
+    model: str
+    suites: list[str] = []  # families whose worked solutions are learnt, mixed evenly
+    data: str = ""  # or a file of conversations (.jsonl, .parquet)
+    steps: int = Field(ge=1)
+    rows_per_step: int = Field(32, ge=1)
+    system: str | None = None  # None: the template's own
+    max_row_tokens: int = 1024  # longer rows are left out and counted, never cut
+    micro_batch_tokens: int = 4096
+    optim: OptimSettings = OptimSettings(learning_rate=2e-4, schedule="cosine")
+    seed: int = 0
+    save_every: int = 50
+    dtype: str = "auto"
+    device: str = "cpu"
+
+
+class RowSource(Stateful, Protocol):
+    """Endless rows in a fixed order; `origins` are those of all rows that it can give."""
+
+    origins: tuple[Origin, ...]
+
+    def next(self) -> tuple[list[Any], str]:
+        """Messages and the row's id."""
+        ...
+
+
+class WorkedRows:
+    """Worked solutions of a stream of training problems."""
+
+    def __init__(self, suites: Sequence[str], seed: int, system: str | None) -> None:
+        self.stream = ProblemStream([parse_suite(s) for s in suites], seed)
+        self.seed, self.system = seed, system
+        self.origins = tuple({self.stream.item(i).origin: None for i in range(len(suites))})
+
+    def next(self) -> tuple[list[Any], str]:
+        index = self.stream.index
+        (problem,) = self.stream.take(1)
+        return worked_messages(problem, f"{self.seed}/{index}", self.system), problem.id
+
+    def state_dict(self) -> dict[str, int]:
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.stream.load_state_dict(state)
+
+
+def open_rows(settings: SFTSettings) -> RowSource:
+    if bool(settings.suites) == bool(settings.data):
+        raise BadInput("sft: give either suites or data")
+    if settings.data:
+        return ConversationFile(Path(settings.data), settings.seed)
+    return WorkedRows(settings.suites, settings.seed, settings.system)
+
+
+def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
+    rows = open_rows(settings)
+    lm = load(settings.model, dtype=settings.dtype, device=settings.device)
+    learner = Learner(lm, settings.optim, settings.steps)
+    tally = Tally()
+    done = restore(stage, learner, {"rows": rows, "tally": tally})
+    for step in range(done + 1, settings.steps + 1):
+        rendered = take_rows(rows, lm, settings, tally)
+        batches = make_batches(rendered, settings.micro_batch_tokens)
+        metrics = learner.update(batches, sft_loss)
+
+        targets = sum(b.num_targets for b in batches)
+        tokens = sum(len(r.ids) for r in rendered)
+        pairs = sum(sum_of_contexts(b.packed) for b in batches)
+        flops = train_flops(lm.config, sum(b.num_tokens for b in batches), pairs, targets)
+        stage.use("train", seconds=metrics.seconds, tokens=tokens, flops=flops)
+        measured = {
+            "loss": metrics.loss,
+            "grad_norm": metrics.grad_norm,
+            "learning_rate": metrics.learning_rate,
+            "num_tokens": tokens,
+            "trained_share": targets / tokens,
+            "rows_too_long": tally.too_long,
+            "skipped_step": float(metrics.skipped),
+            "step_time": metrics.seconds,
+            "perf/throughput": tokens / metrics.seconds,
+        }
+        stage.log(step, measured)
+        speed = f"{tokens / metrics.seconds:.0f}"
+        stage.progress(step, settings.steps, loss=f"{metrics.loss:.3f}", **{"tokens/s": speed})
+        if step % settings.save_every == 0 and step < settings.steps:
+            save_progress(stage, learner, {"rows": rows, "tally": tally})
+        stop_if_asked(stage, learner, {"rows": rows, "tally": tally})
+    save_model(stage, lm, "sft", settings, rows.origins, settings.steps)
+    return {"steps": settings.steps, "rows": tally.rows, "rows_too_long": tally.too_long}
+
+
+class Tally:
+    """Rows taken and rows left out, kept across a resume."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.too_long = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"rows": self.rows, "too_long": self.too_long}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.rows, self.too_long = state["rows"], state["too_long"]
+
+
+def take_rows(rows: RowSource, lm: LanguageModel, settings: SFTSettings, tally: "Tally") -> list[Rendered]:
+    """The step's rows. Each has tokens in the loss and its end of turn among them; a row over the limit is left
+    out whole, for a cut one would teach the model to run on."""
+    taken: list[Rendered] = []
+    while len(taken) < settings.rows_per_step:
+        messages, row_id = rows.next()
+        row = lm.template.render(messages, row_id=row_id)
+        if len(row.ids) > settings.max_row_tokens:
+            tally.too_long += 1
+            if tally.too_long > 100 * (tally.rows + 1):
+                raise BadInput(
+                    f"nearly every row is over max_row_tokens = {settings.max_row_tokens}: raise it"
+                )
+            continue
+        if not any(row.trained):
+            raise BadInput(f"row {row_id} has no assistant's turn: there is nothing to train on")
+        tally.rows += 1
+        taken.append(row)
+    return taken
+
+
+def make_batches(rows: Sequence[Rendered], micro_batch_tokens: int) -> list[MicroBatch]:
+    """Micro-batches without padding; rows that begin alike (one system prompt) share that beginning."""
+    targets = sum(sum(r.trained) for r in rows)
+    groups = split_by_tokens([len(r.ids) for r in rows], micro_batch_tokens)
+    packs = [pack([share_prefix([rows[i] for i in group])]) for group in groups]
+    return [MicroBatch(p, torch.full((len(p.targets),), 1.0 / targets)) for p in packs]

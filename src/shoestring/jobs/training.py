@@ -1,0 +1,65 @@
+"""What every training job does around its loop: open the model, go on from a saved state, save."""
+
+import datetime
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+
+from shoestring.errors import Interrupted
+from shoestring.lm import LanguageModel
+from shoestring.origin import Origin
+from shoestring.origin import Stage as LineageStage
+from shoestring.run import Stage, replace_folder
+from shoestring.run.files import saving
+from shoestring.settings import Settings
+from shoestring.train.learner import Learner
+from shoestring.train.state import Stateful, load_state, save_state
+
+
+def restore(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> int:
+    """Go on from the stage's saved state where there is one. Returns the steps already done."""
+    if not (stage.state_dir / "progress.json").exists():
+        return 0
+    learner.load_state_dict(load_state(stage.state_dir, parts))
+    stage.truncate_metrics(learner.step)
+    stage.say(f"going on from step {learner.step}")
+    return learner.step
+
+
+def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
+    """The state of the step just done, in place only once it is whole."""
+    temporary = stage.folder / "state.tmp"
+    with saving(stage.state_dir):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        save_state(temporary, learner.state_dict(), parts)
+    replace_folder(temporary, stage.state_dir)
+
+
+def stop_if_asked(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
+    if stage.stop_requested:
+        save_progress(stage, learner, parts)
+        raise Interrupted(f"stopped after step {learner.step} of '{stage.name}'; it is saved")
+
+
+def save_model(
+    stage: Stage, lm: LanguageModel, job: str, settings: Settings, origins: Sequence[Origin], steps: int
+) -> None:
+    """The finished model with its lineage; the resume state, three times its size, is dropped."""
+    described = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    lm.lineage = lm.lineage.then(
+        LineageStage(
+            name=stage.name,
+            job=job,
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            detail={"steps": steps, "settings_sha256": hashlib.sha256(described.encode()).hexdigest()},
+            origins=tuple(dict.fromkeys(origins)),
+        )
+    )
+    temporary = stage.folder / "model.tmp"
+    with saving(stage.model_dir):
+        shutil.rmtree(temporary, ignore_errors=True)
+        lm.save(temporary)
+    replace_folder(temporary, stage.model_dir)
+    shutil.rmtree(stage.state_dir, ignore_errors=True)

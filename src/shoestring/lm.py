@@ -1,0 +1,199 @@
+"""LanguageModel: a network with its tokenizer, template and lineage. Load and save."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from shoestring.errors import BadInput, ShoestringError
+from shoestring.models.bases import BASES, EmbeddedBase
+from shoestring.models.checkpoint import (
+    CONFIG,
+    GENERATION_CONFIG,
+    load_checkpoint,
+    write_checkpoint,
+    write_json,
+)
+from shoestring.models.config import ModelConfig
+from shoestring.models.gguf import load_gguf
+from shoestring.models.gguf_file import GGUFFile
+from shoestring.models.transformer import Transformer
+from shoestring.ops.hardware import native_bf16
+from shoestring.origin import Lineage, Stage
+from shoestring.settings import nearest
+from shoestring.text.gguf_vocab import tokenizer_from_gguf
+from shoestring.text.template import Template
+from shoestring.text.tokenizer import Tokenizer, load_tokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass
+class LanguageModel:
+    network: Transformer
+    tokenizer: Tokenizer
+    template: Template
+    config: ModelConfig
+    lineage: Lineage
+    name: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.network.embed_tokens.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.embed_tokens.device
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor | list[list[int]]) -> Tensor:
+        """ids (B, T) -> (B, T, V) float32, each row plain causal text. The engine is what generates."""
+        ids = torch.as_tensor(ids, device=self.device)
+        positions = torch.arange(ids.shape[1], device=self.device).expand(ids.shape)
+        return self.network.head(self.network(ids, positions).hidden).float()
+
+    def save(self, folder: str | Path, shard_bytes: int = 5_000_000_000) -> None:
+        """A Hugging Face folder that transformers loads as it is, with lineage.json. An earlier model in
+        `folder` is replaced file by file; putting a whole folder in place in one move is the caller's."""
+        folder = Path(folder)
+        try:
+            write_checkpoint(self.network, folder, shard_bytes)
+            ends = list(self.template.stop_ids or self.config.eos_token_id)
+            generation = {"bos_token_id": self.config.bos_token_id, "eos_token_id": ends}
+            generation |= {"pad_token_id": self.tokenizer.pad_id}
+            write_json(folder / GENERATION_CONFIG, generation)
+            self.tokenizer.save(folder, self.template.source)
+            self.lineage.save(folder)
+            note = _licence_note(self.lineage)
+            if note:
+                (folder / "LICENSE").write_text(note, encoding="utf-8")
+        except OSError as error:
+            raise ShoestringError(f"can't save the model in {folder}: {error.strerror or error}") from None
+
+
+def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> LanguageModel:
+    """`model`: the name of an embedded base, a Hugging Face folder, a .gguf file, or a run or stage folder
+    (its last stage that has a model). dtype "auto" is bfloat16 where the device computes in it natively, else
+    float32. Raises BadInput, one line."""
+    if dtype not in (*DTYPES, "auto"):
+        raise BadInput(f"dtype {dtype!r} is not supported{nearest(dtype, [*DTYPES, 'auto'])}")
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        raise BadInput(f"device {device!r} is not known; write cpu, cuda or cuda:0") from None
+    if kind.type == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"device {device!r}: this machine or this torch has no CUDA")
+    wanted = DTYPES.get(dtype) or (torch.bfloat16 if native_bf16(kind) else torch.float32)
+    text = str(model)
+    if text.startswith(("http://", "https://")):
+        raise BadInput(
+            f"{text} is a server; its weights can't be loaded, give a folder, a .gguf file or a base's name"
+        )
+    if text in BASES:
+        return _load_base(BASES[text], wanted, device)
+    path = Path(model)
+    if path.is_file():
+        return _load_gguf(path, wanted, device)
+    if not path.exists():
+        raise BadInput(
+            f"no model '{text}': no such file or folder, and no base of this name{nearest(text, [*BASES])}"
+        )
+    return _load_folder(model_folder(path), wanted, device, _name_of(path))
+
+
+def model_folder(path: Path) -> Path:
+    """The Hugging Face folder meant by a model folder, a stage folder or a run folder. Raises BadInput."""
+    if (path / CONFIG).exists():
+        return path
+    if (path / "model" / CONFIG).exists():
+        return path / "model"
+    if (path / "stages").is_dir():
+        stages = sorted(stage for stage in (path / "stages").iterdir() if (stage / "model" / CONFIG).exists())
+        if stages:
+            return stages[-1] / "model"
+        inner = sorted(found.parent.parent for found in (path / "stages").glob(f"*/**/model/{CONFIG}"))
+        hint = f"; name one of its units, such as {inner[-1]}" if inner else ""
+        raise BadInput(f"{path} is a run without a finished model{hint}")
+    raise BadInput(
+        f"{path} is not a model: it has no {CONFIG} (Hugging Face folder), no model/ (stage) "
+        "and no stages/ (run)"
+    )
+
+
+def _load_base(base: EmbeddedBase, dtype: torch.dtype, device: str) -> LanguageModel:
+    path, get = base.path, f"shoestring get {base.name}"
+    if not path.exists():
+        raise BadInput(f"{base.name} is not on this machine yet; fetch it with: {get}")
+    if path.stat().st_size != base.size or file_sha256(path) != base.sha256:
+        raise BadInput(
+            f"{path} is not the file it should be (size or hash differs); fetch it anew with: {get}"
+        )
+    detail = {
+        "copy_of": base.copy_of,
+        "licence": base.licence,
+        "precision": base.precision,
+        "package": base.package,
+        "sha256": base.sha256,
+    }
+    taken = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    lineage = Lineage((Stage(name=base.name, job="base", date=taken, detail=detail),))
+    return _from_gguf(GGUFFile(path), dtype, device, lineage, base.name)
+
+
+def _load_gguf(path: Path, dtype: torch.dtype, device: str) -> LanguageModel:
+    file = GGUFFile(path)
+    detail = {"file": path.name, "licence": str(file.metadata.get("general.license", "unknown"))}
+    detail["precision"] = "GGUF, " + ", ".join(sorted({t.kind.name for t in file.tensors.values()}))
+    lineage = Lineage((Stage(name=path.stem, job="unknown", date="", detail=detail),))
+    return _from_gguf(file, dtype, device, lineage, path.stem)
+
+
+def _from_gguf(file: GGUFFile, dtype: torch.dtype, device: str, lineage: Lineage, name: str) -> LanguageModel:
+    network = load_gguf(file, dtype, device)
+    ends = network.config.eos_token_id
+    tokenizer, source = tokenizer_from_gguf(file.metadata, str(file.path), ends)
+    return _assemble(network, tokenizer, Template(tokenizer, source, ends), lineage, name)
+
+
+def _load_folder(folder: Path, dtype: torch.dtype, device: str, name: str) -> LanguageModel:
+    network = load_checkpoint(folder, dtype, device)
+    ends = network.config.eos_token_id
+    tokenizer, source = load_tokenizer(folder, ends)
+    return _assemble(network, tokenizer, Template(tokenizer, source, ends), Lineage.load(folder), name)
+
+
+def _assemble(
+    network: Transformer, tokenizer: Tokenizer, template: Template, lineage: Lineage, name: str
+) -> LanguageModel:
+    if tokenizer.vocab_size > network.config.vocab_size:
+        raise BadInput(
+            f"{name}: the tokenizer has {tokenizer.vocab_size} ids but the model only "
+            f"{network.config.vocab_size}; they don't belong together"
+        )
+    return LanguageModel(network, tokenizer, template, network.config, lineage, name)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _name_of(path: Path) -> str:
+    return path.resolve().name
+
+
+def _licence_note(lineage: Lineage) -> str:
+    """What the model was made from and under which licence that is; "" where the lineage doesn't say."""
+    lines = []
+    for stage in lineage.stages:
+        licence, original = stage.detail.get("licence"), stage.detail.get("copy_of")
+        if licence and original:
+            precision = stage.detail.get("precision")
+            lines.append(f"Made from {original}, used here as a {precision}.")
+            lines.append(f"{original} is licensed under {licence}; the weights here are changed from it.")
+    if any("Apache-2.0" in line for line in lines):
+        lines.append("The licence's text: https://www.apache.org/licenses/LICENSE-2.0")
+    return "\n".join(lines) + "\n" if lines else ""

@@ -1,0 +1,79 @@
+"""report.md: the document in GitHub's Markdown; curves are drawn in block characters."""
+
+from collections.abc import Sequence
+
+from shoestring.report.blocks import Block, Bullets, Code, Heading, Plots, Samples, Table, Text
+from shoestring.report.curves import spark
+from shoestring.report.document import document, title
+from shoestring.report.run_report import RunReport, Sample
+
+
+def render_markdown(report: RunReport) -> str:
+    parts = [f"# {escape(title(report))}", *map(_block, document(report))]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """For running text and table cells: no markup, no broken row."""
+    for sign in "\\`*_<>|#[]":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())
+
+
+def fence(text: str, language: str = "text") -> str:
+    """A code block whose fence is longer than any run of backticks inside."""
+    marks = "```"
+    while marks in text:
+        marks += "`"
+    return f"{marks}{language}\n{text}\n{marks}"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading(text):
+            return f"## {escape(text)}"
+        case Text(text):
+            return escape(text)
+        case Bullets(items):
+            return "\n".join(f"- {escape(item)}" for item in items)
+        case Table():
+            return _table(block)
+        case Plots(name, plots):
+            rows = [
+                (f"{plot.title}{f' ({line.line})' if line.line else ''}", *_ends(line.values), spark(line))
+                for plot in plots
+                for line in plot.lines
+            ]
+            return f"### {escape(name)}\n\n" + _table(Table(("", "first", "last", "curve"), tuple(rows)))
+        case Samples(name, samples):
+            return _folded(name, "\n\n".join(map(_sample, samples)))
+        case Code(text, ""):
+            return fence(text)
+        case Code(text, name):
+            return _folded(name, fence(text, "toml"))
+
+
+def _table(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    marks = ["---" if i in table.words else "---:" for i in range(len(table.header))]
+    rows = [
+        line([f"**{escape(cell)}**" if i in table.strong and cell else escape(cell) for cell in row])
+        for i, row in enumerate(table.rows)
+    ]
+    return "\n".join([line([escape(cell) for cell in table.header]), line(marks), *rows])
+
+
+def _ends(values: Sequence[float | None]) -> tuple[str, str]:
+    known = [value for value in values if value is not None]
+    return f"{known[0]:.3g}", f"{known[-1]:.3g}"
+
+
+def _folded(name: str, inner: str) -> str:
+    return f"<details><summary>{escape(name)}</summary>\n\n{inner}\n\n</details>"
+
+
+def _sample(sample: Sample) -> str:
+    told = f"Step {sample.step}, {sample.outcome}:"
+    return "\n\n".join([told, fence(f"{sample.prompt}\n---\n{sample.completion}")])

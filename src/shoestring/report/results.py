@@ -1,0 +1,151 @@
+"""Scores, differences and chat checks as tables."""
+
+from collections.abc import Iterable, Iterator
+
+from shoestring.report.blocks import Block, Heading, Table, Text
+from shoestring.report.run_report import Comparison, RunReport, Score
+
+FIGURES = ("accuracy [95 %]", "n", "cut", "unparsed")
+NOTE = (
+    "Accuracy on problems held out from training, with 95 % intervals. Cut: the reply met the token limit. "
+    "Unparsed: no answer was found in it. Differences are paired by problem. A model is called better only "
+    "where the interval of the difference leaves out 0 and p < 0.05 with Holm's correction for all rows of "
+    "the table. The base is shown in the way of asking that served it best."
+)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def points(comparison: Comparison) -> str:
+    """'+21.5 [+15.2, +27.6]', in points of a hundred."""
+    low, high = 100 * comparison.ci95.low, 100 * comparison.ci95.high
+    return f"{100 * comparison.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def accuracy(score: Score) -> str:
+    text = f"{percent(score.score)} [{100 * score.ci95.low:.1f}, {100 * score.ci95.high:.1f}]"
+    return f"at least {text}" if score.lower_bound else text
+
+
+def headline(report: RunReport) -> Table:
+    """Each model at its best on each suite, beside the base at its best."""
+    single = {id(c.of[0]): c for c in report.against_base if len(c.of) == 1}
+    rows, strong = [], set()
+    shown = _in_order([score for score in report.scores if score.best])
+    for suite, score in zip(_once(score.suite for score in shown), shown, strict=True):
+        comparison = single.get(id(score))
+        if comparison is not None and comparison.verdict == "better":
+            strong.add(len(rows))
+        rows.append((suite, _name(score), *_figures(score), *_against(comparison, score)))
+    header = (
+        "suite",
+        "model",
+        "accuracy [95 %]",
+        "n",
+        "cut",
+        "unparsed",
+        "points above the base at its best",
+        "verdict",
+    )
+    return Table(header, tuple(rows), words=(0, 1, 7), strong=frozenset(strong))
+
+
+def _once(suites: Iterable[str]) -> list[str]:
+    """Each suite's name in its first row only."""
+    names = list(suites)
+    return ["" if i and names[i - 1] == name else name for i, name in enumerate(names)]
+
+
+def _name(score: Score) -> str:
+    name = f"{score.name} (base)" if score.is_base and score.label != "base" else score.name
+    return f"{name}, {score.variant}" if score.variant else name
+
+
+def _figures(score: Score) -> tuple[str, str, str, str]:
+    replies = score.n * score.k
+    n = f"{score.n}" if score.k == 1 else f"{score.n} x {score.k}"
+    return accuracy(score), n, percent(score.truncated / replies), percent(score.unparsed / replies)
+
+
+def _against(comparison: Comparison | None, score: Score) -> tuple[str, str]:
+    if comparison is None:
+        return "", "" if score.is_base else "no base score"
+    return points(comparison), comparison.verdict
+
+
+def _in_order(scores: Iterable[Score]) -> list[Score]:
+    """By suite, the base first, then as they were trained; a score that several units repeat stands once."""
+    seen: dict[tuple[object, ...], Score] = {}
+    for score in scores:
+        own = (score.label, score.suite, score.variant, score.correct, tuple(score.marks.items()))
+        seen.setdefault((*own, "" if score.is_base else score.name), score)
+    suites = list(dict.fromkeys(score.suite for score in seen.values()))
+    return sorted(seen.values(), key=lambda s: (suites.index(s.suite), not s.is_base))
+
+
+def score_blocks(report: RunReport) -> Iterator[Block]:
+    yield Heading("Results")
+    if not report.scores:
+        yield Text("No evaluation is finished.")
+        return
+    yield headline(report)
+    yield Text(NOTE)
+    methods = sorted({c.method for c in (*report.against_base, *report.against_recipe)})
+    if methods:
+        yield Text(f"Intervals of differences: {'; '.join(methods)}.")
+    several = [c for c in report.against_base if len(c.of) > 1]
+    if several:
+        yield Text("All seeds of a model together:")
+        yield _together(several)
+    if report.against_recipe:
+        yield Text("Arms, each beside the recipe as written:")
+        rows = tuple((c.of[0].suite, c.of[0].name, points(c), c.verdict) for c in report.against_recipe)
+        yield Table(("suite", "model", "points above it", "verdict"), rows, words=(0, 1, 3))
+    ways = [score for score in report.scores if score.variant]
+    if ways:
+        yield Text("Every way in which the base was asked:")
+        shown = _in_order(ways)
+        suites = _once(score.suite for score in shown)
+        rows = tuple(
+            (suite, _name(s), *_figures(s), s.asking) for suite, s in zip(suites, shown, strict=True)
+        )
+        yield Table(("suite", "way", *FIGURES, "asked with"), rows, words=(0, 1, 6))
+
+
+def _together(comparisons: Iterable[Comparison]) -> Table:
+    rows = []
+    for c in comparisons:
+        first = c.of[0]
+        name = " ".join(word for word in (first.label, first.unit.arm) if word)
+        mean = sum(score.score for score in c.of) / len(c.of)
+        rows.append((first.suite, name, str(len(c.of)), percent(mean), points(c), c.verdict))
+    header = ("suite", "model", "seeds", "mean accuracy", "points above the base at its best", "verdict")
+    return Table(header, tuple(rows), words=(0, 1, 5))
+
+
+def chat_blocks(report: RunReport) -> Iterator[Block]:
+    if not report.chats:
+        return
+    yield Heading("Does it still chat?")
+    rows = tuple(
+        (
+            " ".join(word for word in (chat.label, chat.unit.arm) if word),
+            *(
+                percent(share)
+                for share in (chat.stopped, chat.empty, chat.looped, chat.thinks, chat.maths_format)
+            ),
+            f"{chat.own} of {chat.asked}",
+            f"{chat.other}",
+            f"{chat.tokens:.0f}",
+        )
+        for chat in report.chats
+        if not (chat.is_base and chat.unit.arm)  # the base is the same in every arm
+    )
+    header = ("model", "stops", "empty", "loops", "thinks", "maths format")
+    yield Table((*header, "says what it is", "names another", "tokens a reply"), rows)
+    counts = sorted({chat.n for chat in report.chats})
+    yield Text(
+        f"Greedy replies to {' or '.join(map(str, counts))} ordinary prompts that have nothing to check."
+    )

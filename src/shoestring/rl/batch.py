@@ -1,0 +1,64 @@
+"""From judged groups to the learner's micro-batches: a group's prompt stands once for all its samples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from shoestring.rl.advantage import group_advantages
+from shoestring.rl.loss import PolicyLossSettings, token_weights
+from shoestring.rl.rollout import Group, Rollout
+from shoestring.text.message import Rendered
+from shoestring.text.packing import Family, pack, split_by_tokens
+from shoestring.train.batch import MicroBatch
+
+
+def make_batches(
+    groups: Sequence[Group], settings: PolicyLossSettings, max_tokens: int, micro_batch_tokens: int
+) -> list[MicroBatch]:
+    """Micro-batches of whole groups, or parts of a group that is larger than `micro_batch_tokens` (its prompt is
+    then computed once for each part). Weights are of the whole step, so the split changes nothing else."""
+    chosen = [[r for r in g.rollouts if r.reward is not None] for g in groups]
+    advantages = [group_advantages([_reward(r) for r in rollouts], settings.scale) for rollouts in chosen]
+    lengths = [len(r.sequence.ids) for rollouts in chosen for r in rollouts]
+    weights = iter(token_weights(lengths, settings.average, max_tokens))
+    parts: list[list[tuple[Rollout, float, float]]] = []
+    for rollouts, values in zip(chosen, advantages, strict=True):
+        rows = [(r, a, next(weights)) for r, a in zip(rollouts, values, strict=True)]
+        rows.sort(key=lambda row: len(row[0].sequence.ids))  # similar lengths side by side pad little
+        parts += _split(rows, micro_batch_tokens)
+    sizes = [_size(rows) for rows in parts]
+    return [_micro_batch([parts[i] for i in b]) for b in split_by_tokens(sizes, micro_batch_tokens)]
+
+
+def _size(rows: list[tuple[Rollout, float, float]]) -> int:
+    return len(rows[0][0].sequence.prompt) + sum(len(r.sequence.ids) for r, _, _ in rows)
+
+
+def _split(rows: list[tuple[Rollout, float, float]], limit: int) -> list[list[tuple[Rollout, float, float]]]:
+    parts: list[list[tuple[Rollout, float, float]]] = [[]]
+    for row in rows:
+        if parts[-1] and _size([*parts[-1], row]) > limit:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
+
+
+def _micro_batch(parts: list[list[tuple[Rollout, float, float]]]) -> MicroBatch:
+    families, advantages, weights, logprobs = [], [], [], []
+    for rows in parts:
+        sequences = [r.sequence for r, _, _ in rows]
+        rendered = [Rendered(s.ids, [True] * len(s.ids), s.row_id) for s in sequences]
+        families.append(Family(sequences[0].prompt, rendered))
+        for sequence, (_, advantage, weight) in zip(sequences, rows, strict=True):
+            count = len(sequence.ids)
+            advantages.append(np.full(count, advantage, dtype=np.float32))
+            weights.append(np.full(count, weight, dtype=np.float32))
+            logprobs.append(np.asarray(sequence.logprobs, dtype=np.float32))
+    columns = (torch.from_numpy(np.concatenate(c)) for c in (weights, advantages, logprobs))
+    return MicroBatch(pack(families), *columns)
+
+
+def _reward(rollout: Rollout) -> float:
+    assert rollout.reward is not None
+    return rollout.reward

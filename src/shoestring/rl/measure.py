@@ -1,0 +1,74 @@
+"""What a step's groups say, under TRL's metric names where it has one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shoestring.lm import LanguageModel
+from shoestring.rl.rollout import Group, Rollout
+from shoestring.tasks.base import Outcome
+
+
+def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, float]:
+    """reward and solve_rate are over every sample made, dropped groups too; solve_rate is the task's verdict
+    whatever the reward was."""
+    groups = [*live, *dead]
+    rollouts = [r for g in groups for r in g.rollouts]
+    count = len(rollouts)
+    rewards = [r.reward for r in rollouts if r.reward is not None]
+    mean = sum(rewards) / max(1, len(rewards))
+    lengths = [len(r.sequence.ids) for r in rollouts]
+    ended = [len(r.sequence.ids) for r in rollouts if not r.reply.cut]
+    right = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is Outcome.RIGHT]
+    wrong = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is not Outcome.RIGHT]
+    dead_right = sum(bool(g.rewards) and min(g.rewards) > 0 for g in dead)
+    return {
+        "reward": mean,
+        "reward_std": (sum((r - mean) ** 2 for r in rewards) / max(1, len(rewards))) ** 0.5,
+        "solve_rate": sum(r.verdict.outcome is Outcome.RIGHT for r in rollouts) / count,
+        "frac_reward_zero_std": len(dead) / len(groups),
+        "groups/live": float(len(live)),
+        "groups/dead_all_right": float(dead_right),
+        "groups/dead_other": float(len(dead) - dead_right),
+        "completions/mean_length": sum(lengths) / count,
+        "completions/min_length": float(min(lengths)),
+        "completions/max_length": float(max(lengths)),
+        "completions/mean_terminated_length": sum(ended) / max(1, len(ended)),
+        "completions/mean_length_right": sum(right) / max(1, len(right)),
+        "completions/mean_length_wrong": sum(wrong) / max(1, len(wrong)),
+        "completions/clipped_ratio": 1 - len(ended) / count,
+        "unparsed_ratio": sum(r.verdict.outcome is Outcome.UNPARSED for r in rollouts) / count,
+        "left_out": float(count - len(rewards)),
+        "num_tokens": float(sum(lengths)),
+    }
+
+
+def wasted_tokens(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, int]:
+    """Tokens made for nothing, each counted once: all of the dropped groups', and cut replies' of the live."""
+    cut = [r for g in live for r in g.rollouts if r.reply.cut]
+    return {
+        "dead_groups": sum(g.num_tokens for g in dead),
+        "cut": sum(len(r.sequence.ids) for r in cut),
+    }
+
+
+def rollout_rows(groups: Sequence[Group], lm: LanguageModel) -> list[dict[str, Any]]:
+    """Every sample as it was, for the report and for reading."""
+    return [_row(r, g, lm) for g in groups for r in g.rollouts]
+
+
+def _row(rollout: Rollout, group: Group, lm: LanguageModel) -> dict[str, Any]:
+    return {
+        "row_id": rollout.sequence.row_id,
+        "problem": rollout.problem.id,
+        "suite": group.suite,
+        "prompt": rollout.problem.prompt,
+        "completion": lm.tokenizer.decode(rollout.sequence.ids),
+        "outcome": rollout.verdict.outcome.value,
+        "value": rollout.verdict.value,
+        "reward": rollout.reward,
+        "detail": rollout.verdict.detail,
+        "cut": rollout.reply.cut,
+        "tokens": len(rollout.sequence.ids),
+        "live": group.live,
+        "version": rollout.sequence.version,
+    }

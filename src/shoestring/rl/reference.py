@@ -1,0 +1,37 @@
+"""The frozen model that a KL penalty holds the policy to."""
+
+import dataclasses
+
+import torch
+
+from shoestring.lm import LanguageModel, load
+from shoestring.models.transformer import Transformer
+from shoestring.ops.head import target_logprobs
+from shoestring.train.batch import MicroBatch, attention_rows
+
+CHUNK = 256
+
+
+class Reference:
+    """The model a stage started from, beside the one it trains."""
+
+    def __init__(self, model: str, like: LanguageModel) -> None:
+        dtype = str(like.dtype).removeprefix("torch.")
+        self.network: Transformer = load(model, dtype=dtype, device=str(like.device)).network
+        self.network.requires_grad_(False)
+
+    @torch.no_grad()
+    def annotate(self, batch: MicroBatch) -> MicroBatch:
+        """The micro-batch with the reference's logprob of each target."""
+        network, packed = self.network, batch.packed
+        device = network.embed_tokens.device
+        ids, positions, predict_from, targets = (
+            torch.from_numpy(a).to(device)
+            for a in (packed.ids, packed.positions, packed.predict_from, packed.targets)
+        )
+        hidden = network(ids, positions, cache=attention_rows(packed, device)).hidden[predict_from]
+        parts = [
+            target_logprobs(network.head(h), t, 1.0)[0]
+            for h, t in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+        ]
+        return dataclasses.replace(batch, reference_logprobs=torch.cat(parts))

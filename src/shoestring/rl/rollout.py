@@ -1,0 +1,104 @@
+"""Sampling groups: prompts go to a generator, replies to a judge, and come back as rollouts by problem."""
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+
+from shoestring.engine.generator import Generator
+from shoestring.engine.request import Completion, SamplingParams
+from shoestring.tasks.base import Outcome, Problem, Verdict
+from shoestring.tasks.judge import Judge
+from shoestring.text.message import Message, Reply
+from shoestring.text.template import Template
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Tokens that were made in one go after `prompt`: aligned ids and the sampler's logprobs."""
+
+    prompt: list[int]
+    ids: list[int]
+    logprobs: list[float]
+    version: int
+    row_id: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sample of a problem. reward is None when the sample is left out of the loss (a scorer that timed out or
+    raised; a cut reply where the recipe says so)."""
+
+    problem: Problem
+    sequence: Sequence
+    reply: Reply
+    verdict: Verdict
+    reward: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """All samples of one problem."""
+
+    problem: Problem
+    suite: str
+    rollouts: list[Rollout]
+
+    @property
+    def rewards(self) -> list[float]:
+        return [r.reward for r in self.rollouts if r.reward is not None]
+
+    @property
+    def live(self) -> bool:
+        """Whether the rewards differ: a group of equal rewards has no gradient. On max - min, not on the mean,
+        so that equal fractions count as equal."""
+        rewards = self.rewards
+        return bool(rewards) and max(rewards) - min(rewards) > 1e-6
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(r.sequence.ids) for r in self.rollouts)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A problem as it is put to the model. `name` keys its random numbers: equal names, equal samples."""
+
+    problem: Problem
+    suite: str
+    prompt: list[int]
+    name: str
+
+
+def ask(template: Template, problem: Problem, suite: str, system: str | None, name: str) -> Asked:
+    messages: list[Message] = [{"role": "user", "content": problem.prompt}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    return Asked(problem, suite, template.render(messages, add_generation_prompt=True).ids, name)
+
+
+def sample(generator: Generator, asked: Many[Asked], params: SamplingParams) -> list[list[Completion]]:
+    return generator.generate([a.prompt for a in asked], params, keys=[a.name for a in asked])
+
+
+def judge_groups(
+    judge: Judge, template: Template, asked: Many[Asked], completions: Many[Many[Completion]]
+) -> list[tuple[Asked, list[tuple[Completion, Reply, Verdict]]]]:
+    """Each problem with its judged replies. Verdicts are matched by id, never by position."""
+    rows: list[tuple[str, Problem, Reply]] = []
+    parsed: dict[str, Reply] = {}
+    for item, samples in zip(asked, completions, strict=True):
+        for i, completion in enumerate(samples):
+            row = f"{item.name}/{i}"
+            parsed[row] = template.parse(completion.ids, completion.cut)
+            rows.append((row, item.problem, parsed[row]))
+    verdicts = judge.score(rows)
+    result = []
+    for item, samples in zip(asked, completions, strict=True):
+        names = [f"{item.name}/{i}" for i in range(len(samples))]
+        judged = [(c, parsed[r], verdicts[r]) for c, r in zip(samples, names, strict=True)]
+        result.append((item, judged))
+    return result
+
+
+def left_out(verdict: Verdict) -> bool:
+    """Faults of the scorer are no evidence about the answer."""
+    return verdict.outcome in (Outcome.TIMEOUT, Outcome.ERROR)

@@ -1,0 +1,80 @@
+"""Files of conversations for supervised fine-tuning, in the shapes the ecosystem uses."""
+
+import json
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from shoestring.errors import BadInput
+from shoestring.origin import Origin
+
+
+class ConversationFile:
+    """Rows of a .jsonl or .parquet file, forever, in an order shuffled anew each epoch from the seed.
+
+    Accepted: {"messages": [{role, content, reasoning_content?}]}, minimind's {"conversations": ...},
+    {"prompt", "completion"}, {"prompt" | "question", "answer" | "solution"}. A row may carry `source`, `licence`
+    and `teacher`. All rows are checked here, before anything is trained.
+    """
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self.path, self.seed, self.index = path, seed, 0
+        self.rows = [_conversation(row, path, i) for i, row in enumerate(_read(path), start=1)]
+        if not self.rows:
+            raise BadInput(f"{path} holds no rows")
+        self.origins = tuple({origin: None for _, origin in self.rows})
+
+    def next(self) -> tuple[list[Any], str]:
+        epoch, place = divmod(self.index, len(self.rows))
+        order = list(range(len(self.rows)))
+        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        self.index += 1
+        return self.rows[order[place]][0], f"{self.path.name}#{order[place] + 1}"
+
+    def state_dict(self) -> dict[str, int]:
+        return {"index": self.index}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.index = int(state["index"])
+
+
+def _read(path: Path) -> Iterable[dict[str, Any]]:
+    if not path.exists():
+        raise BadInput(f"no such file: {path}")
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    if path.suffix != ".jsonl":
+        raise BadInput(f"{path}: conversations are read from .jsonl or .parquet files")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise BadInput(f"{path}, line {number}: not JSON ({error})") from None
+    return rows
+
+
+def _conversation(row: dict[str, Any], path: Path, number: int) -> tuple[list[Any], Origin]:
+    where = f"{path}, row {number}"
+    messages = row.get("messages") or row.get("conversations")
+    if messages is None:
+        question = row.get("prompt") or row.get("question")
+        reply = row.get("completion") or row.get("answer") or row.get("solution")
+        if not isinstance(question, str) or not isinstance(reply, str):
+            raise BadInput(f"{where}: neither messages nor prompt and completion; it has {', '.join(row)}")
+        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+    if not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages):
+        raise BadInput(f"{where}: each message needs a role and a content")
+    clean = [{k: v for k, v in m.items() if v is not None} for m in messages]  # Parquet fills gaps with null
+    if not any(m["role"] == "assistant" for m in clean):
+        raise BadInput(f"{where}: no assistant's turn, so there is nothing to train on")
+    origin = Origin(
+        source=str(row.get("source") or f"file:{path.name}"),
+        licence=str(row.get("licence") or row.get("license") or "unknown"),
+        teacher=row.get("teacher"),
+    )
+    return clean, origin

@@ -1,0 +1,232 @@
+"""Conversations to ids and completions to replies: the sole owner of special tokens.
+
+The ids are those that transformers makes from the same template, with two differences. A special token's
+spelling inside a message stays plain text. The assistant's text is encoded apart from the prompt before
+it, as when the model writes it, so a prompt's ids always begin the ids of prompt and reply (the two only
+differ where a reply begins with white space that would merge with the prompt's last characters).
+
+Thinking. Only thinking after the last user message is kept; older thinking is dropped.
+- A template that knows `reasoning_content` (Qwen3's) gets it and writes it as it likes,
+  `<think>\\n...\\n</think>\\n\\n` there; such a template may also write an empty block before a reply
+  without thinking, and that is trained too.
+- For any other template the reply is written `<think>\\n{reasoning}\\n</think>\\n{answer}` as the turn's
+  content.
+- A template that opens `<think>` in its generation prompt and drops all thinking from replies (R1's) gets the
+  last reply written after that prompt and closed with the end-of-turn token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import jinja2
+
+from shoestring.errors import BadInput
+from shoestring.text.escape import Escaper
+from shoestring.text.jinja import TEMPLATE_ERRORS, compile_chat_template
+from shoestring.text.message import Message, Rendered, Reply
+from shoestring.text.stream import CLOSE, OPEN, ReplyStream
+from shoestring.text.tokenizer import Tokenizer
+
+PROBE = "quark"  # any word that no template writes by itself
+
+
+@dataclass(frozen=True)
+class _Conversation:
+    """A rendered conversation, escaped, and where in it each assistant's text starts."""
+
+    text: str
+    starts: tuple[int, ...]
+
+
+class Template:
+    def __init__(self, tokenizer: Tokenizer, source: str | None, end_ids: Sequence[int] = ()) -> None:
+        """`source` is the Jinja text; without one, only rendering is an error. `end_ids` are the model's
+        own."""
+        self.source = source
+        self._tokenizer, self._end_ids = tokenizer, tuple(end_ids)
+        self._escaper = Escaper(tokenizer.special_ids)
+
+    def render(
+        self, messages: Sequence[Message], add_generation_prompt: bool = False, row_id: str = ""
+    ) -> Rendered:
+        """Ids and what of them is trained: each assistant turn's text and its end-of-turn id. Raises
+        BadInput."""
+        where = f"row {row_id}: " if row_id else ""
+        try:
+            conversation = self._conversation(_checked(messages), add_generation_prompt)
+            ids, trained = self._encode(conversation)
+        except BadInput as error:
+            raise BadInput(f"{where}{error}") from None
+        return Rendered(ids, trained, row_id)
+
+    def parse(self, ids: Sequence[int], cut: bool) -> Reply:
+        """What a completion says. Thinking is open when the prompt opened it or the reply begins with
+        <think>; it ends at the first </think>, and without one there is no answer."""
+        end = next((i for i, token in enumerate(ids) if token in self.stop_ids), len(ids))
+        text = self._tokenizer.decode(ids[:end])
+        if self._prefill:
+            thinking = text
+        elif text.lstrip().startswith(OPEN):
+            thinking = text.lstrip()[len(OPEN) :]
+        else:
+            return Reply(None, text, cut)
+        reasoning, closed, answer = thinking.partition(CLOSE)
+        if self._knows_reasoning or self._prefill:  # their forms put any number of newlines around
+            reasoning, answer = reasoning.strip("\n"), answer.lstrip("\n")
+            return Reply(reasoning or None, answer, cut)
+        reasoning = reasoning.removeprefix("\n")
+        return Reply(reasoning.removesuffix("\n") if closed else reasoning, answer.removeprefix("\n"), cut)
+
+    def stream(self) -> ReplyStream:
+        """What tells the parts of a reply apart as it comes in, as `parse` does when it is whole."""
+        prefilled = bool(self._prefill)
+        return ReplyStream(opened=prefilled, any_newlines=prefilled or self._knows_reasoning)
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """What ends a turn: the token that the template closes an assistant's turn with, then the model's
+        own."""
+        return tuple(dict.fromkeys((*([] if self._closing is None else [self._closing[1]]), *self._end_ids)))
+
+    @cached_property
+    def _closing(self) -> tuple[str, int] | None:
+        """The special token after an assistant's text, found on a probe; None where there is none."""
+        after = self._probe([_user(PROBE), _assistant(PROBE)]).rpartition(PROBE)[2]
+        first = next((part for part in self._escaper.split(after) if part.special is not None), None)
+        return None if first is None or first.special is None else (first.text, first.special)
+
+    @cached_property
+    def _knows_reasoning(self) -> bool:
+        reply = Message(role="assistant", content="a", reasoning_content=PROBE)
+        return PROBE in self._probe([_user("q"), reply])
+
+    @cached_property
+    def _prefill(self) -> str:
+        """The `<think>` that the generation prompt ends with, and what follows it; "" for most templates."""
+        added = self._probe([_user("q")], True).removeprefix(self._probe([_user("q")]))
+        _, opened, rest = added.rpartition(OPEN)
+        return opened + rest if opened and CLOSE not in rest else ""
+
+    def _probe(self, messages: list[Message], add_generation_prompt: bool = False) -> str:
+        """A trial rendering; "" where the template refuses it or there is none."""
+        try:
+            return self._jinja(messages, add_generation_prompt)
+        except BadInput:
+            return ""
+
+    def _conversation(self, messages: list[Message], add_generation_prompt: bool) -> _Conversation:
+        last_user = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=-1)
+        shown = [self._shown(m, keep_thinking=i > last_user) for i, m in enumerate(messages)]
+        text = self._jinja(shown, add_generation_prompt)
+        turns = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
+        prompts = [self._jinja(shown[:i], True) if i else "" for i in turns]
+        if turns and turns[-1] == len(messages) - 1 and not add_generation_prompt:
+            text = self._with_thinking(text, prompts[-1], messages[-1])
+        starts = []
+        for prompt in prompts:
+            # a turn without its thinking doesn't repeat the <think> that its prompt opened
+            for start in (prompt, prompt.removesuffix(self._prefill)):
+                if text.startswith(start):
+                    starts.append(len(start))
+                    break
+            else:
+                raise BadInput(
+                    "the chat template rewrites earlier turns, so the assistant's text can't be told apart"
+                )
+        return _Conversation(text, tuple(starts))
+
+    def _with_thinking(self, text: str, prompt: str, message: Message) -> str:
+        """`text`, or the prompt and the last reply in full where the template dropped the reply's
+        thinking."""
+        reasoning = self._escaper.escape_reply(message.get("reasoning_content") or "")
+        if not reasoning or (text.startswith(prompt) and reasoning.strip() in text[len(prompt) :]):
+            return text
+        if self._closing is None:
+            raise BadInput(
+                "the chat template drops the last reply's thinking and ends no turn; it can't be trained on"
+            )
+        opened = "" if self._prefill else f"{OPEN}\n"
+        answer = self._escaper.escape_reply(message["content"])
+        return f"{prompt}{opened}{reasoning}\n{CLOSE}\n{answer}{self._closing[0]}"
+
+    def _shown(self, message: Message, keep_thinking: bool) -> Message:
+        """The message as the template gets it: escaped, thinking in the template's form or ours, or
+        dropped."""
+        if message["role"] != "assistant":
+            return Message(role=message["role"], content=self._escaper.escape(message["content"]))
+        content = self._escaper.escape_reply(message["content"])
+        reasoning = self._escaper.escape_reply(message.get("reasoning_content") or "")
+        if not reasoning or not keep_thinking:
+            return _assistant(content)
+        if self._knows_reasoning:
+            return Message(role="assistant", content=content, reasoning_content=reasoning)
+        return _assistant(f"{OPEN}\n{reasoning}\n{CLOSE}\n{content}")
+
+    def _encode(self, conversation: _Conversation) -> tuple[list[int], list[bool]]:
+        ids: list[int] = []
+        trained: list[bool] = []
+        at, ended, after_special = 0, True, True
+        starts = set(conversation.starts)
+        for part in self._escaper.split(conversation.text, conversation.starts):
+            if at in starts:
+                starts.remove(at)
+                if not ended:
+                    break
+                ended = False
+            at += len(part.text)
+            if part.special is not None:
+                new = [part.special]
+            elif not ids:
+                new = self._tokenizer.encode(self._escaper.unescape(part.text))
+            else:
+                new = self._tokenizer.encode_after(self._escaper.unescape(part.text), after_special)
+            ids += new
+            trained += [not ended] * len(new)
+            after_special = part.special is not None
+            ended = ended or part.special in self.stop_ids
+        if starts or not ended:
+            raise BadInput("the chat template closes an assistant's turn with no end-of-turn token")
+        return ids, trained
+
+    def _jinja(self, messages: list[Message], add_generation_prompt: bool) -> str:
+        if self.source is None:
+            raise BadInput("this model has no chat template, so a conversation can't be rendered for it")
+        try:
+            return self._compiled.render(
+                messages=messages,
+                add_generation_prompt=add_generation_prompt,
+                tools=None,
+                documents=None,
+                **self._tokenizer.special.named(),
+            )
+        except TEMPLATE_ERRORS as error:
+            raise BadInput(f"the chat template refuses this conversation: {error}") from None
+
+    @cached_property
+    def _compiled(self) -> jinja2.Template:
+        try:
+            return compile_chat_template(self.source or "")
+        except jinja2.TemplateSyntaxError as error:
+            raise BadInput(f"the chat template is not valid Jinja: {error}") from None
+
+
+def _checked(messages: Sequence[Message]) -> list[Message]:
+    """Raises BadInput for a conversation that isn't a list of {role, content}."""
+    if not messages:
+        raise BadInput("a conversation needs at least one message")
+    for i, message in enumerate(messages):
+        for key in ("role", "content"):
+            if not isinstance(message.get(key), str):
+                raise BadInput(f"message {i} has no text in '{key}'")
+    if messages[0]["role"] == "assistant":
+        raise BadInput("a conversation can't begin with the assistant")
+    return list(messages)
+
+
+def _user(content: str) -> Message:
+    return Message(role="user", content=content)
+
+
+def _assistant(content: str) -> Message:
+    return Message(role="assistant", content=content)

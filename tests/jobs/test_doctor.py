@@ -1,0 +1,36 @@
+import io
+
+import pytest
+import torch
+from rich.console import Console
+
+from shoestring.jobs.doctor import DoctorSettings, main, matmul_gflops
+
+
+def doctor() -> tuple[dict, str]:
+    out = io.StringIO()
+    return main(DoctorSettings(probe_size=64), Console(file=out, soft_wrap=True)), out.getvalue()
+
+
+def test_a_missing_base_is_named_with_the_command_that_fetches_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOESTRING_HOME", str(tmp_path))
+    monkeypatch.setattr("shoestring.jobs.doctor.EXTRAS", {"gym": "no_such_module"})
+    values, text = doctor()
+    assert values["command"] == "pip install 'shoestring[gym]' && shoestring get smollm2-135m"
+    assert f"to add what is missing: {values['command']}" in text
+    assert "! base smollm2-135m  not here" in text
+    assert values["findings"]["torch"] == torch.__version__
+
+
+@pytest.mark.base
+def test_nothing_is_missing_where_all_is_there(monkeypatch):
+    monkeypatch.setattr("shoestring.jobs.doctor.EXTRAS", {"dev": "pytest"})
+    values, text = doctor()
+    assert values["command"] == ""
+    assert "nothing is missing" in text
+
+
+def test_the_probe_counts_two_operations_a_multiply(monkeypatch):
+    ticks = iter([0.0, 0.1, 0.2, 0.5])
+    monkeypatch.setattr("shoestring.jobs.doctor.time.perf_counter", lambda: next(ticks))
+    assert matmul_gflops(10, torch.float32, seconds=0.4) == pytest.approx(2 * 10**3 * 2 / 0.5 / 1e9)

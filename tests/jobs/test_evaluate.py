@@ -1,0 +1,196 @@
+"""The eval job: what it plans, refuses, keeps, and does again after a kill."""
+
+import json
+import re
+
+import pyarrow.parquet as pq
+import pytest
+
+from shoestring.errors import BadInput, Interrupted
+from shoestring.jobs import evaluate as job
+from shoestring.run import Stage, read_lines
+from shoestring.settings import build
+from tiny import Scripted, tiny_lm
+
+SUITE = "sums:max_terms=3"
+HARD = "sums:max_digits=3"
+
+
+def right(prompt: str, _: int) -> str:
+    return str(sum(int(n) for n in re.findall(r"\d+", prompt.rsplit("What is", 1)[1].split("?")[0])))
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Fakes by name: "good" knows sums, "fewshot" after an example, "bad" never. Lists what was loaded."""
+    loaded: list[str] = []
+    lm = tiny_lm()
+    say = {
+        "good": right,
+        "bad": lambda p, _: "no",
+        "fewshot": lambda p, s: right(p, s) if p.count("What is") > 1 else "no",
+    }
+
+    def load(name: str, dtype: str, device: str):
+        loaded.append(name)
+        return name
+
+    class Named(Scripted):
+        def __init__(self, name: str) -> None:
+            super().__init__(lm, lambda p, s: say[name](p, s) if "What is" in p else "Hello.")
+
+    asked.clear()
+
+    def ask(name, *args):
+        asked.append((name, str(args[0])))
+        return real_ask(lm, *args)
+
+    def chat_check(name, *args, **kwargs):
+        return real_chat(lm, *args, **kwargs)
+
+    real_ask, real_mark, real_chat = job.ask, job.mark, job.chat_check
+    real_meter, real_meter_replies = job.meter, job.meter_replies
+    monkeypatch.setattr(job, "load", load)
+    monkeypatch.setattr(job, "Engine", Named)
+    monkeypatch.setattr(job, "ask", ask)
+    monkeypatch.setattr(job, "mark", lambda name, *args: real_mark(lm, *args))
+    monkeypatch.setattr(
+        job, "meter_replies", lambda stage, name, replies: real_meter_replies(stage, lm, replies)
+    )
+    monkeypatch.setattr(job, "chat_check", chat_check)
+    monkeypatch.setattr(job, "meter", lambda stage, name, *args: real_meter(stage, lm, *args))
+    return loaded
+
+
+asked: list[tuple[str, str]] = []  # (model, suite) of each time that a model was asked
+
+
+def settings(**values) -> job.EvaluateSettings:
+    base = {"models": {"base": "fewshot", "zero": "good"}, "suites": [SUITE], "n": 5, "workers": 1}
+    return build(job.EvaluateSettings, {**base, **values}, "test")
+
+
+VARIANTS = {
+    "best_of": ["base"],
+    "variants": [{"name": "plain"}, {"name": "few-shot", "few_shot": 2}, {"name": "long", "max_tokens": 512}],
+}
+
+
+def test_every_model_suite_and_variant_is_scored_and_the_best_is_marked(loads, tmp_path):
+    with Stage(tmp_path, "eval") as stage:
+        result = job.main(settings(suites=[SUITE, HARD], **VARIANTS, chat_check=True), stage)
+    rows = {(r["model"], r["suite"], r["variant"]): r for r in result["evals"]}
+    assert list(rows) == [
+        ("base", SUITE, "plain"),
+        ("base", SUITE, "few-shot"),
+        ("base", SUITE, "long"),
+        ("base", HARD, "plain"),
+        ("base", HARD, "few-shot"),
+        ("base", HARD, "long"),
+        ("zero", SUITE, ""),
+        ("zero", HARD, ""),
+    ]
+    assert [r["score"] for r in rows.values()] == [0, 1, 0, 0, 1, 0, 1, 1]
+    assert [key for key, r in rows.items() if r["best"]] == [
+        ("base", SUITE, "few-shot"),
+        ("base", HARD, "few-shot"),
+        ("zero", SUITE, ""),
+        ("zero", HARD, ""),
+    ]
+    assert rows["base", SUITE, "long"]["settings"]["max_tokens"] == 512
+    assert loads == ["fewshot", "good"]  # each once
+    assert set(result["chat"]) == {"base", "zero"}
+    assert result["chat"]["base"]["n"] == 32
+    json.dumps(result)
+    items = pq.read_table(tmp_path / result["items"])
+    assert items.num_rows == 8 * 5
+    assert items.column_names[:4] == ["model", "suite", "variant", "problem"]
+
+
+def test_replies_read_in_two_ways_are_made_once(loads, tmp_path):
+    variants = [{"name": "strict"}, {"name": "lenient", "lenient": True}, {"name": "few", "few_shot": 1}]
+    with Stage(tmp_path, "eval") as stage:
+        result = job.main(settings(best_of=["base"], variants=variants), stage)
+    assert asked == [("fewshot", SUITE)] * 2 + [("good", SUITE)]
+    assert [r["settings"]["lenient"] for r in result["evals"]] == [False, True, False, False]
+    assert len([row for row in read_lines(tmp_path / "usage.jsonl") if row["kind"] == "eval"]) == 3
+
+
+def test_the_same_problems_for_every_model(loads, tmp_path):
+    with Stage(tmp_path, "eval") as stage:
+        result = job.main(settings(), stage)
+    rows = pq.read_table(tmp_path / result["items"]).to_pylist()
+    asked = {label: [r["problem"] for r in rows if r["model"] == label] for label in ("base", "zero")}
+    assert asked["base"] == asked["zero"]
+
+
+def test_a_killed_stage_goes_on_at_the_next_unit(loads, tmp_path, monkeypatch):
+    whole = settings(chat_check=True)
+    with Stage(tmp_path / "whole", "eval") as stage:
+        expected = job.main(whole, stage)
+    loads.clear()
+    real = job.Bench.unit
+
+    def dying(self, unit):
+        if unit.label == "zero":
+            raise KeyboardInterrupt
+        return real(self, unit)
+
+    with monkeypatch.context() as patch, Stage(tmp_path / "killed", "eval") as stage:
+        patch.setattr(job.Bench, "unit", dying)
+        with pytest.raises(KeyboardInterrupt):
+            job.main(whole, stage)
+    with Stage(tmp_path / "killed", "eval", resume=True) as stage:
+        again = job.main(whole, stage)
+    assert loads == ["fewshot", "good"]  # the base's score and chat were kept
+    for a, b in zip(again["evals"], expected["evals"], strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+    assert pq.read_table(tmp_path / "killed" / again["items"]) == pq.read_table(
+        tmp_path / "whole" / expected["items"]
+    )
+
+
+def test_another_setting_is_another_unit(loads, tmp_path):
+    for n in (5, 6):
+        with Stage(tmp_path, "eval", resume=True) as stage:
+            result = job.main(settings(n=n), stage)
+    assert [r["n"] for r in result["evals"]] == [6, 6]
+
+
+def test_ctrl_c_stops_and_keeps_what_is_finished(loads, tmp_path, monkeypatch):
+    class Stopping(Stage):
+        stop_requested = True
+
+    with pytest.raises(Interrupted, match="stopped before base"), Stopping(tmp_path, "eval") as stage:
+        job.main(settings(), stage)
+    assert loads == []
+
+
+def test_usage_counts_what_was_read_and_made_and_what_was_cut(loads, tmp_path):
+    with Stage(tmp_path, "eval") as stage:
+        job.main(settings(models={"bad": "bad"}, max_tokens=2), stage)
+    (line,) = [row for row in read_lines(tmp_path / "usage.jsonl") if row["kind"] == "eval"]
+    items = pq.read_table(tmp_path / "evals" / "items.parquet").to_pylist()
+    assert line["tokens"] == sum(r["prompt_tokens"] + r["tokens"] for r in items)
+    assert line["wasted"] == {"cut": 10}
+    assert line["flops"] > 2 * 20_000 * line["tokens"]  # weights of the tiny model's matrices
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"suites": ["smus"]}, "did you mean 'sums'"),
+        ({"best_of": ["bsae"], "variants": [{"name": "a"}]}, "best_of names 'bsae'"),
+        ({"best_of": ["base"]}, "go together"),
+        ({"best_of": ["base"], "variants": [{"name": "a"}, {"name": "a"}]}, "name of its own"),
+        ({"k": 4}, "set a temperature"),
+        ({"sutes": []}, "did you mean 'suites'"),
+        ({"suites": ["sums:max_digits=1,max_terms=2"]}, "distinct problems"),
+        ({"variants": [{"name": "a", "few_shots": 1}], "best_of": ["base"]}, "did you mean 'few_shot'"),
+    ],
+)
+def test_bad_settings_are_one_line_before_any_model_is_loaded(loads, tmp_path, values, words):
+    with pytest.raises(BadInput, match=words) as caught, Stage(tmp_path, "eval") as stage:
+        job.main(settings(**values), stage)
+    assert "\n" not in str(caught.value)
+    assert loads == []
