@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from shoestring.models.config import ModelConfig
+from shoestring.ops.attend import DecodeRuns, Level, decode_attention
+from shoestring.ops.native import Library, library_for
 
 _STEP = 32  # capacity grows in steps of so many tokens
 
@@ -32,6 +34,9 @@ class _Pool:
     @property
     def length(self) -> int:
         return self.keys[0].shape[2]
+
+    def level(self, layer: int) -> Level:
+        return Level(self.keys[layer], self.values[layer], self.lengths)
 
     def resize(self, rows: int, length: int) -> None:
         """Room for at least so many rows and tokens; what is there is kept."""
@@ -78,6 +83,7 @@ class DecodeCache:
         self.group_of: list[int] = []
         self.members: list[int] = []  # running slots of each group
         self._plan: _Plan | None = None
+        self.library: Library | None = library_for(torch.empty(0, dtype=dtype, device=device))
 
     def reserve(self, groups: int, samples: int, prompt_length: int) -> None:
         """Make room at once for so many more prompts of at most this length, and their samples."""
@@ -123,7 +129,8 @@ class DecodeCache:
         self.own.resize(active, int(self.own.lengths[:active].max()) + 1)
         if self._plan is None:
             self._plan = _Plan(self.group_of, len(self.members), self.own.lengths.device)
-        self._plan.set_mask(self)
+        if self.library is None:
+            self._plan.set_mask(self)
 
     def end_step(self) -> None:
         self.own.lengths[: self.own.count] += 1
@@ -132,6 +139,13 @@ class DecodeCache:
         """One token a slot: q (A, H, D), k and v (A, Hkv, D) -> (A, H, D)."""
         plan, active = self._plan, q.shape[0]
         assert plan is not None and active == self.own.count
+        if self.library is not None:
+            levels = self.prompts.level(layer), self.own.level(layer)
+            return decode_attention(self.library, q, k, v, *levels, plan.runs)
+        return self._attend_plain(plan, layer, q, k, v)
+
+    def _attend_plain(self, plan: "_Plan", layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        active = q.shape[0]
         own_k, own_v = self.own.keys[layer][:active], self.own.values[layer][:active]
         slots = plan.slots
         own_k[slots, :, plan.write_at] = k
@@ -160,6 +174,7 @@ class _Plan:
             place.append(counts[g])
             counts[g] += 1
         self.groups, self.widest = groups, max(counts)
+        self.runs = DecodeRuns.build(group_of)
         self.slots = torch.arange(len(group_of), device=device)
         self.identity = self.widest == 1 and group_of == list(range(groups))
         index = torch.tensor(group_of, device=device) * self.widest + torch.tensor(place, device=device)

@@ -1,5 +1,7 @@
 """The local Generator: schedule, run, collect. Continuous batching over one network in this process."""
 
+import dataclasses
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import torch
@@ -25,7 +27,8 @@ class Engine:
         self.scheduler = Scheduler(max_batch, max_prefill_tokens)
         self.weights_version = 0
         self._next_id = 0
-        self._requests: dict[int, Request] = {}
+        self._requests: dict[int, Request] = {}  # that the caller hasn't got back yet
+        self._finished: deque[Request] = deque()
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int:
         """Queue a prompt. Raises BadInput where it fills the context window, with both numbers."""
@@ -47,8 +50,8 @@ class Engine:
         self.scheduler.waiting.append(request)
         return request.id
 
-    def step(self) -> list[Request]:
-        """Admit what fits, else make one token for every running sequence. Returns requests that finished."""
+    def step(self) -> None:
+        """Admit what fits, else make one token for every running sequence."""
         admissions = self.scheduler.admit()
         if admissions:
             self.runner.prefill(admissions)
@@ -56,26 +59,36 @@ class Engine:
             self.scheduler.running += new
         elif self.scheduler.running:
             self.runner.decode(self.scheduler.running)
-        return self._collect()
+        self._collect()
 
     def completed(self) -> Iterator[tuple[int, list[Completion]]]:
-        while self.scheduler.waiting or self.scheduler.running:
-            for request in self.step():
-                yield request.id, [request.done[i] for i in range(request.params.n)]
+        while self._finished or self.scheduler.waiting or self.scheduler.running:
+            while self._finished:
+                request = self._finished.popleft()
+                self._requests.pop(request.id)
+                yield request.id, request.completions
+            self.step()
 
     def generate(
         self, prompts: Sequence[Sequence[int]], params: SamplingParams, keys: Sequence[str] | None = None
     ) -> list[list[Completion]]:
         names = keys if keys is not None else [str(i) for i in range(len(prompts))]
-        ids = [self.submit(p, params, key) for p, key in zip(prompts, names, strict=True)]
-        done = dict(self.completed())
-        return [done[i] for i in ids]
+        asked: list[Request] = []
+        try:
+            for prompt, key in zip(prompts, names, strict=True):
+                asked.append(self._requests[self.submit(prompt, params, key)])
+            while not all(request.finished for request in asked):
+                self.step()
+            return [request.completions for request in asked]
+        finally:  # after a refused prompt or Ctrl-C nothing of it runs on; what others asked for stays
+            for request in asked:
+                self.abort(request.id)
 
     def stream(
         self, prompt: Sequence[int], params: SamplingParams, key: str = ""
     ) -> Generator[int, None, None]:
         """One sample's token ids as they are made; closing the iterator aborts it."""
-        number = self.submit(prompt, params, key)
+        number = self.submit(prompt, dataclasses.replace(params, n=1), key)
         request = self._requests[number]
         shown = 0
         try:
@@ -88,10 +101,12 @@ class Engine:
             self.abort(number)
 
     def abort(self, request: int) -> None:
-        """Stop a request: its samples end now, as they are. Unknown or finished ids are ignored."""
+        """Drop a request and free its slots; `completed` won't give it. Unknown ids are ignored."""
         found = self._requests.pop(request, None)
         if found is None:
             return
+        if found in self._finished:
+            self._finished.remove(found)
         if found in self.scheduler.waiting:
             self.scheduler.waiting.remove(found)
         for slot in reversed(range(len(self.scheduler.running))):
@@ -100,22 +115,25 @@ class Engine:
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Take weights by public name; a view of the same memory costs nothing. Raises BadInput on a name or
-        shape that the network hasn't, or lacks. Sequences that run go on with the new weights."""
-        own = dict(self.lm.network.public_tensors())
+        shape that the network hasn't, or lacks, and takes none then. Sequences that run go on with them."""
+        given, own = dict(weights), dict(self.lm.network.public_tensors())
+        for name, tensor in given.items():
+            if name not in own:
+                raise BadInput(f"weights for '{name}', a tensor that this model doesn't have")
+            if tensor.shape != own[name].shape:
+                raise BadInput(
+                    f"weights for '{name}' are {tuple(tensor.shape)}, should be {tuple(own[name].shape)}"
+                )
+        if missing := [name for name in own if name not in given]:
+            raise BadInput(f"weights lack {len(missing)} tensors, the first is '{missing[0]}'")
         with torch.no_grad():
-            for name, tensor in weights:
-                target = own.pop(name, None)
-                if target is None or target.shape != tensor.shape:
-                    raise BadInput(f"weights for '{name}' {tuple(tensor.shape)} do not fit this model")
-                if target.data_ptr() != tensor.data_ptr():
-                    target.copy_(tensor)
-        if own:
-            raise BadInput(f"weights lack {len(own)} tensors, the first is '{next(iter(own))}'")
+            for name, tensor in given.items():
+                if own[name].data_ptr() != tensor.data_ptr():
+                    own[name].copy_(tensor)
         self.weights_version = version
 
-    def _collect(self) -> list[Request]:
+    def _collect(self) -> None:
         """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the end."""
-        finished = []
         for slot in reversed(range(len(self.scheduler.running))):
             sequence = self.scheduler.running[slot]
             request = sequence.request
@@ -126,9 +144,7 @@ class Engine:
             else:
                 continue
             if request.finished:
-                self._requests.pop(request.id, None)
-                finished.append(request)
-        return finished
+                self._finished.append(request)
 
     def _remove(self, slot: int, reason: FinishReason) -> None:
         sequence = self.scheduler.running[slot]

@@ -20,7 +20,9 @@ class Generator(Protocol):
         """Work until the queue is empty, giving each request's n completions as they finish."""
         ...
 
-    def abort(self, request: int) -> None: ...
+    def abort(self, request: int) -> None:
+        """Drop a request; `completed` won't give it."""
+        ...
 
     def generate(
         self, prompts: Sequence[Sequence[int]], params: SamplingParams, keys: Sequence[str] | None = None

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shoestring.errors import BadInput
+
 
 class FinishReason(StrEnum):
     STOP = "stop"  # an end-of-turn id or a stop string
@@ -26,10 +28,11 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or self.n < 1:
-            raise ValueError(f"max_tokens {self.max_tokens} and n {self.n} must be at least 1")
+            raise BadInput(f"max_tokens {self.max_tokens} and n {self.n} must be at least 1")
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise ValueError(
-                f"temperature {self.temperature} >= 0, 0 < top_p {self.top_p} <= 1, top_k {self.top_k} >= 0"
+            raise BadInput(
+                f"temperature {self.temperature} and top_k {self.top_k} must be at least 0, "
+                f"top_p {self.top_p} above 0 and at most 1"
             )
 
     @property

@@ -7,7 +7,7 @@ from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.ops.sample import stream_key
 
 
-@dataclass
+@dataclass(eq=False)
 class Sequence:
     """One sample of a request while it runs."""
 
@@ -18,7 +18,7 @@ class Sequence:
     logprobs: list[float] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False)
 class Request:
     id: int
     prompt: list[int]
@@ -32,6 +32,10 @@ class Request:
     @property
     def finished(self) -> bool:
         return len(self.done) == self.params.n
+
+    @property
+    def completions(self) -> list[Completion]:
+        return [self.done[sample] for sample in range(self.params.n)]
 
     def close(self, sequence: Sequence, reason: FinishReason, version: int) -> None:
         self.done[sequence.sample] = Completion(

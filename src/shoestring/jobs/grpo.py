@@ -1,6 +1,7 @@
 """Group-relative policy optimisation with verifiable rewards:
 sample problems, roll out, judge, advantage, update, publish weights, log, save."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,10 +15,11 @@ from shoestring.engine.request import SamplingParams
 from shoestring.errors import ShoestringError
 from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked
 from shoestring.lm import LanguageModel, load
+from shoestring.origin import Origin
 from shoestring.rl.batch import make_batches
 from shoestring.rl.curriculum import Curriculum
 from shoestring.rl.loss import PolicyLoss, PolicyLossSettings, TokenStats, token_stats
-from shoestring.rl.measure import group_metrics, rollout_rows, wasted_tokens
+from shoestring.rl.measure import group_metrics, rollout_rows, wasted_tokens, why_all_dead
 from shoestring.rl.reference import Reference
 from shoestring.rl.reward import RewardKind, make_groups
 from shoestring.rl.rollout import Asked, Group, ask, judge_groups, sample
@@ -29,6 +31,8 @@ from shoestring.train.batch import MicroBatch, sum_of_contexts
 from shoestring.train.learner import Learner, Metrics
 from shoestring.train.optim import OptimSettings
 from shoestring.train.state import Stateful
+
+PATIENCE = 3
 
 
 class GRPOSettings(Settings):
@@ -44,12 +48,12 @@ class GRPOSettings(Settings):
     reward: RewardKind = "task"  # "random" and "format" are controls
     refill_rounds: int = Field(1, ge=0)  # times that dropped groups are replaced by fresh ones in a step
     loss: PolicyLossSettings = PolicyLossSettings()
-    optim: OptimSettings = OptimSettings(learning_rate=2e-5, warmup_steps=5)
-    micro_batch_tokens: int = 4096
-    max_batch: int = 256
+    optim: OptimSettings = OptimSettings()
+    micro_batch_tokens: int = Field(4096, ge=1)
+    max_batch: int = Field(256, ge=1)
     seed: int = 0
-    save_every: int = 10
-    rollouts_every: int = 5
+    save_every: int = Field(10, ge=1)
+    rollouts_every: int = Field(5, ge=1)
     dtype: str = "auto"
     device: str = "cpu"
 
@@ -79,22 +83,25 @@ class Streams:
         self.streams = [ProblemStream(s, seed) for s in self.suites]
         self.curriculum = Curriculum([str(s) for s in self.suites], seed)
         self.index = 0
+        self.origins: dict[Origin, None] = {}  # of the problems taken, distinct, in order
 
     def take(self, count: int, lm: LanguageModel, system: str | None) -> list[Asked]:
         asked = []
         for _ in range(count):
             place = self.curriculum.choose(self.index)
             problem = self.streams[place].item(self.index)
+            self.origins[problem.origin] = None
             name = f"{self.index}/{problem.id}"
             asked.append(ask(lm.template, problem, str(self.suites[place]), system, name))
             self.index += 1
         return asked
 
-    def state_dict(self) -> dict[str, int]:
-        return {"index": self.index}
+    def state_dict(self) -> dict[str, Any]:
+        return {"index": self.index, "origins": [dataclasses.asdict(origin) for origin in self.origins]}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.index = state["index"]
+        self.origins = {Origin(**origin): None for origin in state["origins"]}
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ class Gathered:
 
 def check(settings: GRPOSettings) -> object:
     """What can be refused before anything runs: a suite that doesn't exist or has no training problems."""
-    return Streams(settings.suites, settings.seed)
+    return [stream.item(0) for stream in Streams(settings.suites, settings.seed).streams]
 
 
 def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
@@ -126,16 +133,16 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
             judge,
             Learner(lm, settings.optim, settings.steps),
             Streams(settings.suites, settings.seed),
-            Reference(settings.model, lm) if settings.loss.kl_coefficient else None,
+            Reference(settings.model, lm, settings.temperature) if settings.loss.kl_coefficient else None,
         )
         done = restore(stage, trainer.learner, trainer.parts)
+        trainer.generator.load_weights(trainer.learner.weights(), version=done)
         for step in range(done + 1, settings.steps + 1):
             one_step(trainer, step, stage)
             if step % settings.save_every == 0 and step < settings.steps:
                 save_progress(stage, trainer.learner, trainer.parts)
             stop_if_asked(stage, trainer.learner, trainer.parts)
-    origins = [s.item(0).origin for s in trainer.streams.streams]
-    save_model(stage, lm, "grpo", settings, origins, settings.steps)
+    save_model(stage, lm, "grpo", settings, list(trainer.streams.origins), settings.steps)
     return {"steps": settings.steps, "problems": trainer.streams.index}
 
 
@@ -143,11 +150,12 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> None:
     began = time.perf_counter()
     settings = trainer.settings
     gathered = gather(trainer)
+    meter_rollouts(trainer, gathered, stage)
+    if step in (1, settings.steps) or step % settings.rollouts_every == 0 or not gathered.live:
+        stage.rollouts(step, rollout_rows(gathered.groups, trainer.lm))
     if not gathered.live:
-        raise ShoestringError(
-            f"step {step}: all {len(gathered.dead)} groups had equal rewards, so there is nothing to learn from; "
-            f"{zero_reward_words(gathered)}: choose an easier level, or raise samples_per_prompt"
-        )
+        save_progress(stage, trainer.learner, trainer.parts)
+        raise ShoestringError(f"step {step}: {why_all_dead(gathered.dead)}")
     batches = make_batches(
         gathered.live, settings.loss, settings.max_completion_tokens, settings.micro_batch_tokens
     )
@@ -156,11 +164,9 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> None:
     update = trainer.learner.update(batches, PolicyLoss(settings.loss), settings.temperature)
     trainer.generator.load_weights(trainer.learner.weights(), version=step)
     stats = token_stats(update.logprobs, batches, settings.loss)
-    meter(trainer, gathered, batches, update, stage)
+    meter_update(trainer, batches, update, stage)
     measured = group_metrics(gathered.live, gathered.dead) | step_metrics(gathered, update, stats)
     measured["step_time"] = time.perf_counter() - began
-    if step == 1 or step % settings.rollouts_every == 0 or step == settings.steps:
-        stage.rollouts(step, rollout_rows(gathered.groups, trainer.lm))
     stage.log(step, measured)
     stage.progress(
         step,
@@ -173,14 +179,16 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> None:
 
 
 def gather(trainer: Trainer) -> Gathered:
-    """Groups whose rewards differ. Others are dropped and counted, and fresh ones asked for in their place."""
+    """Groups whose rewards differ. Others are dropped and counted, and fresh ones asked for in their place; where
+    none is live, in PATIENCE more rounds: one unlucky draw must not end a run."""
     settings = trainer.settings
     live: list[Group] = []
     dead: list[Group] = []
     generate_s = judge_s = 0.0
-    for _ in range(settings.refill_rounds + 1):
+    rounds = settings.refill_rounds + 1
+    for number in range(rounds + PATIENCE):
         missing = settings.prompts_per_step - len(live)
-        if missing <= 0:
+        if missing == 0 or (live and number >= rounds):
             break
         asked = trainer.streams.take(missing, trainer.lm, settings.system)
         params = SamplingParams(
@@ -201,14 +209,6 @@ def gather(trainer: Trainer) -> Gathered:
     return Gathered(live, dead, generate_s, judge_s)
 
 
-def zero_reward_words(gathered: Gathered) -> str:
-    rollouts = [r for g in gathered.dead for r in g.rollouts]
-    right = sum(r.verdict.value == 1.0 for r in rollouts) / len(rollouts)
-    cut = sum(r.reply.cut for r in rollouts) / len(rollouts)
-    unparsed = sum(r.verdict.outcome == "unparsed" for r in rollouts) / len(rollouts)
-    return f"{right:.0%} right, {cut:.0%} truncated, {unparsed:.0%} without an answer that could be read"
-
-
 def step_metrics(gathered: Gathered, update: Metrics, stats: TokenStats) -> dict[str, float]:
     return {
         "loss": update.loss,
@@ -219,6 +219,7 @@ def step_metrics(gathered: Gathered, update: Metrics, stats: TokenStats) -> dict
         "kl": stats.kl,
         "mismatch_kl": stats.mismatch_kl,
         "mismatch_max": stats.mismatch_max,
+        "clip_ratio/region_mean": stats.clip_low + stats.clip_high,
         "clip_ratio/low_mean": stats.clip_low,
         "clip_ratio/high_mean": stats.clip_high,
         "log_ratio_overflowed": float(stats.overflowed),
@@ -228,10 +229,8 @@ def step_metrics(gathered: Gathered, update: Metrics, stats: TokenStats) -> dict
     }
 
 
-def meter(
-    trainer: Trainer, gathered: Gathered, batches: list[MicroBatch], update: Metrics, stage: Stage
-) -> None:
-    """What the step took, for the bill."""
+def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
+    """What generating and judging took, for the bill."""
     config = trainer.lm.config
     flops = sum(
         decode_flops(config, len(g.rollouts[0].sequence.prompt), [len(r.sequence.ids) for r in g.rollouts])
@@ -240,7 +239,10 @@ def meter(
     made = sum(g.num_tokens for g in gathered.groups)
     stage.use("generate", gathered.generate_s, made, flops, wasted_tokens(gathered.live, gathered.dead))
     stage.use("judge", gathered.judge_s)
+
+
+def meter_update(trainer: Trainer, batches: list[MicroBatch], update: Metrics, stage: Stage) -> None:
     tokens = sum(b.num_tokens for b in batches)
     pairs = sum(sum_of_contexts(b.packed) for b in batches)
-    spent = train_flops(config, tokens, pairs, sum(b.num_targets for b in batches))
+    spent = train_flops(trainer.lm.config, tokens, pairs, sum(b.num_targets for b in batches))
     stage.use("train", update.seconds, tokens, spent)

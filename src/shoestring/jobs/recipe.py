@@ -35,7 +35,7 @@ def _sft() -> Job:
 def _grpo() -> Job:
     from shoestring.jobs import grpo
 
-    return Job(grpo.GRPOSettings, grpo.main)
+    return Job(grpo.GRPOSettings, grpo.main, check=grpo.check)
 
 
 JOBS: JobTable = {"eval": _eval, "sft": _sft, "grpo": _grpo}  # imported when a recipe asks for them

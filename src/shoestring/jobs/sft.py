@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -17,7 +17,7 @@ from shoestring.settings import Settings
 from shoestring.tasks.suite import ProblemStream, parse_suite
 from shoestring.tasks.worked import worked_messages
 from shoestring.text.conversations import ConversationFile
-from shoestring.text.message import Rendered
+from shoestring.text.message import Message, Rendered
 from shoestring.text.packing import pack, share_prefix, split_by_tokens
 from shoestring.train.batch import MicroBatch, sum_of_contexts
 from shoestring.train.learner import Learner
@@ -26,18 +26,25 @@ from shoestring.train.optim import OptimSettings
 from shoestring.train.state import Stateful
 
 
+class SFTOptim(OptimSettings):
+    """Its own class, so that a recipe which sets one of these keeps the others."""
+
+    learning_rate: float = Field(default=2e-4, gt=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+
+
 class SFTSettings(Settings):
     model: str
     suites: list[str] = []  # families whose worked solutions are learnt, mixed evenly
     data: str = ""  # or a file of conversations (.jsonl, .parquet)
     steps: int = Field(ge=1)
-    rows_per_step: int = Field(32, ge=1)
+    rows_per_step: int = Field(default=32, ge=1)
     system: str | None = None  # None: the template's own
-    max_row_tokens: int = 1024  # longer rows are left out and counted, never cut
-    micro_batch_tokens: int = 4096
-    optim: OptimSettings = OptimSettings(learning_rate=2e-4, schedule="cosine")
+    max_row_tokens: int = Field(default=1024, ge=2)  # longer rows are left out and counted, never cut
+    micro_batch_tokens: int = Field(default=4096, ge=1)
+    optim: SFTOptim = SFTOptim()
     seed: int = 0
-    save_every: int = 50
+    save_every: int = Field(default=50, ge=1)
     dtype: str = "auto"
     device: str = "cpu"
 
@@ -47,8 +54,8 @@ class RowSource(Stateful, Protocol):
 
     origins: tuple[Origin, ...]
 
-    def next(self) -> tuple[list[Any], str]:
-        """Messages and the row's id."""
+    def next(self) -> tuple[list[Message], str]:
+        """A conversation and the row's id."""
         ...
 
 
@@ -58,9 +65,12 @@ class WorkedRows:
     def __init__(self, suites: Sequence[str], seed: int, system: str | None) -> None:
         self.stream = ProblemStream([parse_suite(s) for s in suites], seed)
         self.seed, self.system = seed, system
-        self.origins = tuple({self.stream.item(i).origin: None for i in range(len(suites))})
+        firsts = [self.stream.item(i) for i in range(len(suites))]
+        for problem in firsts:  # a family without worked solutions is refused here, before anything runs
+            worked_messages(problem, "first")
+        self.origins = tuple(dict.fromkeys(problem.origin for problem in firsts))
 
-    def next(self) -> tuple[list[Any], str]:
+    def next(self) -> tuple[list[Message], str]:
         index = self.stream.index
         (problem,) = self.stream.take(1)
         return worked_messages(problem, f"{self.seed}/{index}", self.system), problem.id
@@ -135,14 +145,16 @@ def take_rows(rows: RowSource, lm: LanguageModel, settings: SFTSettings, tally: 
     """The step's rows. Each has tokens in the loss and its end of turn among them; a row over the limit is left
     out whole, for a cut one would teach the model to run on."""
     taken: list[Rendered] = []
+    limit = min(settings.max_row_tokens, lm.config.max_position_embeddings)
     while len(taken) < settings.rows_per_step:
         messages, row_id = rows.next()
         row = lm.template.render(messages, row_id=row_id)
-        if len(row.ids) > settings.max_row_tokens:
+        if len(row.ids) > limit:
             tally.too_long += 1
             if tally.too_long > 100 * (tally.rows + 1):
                 raise BadInput(
-                    f"nearly every row is over max_row_tokens = {settings.max_row_tokens}: raise it"
+                    f"nearly every row is longer than {limit} tokens, the lesser of max_row_tokens "
+                    f"({settings.max_row_tokens}) and the model's window ({lm.config.max_position_embeddings})"
                 )
             continue
         if not any(row.trained):

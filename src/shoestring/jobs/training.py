@@ -40,7 +40,10 @@ def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful])
 def stop_if_asked(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
     if stage.stop_requested:
         save_progress(stage, learner, parts)
-        raise Interrupted(f"stopped after step {learner.step} of '{stage.name}'; it is saved")
+        raise Interrupted(
+            f"stopped after step {learner.step} of '{stage.name}'; it is saved: "
+            "go on with the same command and --resume"
+        )
 
 
 def save_model(
@@ -62,4 +65,6 @@ def save_model(
         shutil.rmtree(temporary, ignore_errors=True)
         lm.save(temporary)
     replace_folder(temporary, stage.model_dir)
+    # what `restore` looks for goes first: a kill in between must not leave half a state
+    (stage.state_dir / "progress.json").unlink(missing_ok=True)
     shutil.rmtree(stage.state_dir, ignore_errors=True)

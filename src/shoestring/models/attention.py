@@ -4,10 +4,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from shoestring.models.config import ModelConfig
-from shoestring.models.rope import apply_rope
+from shoestring.ops.norm import rms_norm
+from shoestring.ops.rotary import apply_rope, split_rope
 
 
 class AttentionContext(Protocol):
@@ -38,10 +38,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext) -> Tensor:
         """x (T, hidden) -> (T, hidden)."""
         heads = self.qkv_proj(x).view(x.shape[0], -1, self.head_dim)
-        q, k, v = heads.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
-        if self.q_norm is not None:
-            q = F.rms_norm(q, (self.head_dim,), self.q_norm, self.eps)
-            k = F.rms_norm(k, (self.head_dim,), self.k_norm, self.eps)
-        q, k = apply_rope(q, *rope), apply_rope(k, *rope)
+        if self.q_norm is None or self.k_norm is None:
+            q, k, v = split_rope(heads, self.num_heads, self.num_kv_heads, *rope)
+        else:
+            q, k, v = heads.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
+            q = apply_rope(rms_norm(q, self.q_norm, self.eps), *rope)
+            k = apply_rope(rms_norm(k, self.k_norm, self.eps), *rope)
         out = context.attend(self.layer, q, k, v)
         return self.o_proj(out.reshape(x.shape[0], -1))

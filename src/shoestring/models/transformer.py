@@ -11,6 +11,8 @@ from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.cache import CausalRows
 from shoestring.models.config import ModelConfig, scaled_inverse_frequencies
 from shoestring.models.rope import rope_tables
+from shoestring.ops.norm import add_rms_norm, rms_norm
+from shoestring.ops.swiglu import silu_mul
 
 
 class Output(NamedTuple):
@@ -31,24 +33,36 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        return self.down_proj(F.silu(gate) * up)
+        return self.down_proj(silu_mul(self.gate_up_proj(x)))
 
 
 class Block(nn.Module):
-    """Pre-norm residual block: x += attention(norm(x)); x += mlp(norm(x))."""
+    """Pre-norm residual block: x += attention(norm(x)); x += mlp(norm(x)).
+
+    The residual stream x is float32 whatever the weights are: rounding it to bf16 after every branch is what made
+    two ways of computing the same logprob differ most. The last branch's output is handed on unadded, so that each
+    sum is made in one pass with the norm that follows it."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.shape, self.eps = (config.hidden_size,), config.rms_norm_eps
+        self.eps = config.rms_norm_eps
         self.input_layernorm = nn.Parameter(torch.ones(config.hidden_size))
         self.self_attn = Attention(config, layer)
         self.post_attention_layernorm = nn.Parameter(torch.ones(config.hidden_size))
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext) -> Tensor:
-        x = x + self.self_attn(F.rms_norm(x, self.shape, self.input_layernorm, self.eps), rope, context)
-        return x + self.mlp(F.rms_norm(x, self.shape, self.post_attention_layernorm, self.eps))
+    def forward(
+        self, x: Tensor, branch: Tensor | None, rope: tuple[Tensor, Tensor], context: AttentionContext
+    ) -> tuple[Tensor, Tensor]:
+        """x (T, hidden) float32 and the branch output still to be added (None before the first block) -> the same."""
+        if branch is None:
+            normed = rms_norm(x, self.input_layernorm, self.eps)
+        else:
+            x, normed = add_rms_norm(x, branch, self.input_layernorm, self.eps)
+        x, normed = add_rms_norm(
+            x, self.self_attn(normed, rope, context), self.post_attention_layernorm, self.eps
+        )
+        return x, self.mlp(normed)
 
 
 class Transformer(nn.Module):
@@ -105,11 +119,13 @@ class Transformer(nn.Module):
         if routing is not None:
             raise ValueError("routing was given to a model without experts")
         context = cache if cache is not None else CausalRows(*_rows(ids))
-        x = F.embedding(ids.reshape(-1), self.embed_tokens)
-        rope = rope_tables(self.inv_freq, positions.reshape(-1), x.dtype)
+        x = F.embedding(ids.reshape(-1), self.embed_tokens).float()
+        rope = rope_tables(self.inv_freq, positions.reshape(-1))
+        branch: Tensor | None = None
         for layer in self.layers:
-            x = layer(x, rope, context)
-        x = F.rms_norm(x, (self.config.hidden_size,), self.norm, self.config.rms_norm_eps)
+            x, branch = layer(x, branch, rope, context)
+        assert branch is not None, "a network has at least one layer"
+        _, x = add_rms_norm(x, branch, self.norm, self.config.rms_norm_eps)
         return Output(hidden=x.view(*ids.shape, -1))
 
     def head(self, hidden: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
 """Attention kernels. Each fast form stands beside the plain one and is tested equal to it."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from shoestring.ops.native import Library
+from shoestring.ops.prefix_softmax import prefix_softmax
 
 
 def attention_plain(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
@@ -47,27 +51,62 @@ def prefixed_attention(
     shared_k = prefix_k.transpose(1, 2).reshape(-1, span, dim)
     shared_v = prefix_v.transpose(1, 2).reshape(-1, span, dim)
     shape = (num_prefixes, kv_heads, rows, length, rep)
-    scores = torch.cat(
-        (
-            torch.bmm(by_prefix, shared_k.transpose(1, 2)).view(*shape, span),
-            torch.bmm(by_row, own_k.transpose(1, 2)).view(*shape, length),
-        ),
-        dim=-1,
+    on_prefix, on_own = prefix_softmax(
+        torch.bmm(by_prefix, shared_k.transpose(1, 2)).view(*shape, span),
+        torch.bmm(by_row, own_k.transpose(1, 2)).view(*shape, length),
+        prefix_lengths,
+        1 / math.sqrt(dim),
     )
-    hidden = _hidden_from(prefix_lengths, span, length, q.device)
-    probs = (scores.float() * (1 / math.sqrt(dim)) + hidden).softmax(-1).to(v.dtype)
-    from_prefix = torch.bmm(probs[..., :span].reshape(by_prefix.shape[0], -1, span), shared_v)
-    from_own = torch.bmm(probs[..., span:].reshape(by_row.shape[0], -1, length), own_v)
+    from_prefix = torch.bmm(on_prefix.view(by_prefix.shape[0], -1, span), shared_v)
+    from_own = torch.bmm(on_own.view(by_row.shape[0], -1, length), own_v)
     out = from_prefix.view(*shape, dim) + from_own.view(*shape, dim)
     return out.permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
 
 
-def _hidden_from(prefix_lengths: Tensor, span: int, length: int, device: torch.device) -> Tensor:
-    """Additive mask (P, 1, 1, L, 1, S + L): -inf past a prefix's end and on later tokens of the own row."""
-    past = torch.arange(span, device=device) >= prefix_lengths[:, None]
-    later = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
-    hidden = torch.cat(
-        (past[:, None].expand(-1, length, -1), later.expand(len(prefix_lengths), -1, -1)), dim=-1
+@dataclass(frozen=True)
+class DecodeRuns:
+    """The slots of a decode step in an order that keeps a group's together, cut into runs: a run's queries meet
+    each key of the shared prompt together, and is what one thread takes at a time."""
+
+    order: Tensor  # (A,) int64 slots
+    runs: Tensor  # (num_runs, 3) int64: begin and end in `order`, group
+
+    @classmethod
+    def build(cls, group_of: list[int], longest: int = 8) -> "DecodeRuns":
+        order = sorted(range(len(group_of)), key=group_of.__getitem__)
+        runs: list[list[int]] = []
+        for place, slot in enumerate(order):
+            if runs and runs[-1][2] == group_of[slot] and place - runs[-1][0] < longest:
+                runs[-1][1] = place + 1
+            else:
+                runs.append([place, place + 1, group_of[slot]])
+        return cls(torch.tensor(order, dtype=torch.int64), torch.tensor(runs, dtype=torch.int64).view(-1, 3))
+
+
+@dataclass(frozen=True)
+class Level:
+    """Keys and values (rows, Hkv, room, D) of one level of the decode cache and how much of each row is real."""
+
+    keys: Tensor
+    values: Tensor
+    lengths: Tensor  # (rows,) int64
+
+
+def decode_attention(
+    library: Library, q: Tensor, k: Tensor, v: Tensor, prompts: Level, own: Level, runs: DecodeRuns
+) -> Tensor:
+    """One new token a slot: q (A, H, D), k and v (A, Hkv, D) are put at the end of each slot's own row, then every
+    query sees its group's prompt and its own row, the new token included -> (A, H, D). Only real tokens are read.
+    The plain version is the batched products of `engine.cache`."""
+    active, heads, dim = q.shape
+    kv_heads = k.shape[1]
+    assert (
+        len(runs.order) == active <= own.keys.shape[0] and int(own.lengths[:active].max()) < own.keys.shape[2]
     )
-    zeros = torch.zeros(hidden.shape, device=device)
-    return zeros.masked_fill_(hidden, -math.inf)[:, None, None, :, None, :]
+    q, k, v, out = q.contiguous(), k.contiguous(), v.contiguous(), torch.empty_like(q)
+    library.call(
+        "decode", (q,), q, k, v, prompts.keys, prompts.values, own.keys, own.values, prompts.lengths, own.lengths,
+        runs.order, runs.runs, len(runs.runs), heads, kv_heads, dim, prompts.keys.shape[2], own.keys.shape[2],
+        1 / math.sqrt(dim), out,
+    )  # fmt: skip
+    return out

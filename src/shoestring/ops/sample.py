@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shoestring.ops.native import library_for
+
 _BLOCK = 256  # of the two-level search; 49152 = 192 * 256
 
 
@@ -42,8 +44,21 @@ def sample_plain(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[T
 
 
 def sample(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """As `sample_plain`, in one exponential pass: sums of blocks, then a search among the blocks, then inside one.
-    softmax + multinomial over 49k entries cost as much as the whole model."""
+    """As `sample_plain`, within rounding, in one pass of exponentials."""
+    library = library_for(logits)
+    if library is None:
+        return sample_blocks(logits, uniform, temperature)
+    rows, vocab = logits.shape
+    ids, logprobs = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+    draws = uniform.double().contiguous() if temperature else None
+    scale = 1.0 / temperature if temperature else 1.0
+    library.call("sample", (logits,), logits.contiguous(), draws, ids, logprobs, rows, vocab, scale)
+    return ids, logprobs
+
+
+def sample_blocks(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """In torch operations: sums of blocks, then a search among the blocks, then inside one. softmax + multinomial
+    over 49k entries cost as much as the whole model."""
     rows, vocab = logits.shape
     if temperature == 0:
         top, ids = logits.max(-1)

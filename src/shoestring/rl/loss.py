@@ -21,9 +21,9 @@ class PolicyLossSettings(Settings):
 
     average: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
     scale: Scale = "none"
-    clip_low: float = Field(0.2, gt=0)
-    clip_high: float = Field(0.28, gt=0)
-    kl_coefficient: float = Field(0.0, ge=0)  # beta of the KL to the stage's first model
+    clip_low: float = Field(default=0.2, gt=0)
+    clip_high: float = Field(default=0.28, gt=0)
+    kl_coefficient: float = Field(default=0.0, ge=0)  # beta of the KL to the stage's first model
 
 
 def token_weights(lengths: list[int], average: str, max_tokens: int) -> list[float]:

@@ -1,16 +1,17 @@
 """What a step's groups say, under TRL's metric names where it has one."""
 
 from collections.abc import Sequence
+from statistics import pstdev
 from typing import Any
 
 from shoestring.lm import LanguageModel
-from shoestring.rl.rollout import Group, Rollout
+from shoestring.rl.rollout import Group, Rollout, left_out
 from shoestring.tasks.base import Outcome
 
 
 def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, float]:
     """reward and solve_rate are over every sample made, dropped groups too; solve_rate is the task's verdict
-    whatever the reward was."""
+    whatever the reward was. reward_std is the mean of the groups' standard deviations."""
     groups = [*live, *dead]
     rollouts = [r for g in groups for r in g.rollouts]
     count = len(rollouts)
@@ -23,7 +24,7 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
     dead_right = sum(bool(g.rewards) and min(g.rewards) > 0 for g in dead)
     return {
         "reward": mean,
-        "reward_std": (sum((r - mean) ** 2 for r in rewards) / max(1, len(rewards))) ** 0.5,
+        "reward_std": sum(pstdev(g.rewards) for g in groups if g.rewards) / len(groups),
         "solve_rate": sum(r.verdict.outcome is Outcome.RIGHT for r in rollouts) / count,
         "frac_reward_zero_std": len(dead) / len(groups),
         "groups/live": float(len(live)),
@@ -49,6 +50,27 @@ def wasted_tokens(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, int
         "dead_groups": sum(g.num_tokens for g in dead),
         "cut": sum(len(r.sequence.ids) for r in cut),
     }
+
+
+def why_all_dead(dead: Sequence[Group]) -> str:
+    """One line for the user: what the rollouts of groups without a difference were like, and what to change."""
+    rollouts = [r for g in dead for r in g.rollouts]
+    right = sum(r.verdict.outcome is Outcome.RIGHT for r in rollouts) / len(rollouts)
+    cut = sum(r.reply.cut for r in rollouts) / len(rollouts)
+    unparsed = sum(r.verdict.outcome is Outcome.UNPARSED for r in rollouts) / len(rollouts)
+    failed = sum(left_out(r.verdict) for r in rollouts) / len(rollouts)
+    if right > 0.5:
+        advice = "choose a harder level"
+    elif cut > 0.5:
+        advice = "raise max_completion_tokens"
+    elif failed > 0.5:
+        advice = "look at the scorer"
+    else:
+        advice = "choose an easier level, raise samples_per_prompt, or show the model such answers first (sft)"
+    return (
+        f"all {len(dead)} groups had equal rewards, so there is nothing to learn from; {right:.0%} right, "
+        f"{cut:.0%} truncated, {unparsed:.0%} without an answer that could be read, {failed:.0%} not scored: {advice}"
+    )
 
 
 def rollout_rows(groups: Sequence[Group], lm: LanguageModel) -> list[dict[str, Any]]:

@@ -13,12 +13,14 @@ CHUNK = 256
 
 
 class Reference:
-    """The model a stage started from, beside the one it trains."""
+    """The model a stage started from, beside the one it trains. Its logprobs are of the tempered distribution, as
+    the trainer's are."""
 
-    def __init__(self, model: str, like: LanguageModel) -> None:
+    def __init__(self, model: str, like: LanguageModel, temperature: float) -> None:
         dtype = str(like.dtype).removeprefix("torch.")
         self.network: Transformer = load(model, dtype=dtype, device=str(like.device)).network
         self.network.requires_grad_(False)
+        self.temperature = temperature
 
     @torch.no_grad()
     def annotate(self, batch: MicroBatch) -> MicroBatch:
@@ -31,7 +33,7 @@ class Reference:
         )
         hidden = network(ids, positions, cache=attention_rows(packed, device)).hidden[predict_from]
         parts = [
-            target_logprobs(network.head(h), t, 1.0)[0]
+            target_logprobs(network.head(h), t, self.temperature)[0]
             for h, t in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
         ]
-        return dataclasses.replace(batch, reference_logprobs=torch.cat(parts))
+        return dataclasses.replace(batch, reference_logprobs=torch.cat(parts).cpu())

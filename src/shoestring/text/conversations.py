@@ -4,12 +4,14 @@ import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pyarrow
 import pyarrow.parquet as pq
 
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
+from shoestring.text.message import Message
 
 
 class ConversationFile:
@@ -26,13 +28,16 @@ class ConversationFile:
         if not self.rows:
             raise BadInput(f"{path} holds no rows")
         self.origins = tuple({origin: None for _, origin in self.rows})
+        self._epoch, self._order = -1, list[int]()
 
-    def next(self) -> tuple[list[Any], str]:
+    def next(self) -> tuple[list[Message], str]:
         epoch, place = divmod(self.index, len(self.rows))
-        order = list(range(len(self.rows)))
-        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, list(range(len(self.rows)))
+            random.Random(f"{self.seed}/{epoch}").shuffle(self._order)
         self.index += 1
-        return self.rows[order[place]][0], f"{self.path.name}#{order[place] + 1}"
+        row = self._order[place]
+        return self.rows[row][0], f"{self.path.name}#{row + 1}"
 
     def state_dict(self) -> dict[str, int]:
         return {"index": self.index}
@@ -41,25 +46,31 @@ class ConversationFile:
         self.index = int(state["index"])
 
 
-def _read(path: Path) -> Iterable[dict[str, Any]]:
-    if not path.exists():
+def _read(path: Path) -> Iterable[Any]:
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise BadInput(f"{path}: conversations are read from .jsonl or .parquet files")
+    if not path.is_file():
         raise BadInput(f"no such file: {path}")
     if path.suffix == ".parquet":
-        return pq.read_table(path).to_pylist()
-    if path.suffix != ".jsonl":
-        raise BadInput(f"{path}: conversations are read from .jsonl or .parquet files")
+        try:
+            return pq.read_table(path).to_pylist()
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise BadInput(f"{path} is not a Parquet file: {error}") from None
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # not splitlines(): JSON strings may hold U+2028, which it takes for a line's end
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+            except ValueError as error:  # not UTF-8 is one too
                 raise BadInput(f"{path}, line {number}: not JSON ({error})") from None
     return rows
 
 
-def _conversation(row: dict[str, Any], path: Path, number: int) -> tuple[list[Any], Origin]:
+def _conversation(row: Any, path: Path, number: int) -> tuple[list[Message], Origin]:
     where = f"{path}, row {number}"
+    if not isinstance(row, dict):
+        raise BadInput(f"{where}: not an object with named fields")
     messages = row.get("messages") or row.get("conversations")
     if messages is None:
         question = row.get("prompt") or row.get("question")
@@ -67,9 +78,10 @@ def _conversation(row: dict[str, Any], path: Path, number: int) -> tuple[list[An
         if not isinstance(question, str) or not isinstance(reply, str):
             raise BadInput(f"{where}: neither messages nor prompt and completion; it has {', '.join(row)}")
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-    if not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages):
-        raise BadInput(f"{where}: each message needs a role and a content")
-    clean = [{k: v for k, v in m.items() if v is not None} for m in messages]  # Parquet fills gaps with null
+    if not isinstance(messages, list) or not all(map(_is_message, messages)):
+        raise BadInput(f"{where}: each message needs a role and a content, both text")
+    # Parquet fills gaps with null
+    clean = [cast(Message, {k: v for k, v in m.items() if v is not None}) for m in messages]
     if not any(m["role"] == "assistant" for m in clean):
         raise BadInput(f"{where}: no assistant's turn, so there is nothing to train on")
     origin = Origin(
@@ -78,3 +90,7 @@ def _conversation(row: dict[str, Any], path: Path, number: int) -> tuple[list[An
         teacher=row.get("teacher"),
     )
     return clean, origin
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("role", "content"))

@@ -1,5 +1,6 @@
 """What the learner is fed: a packed batch and what the loss needs for each target."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,17 @@ class MicroBatch:
     @property
     def num_targets(self) -> int:
         return len(self.packed.targets)
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        columns = {
+            name: None if column is None else column.to(device)
+            for name, column in (
+                ("advantages", self.advantages),
+                ("sampler_logprobs", self.sampler_logprobs),
+                ("reference_logprobs", self.reference_logprobs),
+            )
+        }
+        return dataclasses.replace(self, weights=self.weights.to(device), **columns)
 
 
 def attention_rows(packed: PackedBatch, device: torch.device) -> PackedRows:

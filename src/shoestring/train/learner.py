@@ -20,7 +20,8 @@ BAD_STEPS = 3  # in a row without a finite gradient, and the run stops
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of one update. logprobs[i] are micro-batch i's (N,) under the weights before it."""
+    """Of one update. logprobs[i] are micro-batch i's (N,) under the weights before it, on the CPU as the batches
+    are."""
 
     loss: float
     grad_norm: float
@@ -50,7 +51,7 @@ class Learner:
             loss, chosen = self.forward(batch, loss_of, temperature)
             loss.backward()
             total += loss.item()
-            logprobs.append(chosen)
+            logprobs.append(chosen.cpu())
         norm = self.optimizer.step(rate)
         self.step += 1
         skipped = norm != norm or norm == float("inf")
@@ -58,7 +59,7 @@ class Learner:
         if self._bad_steps == BAD_STEPS:
             raise ShoestringError(
                 f"the gradient was not finite in {BAD_STEPS} steps in a row (last at step {self.step}): "
-                "lower the learning rate and go on from the last saved state with --resume"
+                "start the stage again with a lower learning rate"
             )
         return Metrics(total, norm, rate, time.perf_counter() - began, skipped, logprobs)
 
@@ -68,6 +69,7 @@ class Learner:
         """Loss () and the targets' logprobs (N,) of one micro-batch."""
         network = self.lm.network
         device, packed = network.embed_tokens.device, batch.packed
+        batch = batch.to(device)
         ids, positions, predict_from, targets = (
             torch.from_numpy(a).to(device)
             for a in (packed.ids, packed.positions, packed.predict_from, packed.targets)
@@ -87,11 +89,11 @@ class Learner:
         return self.lm.network.public_tensors()
 
     def state_dict(self) -> TrainState:
-        return TrainState(step=self.step, tensors=self.optimizer.tensors())
+        return TrainState(self.step, self._bad_steps, self.optimizer.tensors())
 
     def load_state_dict(self, state: TrainState) -> None:
         self.optimizer.load_tensors(state.tensors)
-        self.step = state.step
+        self.step, self._bad_steps = state.step, state.bad_steps
 
     def save(self, folder: Path) -> None:
         """The network as a Hugging Face folder."""

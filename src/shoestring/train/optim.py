@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from shoestring.models.transformer import Transformer
@@ -11,15 +12,15 @@ from shoestring.settings import Settings
 
 
 class OptimSettings(Settings):
-    learning_rate: float = 2e-5
-    warmup_steps: int = 5
+    learning_rate: float = Field(default=2e-5, gt=0)
+    warmup_steps: int = Field(default=5, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
-    final_share: float = 0.1  # of the peak, where a cosine ends
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
+    final_share: float = Field(default=0.1, ge=0, le=1)  # of the peak, where a cosine ends
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)  # 0: no clipping
 
 
 def learning_rate_at(settings: OptimSettings, step: int, total_steps: int) -> float:
@@ -72,13 +73,13 @@ class MasterOptimizer:
         if math.isfinite(norm):
             limit = self.settings.max_grad_norm
             if limit and norm > limit:
-                torch._foreach_mul_(self.grads, limit / (norm + 1e-6))
+                torch._foreach_mul_(self.grads, limit / (norm + 1e-6))  # pyright: ignore
             for group in self.adam.param_groups:
                 group["lr"] = learning_rate
             self.adam.step()
             for p, m in zip(self.params, self.master, strict=True):
                 p.copy_(m)
-        torch._foreach_zero_(self.grads)
+        torch._foreach_zero_(self.grads)  # pyright: ignore
         return norm
 
     def tensors(self) -> dict[str, Tensor]:

@@ -15,16 +15,18 @@ from shoestring.errors import ShoestringError
 
 @dataclass(frozen=True)
 class TrainState:
-    """step: optimizer steps done. tensors: float32 masters and AdamW's moments by name."""
+    """step: optimizer steps done; bad_steps: the latest of them without a finite gradient, in a row. tensors:
+    float32 masters and AdamW's moments by name."""
 
     step: int
+    bad_steps: int
     tensors: dict[str, Tensor]
 
 
 class Stateful(Protocol):
     """A part of a run that isn't the learner: the data's position, the curriculum."""
 
-    def state_dict(self) -> Mapping[str, float]: ...
+    def state_dict(self) -> Mapping[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
@@ -33,7 +35,11 @@ def save_state(folder: Path, state: TrainState, parts: Mapping[str, Stateful]) -
     """Write into an existing folder; the caller renames it into place once it is whole."""
     save_file({k: v.contiguous() for k, v in state.tensors.items()}, folder / "optimizer.safetensors")
     text = json.dumps(
-        {"step": state.step, "parts": {name: dict(part.state_dict()) for name, part in parts.items()}}
+        {
+            "step": state.step,
+            "bad_steps": state.bad_steps,
+            "parts": {name: dict(part.state_dict()) for name, part in parts.items()},
+        }
     )
     (folder / "progress.json").write_text(text + "\n", encoding="utf-8")
 
@@ -42,9 +48,13 @@ def load_state(folder: Path, parts: Mapping[str, Stateful]) -> TrainState:
     """The learner's state; the parts are set back in place. Raises ShoestringError where it can't be read."""
     try:
         progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "optimizer.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ShoestringError(f"the saved state in {folder} can't be read: {error}") from None
-    for name, part in parts.items():
-        part.load_state_dict(progress["parts"][name])
-    return TrainState(progress["step"], tensors)
+        state = TrainState(
+            progress["step"], progress["bad_steps"], load_file(folder / "optimizer.safetensors")
+        )
+        for name, part in parts.items():
+            part.load_state_dict(progress["parts"][name])
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ShoestringError(
+            f"the saved state in {folder} can't be read ({error}): remove that folder to start the stage again"
+        ) from None
+    return state

@@ -1,0 +1,73 @@
+"""Compiling the kernels once for each machine, source and compiler, into the user's cache."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCES = Path(__file__).parent
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared", "-fvisibility=hidden")
+# errno and traps are never looked at, and keep loops from being vectorised; NaN and infinity stay exact
+FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast")
+TIME_LIMIT = 300  # seconds
+
+
+class BuildError(Exception):
+    """Why there are no kernels, in one line."""
+
+
+def built_library() -> Path:
+    """The compiled kernels, made now if this machine has none yet. Raises BuildError."""
+    if platform.system() != "Linux":
+        raise BuildError(f"native kernels are built on Linux only, this is {platform.system()}")
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise BuildError("no C++ compiler (g++ or clang++) found")
+    sources = sorted(SOURCES.glob("*.cpp"))
+    flags = [*FLAGS, "-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [*FLAGS]
+    digest = hashlib.blake2b(digest_size=12)
+    for path in (*sources, *sorted(SOURCES.glob("*.h"))):
+        digest.update(path.read_bytes())
+    digest.update("\n".join([compiler, *flags, _processor()]).encode())
+    target = _folder() / f"{digest.hexdigest()}.so"
+    if not target.exists():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _compile([compiler, *flags, *map(str, sources)], target)
+        except OSError as error:
+            raise BuildError(f"can't write {target}: {error.strerror or error}") from None
+    return target
+
+
+def _compile(command: list[str], target: Path) -> None:
+    """Under a name of its own first: several processes may be at it, and a half-written library must not load."""
+    number, name = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    os.close(number)
+    try:
+        done = subprocess.run([*command, "-o", name], capture_output=True, text=True, timeout=TIME_LIMIT)
+        if done.returncode:
+            first = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0]
+            raise BuildError(f"{command[0]} failed: {first}")
+        os.replace(name, target)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{command[0]} took over {TIME_LIMIT} s") from None
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    """Beside the embedded bases: $SHOESTRING_HOME, else ~/.cache/shoestring."""
+    return Path(os.environ.get("SHOESTRING_HOME") or Path.home() / ".cache" / "shoestring") / "native"
+
+
+def _processor() -> str:
+    """What -march=native depends on: a home may be shared by unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return platform.machine() + "\n".join(sorted({line for line in lines if line.startswith(wanted)}))

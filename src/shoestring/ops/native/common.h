@@ -1,0 +1,115 @@
+// What the kernels share: number types, the thread pool they borrow, and exp.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#define API extern "C" __attribute__((visibility("default")))
+
+struct bf16 {
+    uint16_t bits;
+};
+
+static inline float from_bits(uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+static inline uint32_t to_bits(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    return bits;
+}
+
+static inline float load(const float* p) { return *p; }
+static inline float load(const bf16* p) { return from_bits(uint32_t(p->bits) << 16); }
+static inline void store(float* p, float value) { *p = value; }
+// round to nearest even, as torch does; a NaN must not round up into infinity
+static inline void store(bf16* p, float value) {
+    const uint32_t bits = to_bits(value);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    p->bits = uint16_t(value != value ? 0x7fc0u : rounded);
+}
+
+// e^x for x <= 88, relative error below 2e-7; exactly 0 below -87 (so -inf gives 0), NaN gives NaN.
+// Cephes expf: x = n ln 2 + r, a polynomial for e^r; n is read from the low bits of x / ln 2 + 1.5 * 2^23.
+static inline float fast_exp(float x) {
+    const float shift = 12582912.0f;
+    const float capped = x > 88.0f ? 88.0f : x;
+    const float t = capped * 1.44269504088896341f + shift;
+    const float n = t - shift;
+    float r = capped - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    const float value = p * from_bits((to_bits(t) << 23) + 0x3f800000u);
+    return x < -87.0f ? 0.0f : value;
+}
+
+static inline float scale_and_top(float* x, int64_t size, float scale, float top) {
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < size; i++) {
+        x[i] *= scale;
+        top = x[i] > top ? x[i] : top;
+    }
+    return top;
+}
+
+static inline float exp_and_sum(float* x, int64_t size, float top) {
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < size; i++) {
+        x[i] = fast_exp(x[i] - top);
+        sum += x[i];
+    }
+    return sum;
+}
+
+template <class X>
+static inline float dot_of(const X* a, const X* b, int64_t size) {
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < size; i++) sum += load(a + i) * load(b + i);
+    return sum;
+}
+
+// The OpenMP pool that torch has already started, entered through the ABI of libgomp (libomp and libiomp5 have it
+// too): a second pool would spin on the same cores.
+struct Pool {
+    void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
+    int (*thread_num)();
+    int (*num_threads)();
+};
+extern Pool pool;
+
+// body(begin, end) over [0, count), in one contiguous part for each thread; a part has at least `grain` items
+template <class Body>
+static inline void split(int64_t count, int threads, int64_t grain, const Body& body) {
+    if (count <= 0) return;
+    const int64_t useful = count / (grain > 0 ? grain : 1);
+    if (useful < threads) threads = int(useful);
+    if (threads <= 1 || pool.parallel == nullptr) {
+        body(int64_t(0), count);
+        return;
+    }
+    struct Job {
+        const Body& body;
+        int64_t count;
+    } job{body, count};
+    pool.parallel(
+        [](void* data) {
+            const Job& mine = *static_cast<Job*>(data);
+            const int64_t index = pool.thread_num(), total = pool.num_threads();
+            const int64_t begin = mine.count * index / total, end = mine.count * (index + 1) / total;
+            if (begin < end) mine.body(begin, end);
+        },
+        &job, unsigned(threads), 0u);
+}
+
+static inline int64_t grain_of(int64_t item_size) { return 1 + 16384 / (item_size + 1); }

@@ -1,0 +1,82 @@
+"""The compiled kernels as typed calls. Each takes contiguous CPU tensors whose shapes the caller has checked."""
+
+import ctypes
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from shoestring.ops.native.build import BuildError, built_library
+
+_NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
+_P, _N, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_COMMON = {  # arguments before the number of threads, which every kernel takes last
+    "silu_mul_forward": [_P] * 2 + [_N] * 2,
+    "silu_mul_backward": [_P] * 3 + [_N] * 2,
+    "rotate": [_P, _N, _P, _N, _P, _P, _F, _N, _N, _N],
+    "target_logprobs": [_P] * 4 + [_N] * 2 + [_F],
+    "softmax_gradient": [_P] * 5 + [_N] * 2 + [_F],
+    "sample": [_P] * 4 + [_N] * 2 + [_F],
+    "prefix_softmax_forward": [_P] * 5 + [_N] * 5 + [_F],
+    "prefix_softmax_backward": [_P] * 7 + [_N] * 5 + [_F],
+    "decode": [_P] * 11 + [_N] * 6 + [_F, _P],
+}
+_NORM = {"norm_forward": [_P] * 6 + [_N] * 2 + [_F], "norm_backward": [_P] * 8 + [_N] * 2}
+_KERNELS = {f"{kind}_{name}": args for kind, args in _COMMON.items() for name in _NAMES.values()}
+_KERNELS |= {f"{k}_{pair}": a for k, a in _NORM.items() for pair in ("f32_f32", "f32_bf16", "bf16_bf16")}
+
+
+class Library:
+    def __init__(self, path: Path) -> None:
+        """Raises BuildError where torch's thread pool can't be shared."""
+        self.path = path
+        self._handle = ctypes.CDLL(str(path))
+        self._functions = {}
+        for name, args in _KERNELS.items():
+            function = self._handle[name]
+            function.argtypes, function.restype = [*args, ctypes.c_int], None
+            self._functions[name] = function
+        # torch has loaded its OpenMP into the process: its own pool is entered, never a second one started
+        process = ctypes.CDLL(None)
+        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        try:
+            entries = [ctypes.cast(process[name], _P) for name in names]
+        except AttributeError:
+            raise BuildError("torch's OpenMP library has no GOMP entry points to share") from None
+        use_pool = self._handle["use_pool"]
+        use_pool.argtypes, use_pool.restype = [_P] * 3, None
+        use_pool(*entries)
+
+    def call(self, kernel: str, tensors: tuple[Tensor, ...], *args: Tensor | int | float | None) -> None:
+        """Run `kernel` in the version for the dtypes of `tensors`. Tensors are passed by address, None as null."""
+        name = "_".join((kernel, *(_NAMES[t.dtype] for t in tensors)))
+        raw = (a.data_ptr() if isinstance(a, Tensor) else a for a in args)
+        self._functions[name](*raw, torch.get_num_threads())
+
+
+@dataclass(frozen=True)
+class Absent:
+    reason: str
+
+
+@functools.cache
+def find_library() -> Library | Absent:
+    """The kernels, compiled on the first call on this machine (some seconds); or why there are none."""
+    if os.environ.get("SHOESTRING_NATIVE") == "0":
+        return Absent("switched off by SHOESTRING_NATIVE=0")
+    try:
+        return Library(built_library())
+    except (BuildError, OSError) as error:
+        return Absent(str(error))
+
+
+def library_for(*tensors: Tensor) -> Library | None:
+    """The kernels where they can take these tensors, else None: the caller's plain version runs."""
+    for tensor in tensors:
+        if tensor.device.type != "cpu" or tensor.dtype not in _NAMES:
+            return None
+    found = find_library()
+    return found if isinstance(found, Library) else None

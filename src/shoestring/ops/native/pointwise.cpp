@@ -1,0 +1,183 @@
+// RMSNorm, SwiGLU and rotary positions, forward and backward, each in one pass over memory.
+#include <vector>
+
+#include "common.h"
+
+Pool pool = {nullptr, nullptr, nullptr};
+
+API void use_pool(void* parallel, void* thread_num, void* num_threads) {
+    pool.parallel = reinterpret_cast<decltype(pool.parallel)>(parallel);
+    pool.thread_num = reinterpret_cast<decltype(pool.thread_num)>(thread_num);
+    pool.num_threads = reinterpret_cast<decltype(pool.num_threads)>(num_threads);
+}
+
+// out = (x + delta) / rms(x + delta) * weight; `sum` takes x + delta and `inverse` 1 / rms. delta may be null, and
+// sum with it.
+template <class X, class Y>
+static void norm_forward(const X* x, const Y* delta, const Y* weight, X* sum, Y* out, float* inverse,
+                         int64_t rows, int64_t size, float eps, int threads) {
+    split(rows, threads, grain_of(size), [=](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; row++) {
+            const X* a = x + row * size;
+            float squares = 0.0f;
+            if (delta) {
+                const Y* b = delta + row * size;
+                X* s = sum + row * size;
+#pragma omp simd reduction(+ : squares)
+                for (int64_t i = 0; i < size; i++) {
+                    const float value = load(a + i) + load(b + i);
+                    store(s + i, value);
+                    squares += value * value;
+                }
+                a = s;
+            } else {
+#pragma omp simd reduction(+ : squares)
+                for (int64_t i = 0; i < size; i++) squares += load(a + i) * load(a + i);
+            }
+            const float scale = 1.0f / std::sqrt(squares / float(size) + eps);
+            inverse[row] = scale;
+            Y* o = out + row * size;
+#pragma omp simd
+            for (int64_t i = 0; i < size; i++) store(o + i, load(a + i) * scale * load(weight + i));
+        }
+    });
+}
+
+// Gradients of norm_forward. x is what was normalised; grad_sum (may be null) arrives at x directly; grad_delta (may
+// be null) is grad_x in the branch's type. The weight's gradient is summed over a fixed number of parts of the rows
+// and then over the parts in order, so that the number of threads doesn't change it.
+constexpr int64_t PARTS = 32;
+
+template <class X, class Y>
+static void norm_backward(const Y* grad, const X* grad_sum, const X* x, const Y* weight, const float* inverse,
+                          X* grad_x, Y* grad_delta, Y* grad_weight, int64_t rows, int64_t size, int threads) {
+    std::vector<float> parts(PARTS * size, 0.0f);
+    float* sums = parts.data();
+    const int64_t grain = rows * size < 16384 ? PARTS : 1;
+    split(PARTS, threads, grain, [=](int64_t first, int64_t last) {
+        for (int64_t part = first; part < last; part++) {
+            float* w_sum = sums + part * size;
+            for (int64_t row = rows * part / PARTS; row < rows * (part + 1) / PARTS; row++) {
+                const Y* g = grad + row * size;
+                const X* a = x + row * size;
+                const float scale = inverse[row];
+                float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+                for (int64_t i = 0; i < size; i++) {
+                    const float product = load(g + i) * load(a + i);
+                    w_sum[i] += product * scale;
+                    dot += product * load(weight + i);
+                }
+                const float pull = dot * scale * scale * scale / float(size);
+                X* gx = grad_x + row * size;
+                const X* gs = grad_sum ? grad_sum + row * size : nullptr;
+                Y* gd = grad_delta ? grad_delta + row * size : nullptr;
+                if (gs) {
+#pragma omp simd
+                    for (int64_t i = 0; i < size; i++) {
+                        const float own = load(g + i) * load(weight + i) * scale - load(a + i) * pull;
+                        store(gx + i, own + load(gs + i));
+                    }
+                } else {
+#pragma omp simd
+                    for (int64_t i = 0; i < size; i++)
+                        store(gx + i, load(g + i) * load(weight + i) * scale - load(a + i) * pull);
+                }
+                if (gd) {
+#pragma omp simd
+                    for (int64_t i = 0; i < size; i++) store(gd + i, load(gx + i));
+                }
+            }
+        }
+    });
+    for (int64_t part = 1; part < PARTS; part++)
+        for (int64_t i = 0; i < size; i++) sums[i] += sums[part * size + i];
+    for (int64_t i = 0; i < size; i++) store(grad_weight + i, sums[i]);
+}
+
+// gate_up (rows, 2 size) holds gate then up; out = silu(gate) * up
+template <class X>
+static void silu_mul_forward(const X* gate_up, X* out, int64_t rows, int64_t size, int threads) {
+    split(rows, threads, grain_of(size), [=](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; row++) {
+            const X *gate = gate_up + row * 2 * size, *up = gate + size;
+            X* o = out + row * size;
+#pragma omp simd
+            for (int64_t i = 0; i < size; i++) {
+                const float g = load(gate + i);
+                store(o + i, g / (1.0f + fast_exp(-g)) * load(up + i));
+            }
+        }
+    });
+}
+
+template <class X>
+static void silu_mul_backward(const X* grad, const X* gate_up, X* grad_gate_up, int64_t rows, int64_t size,
+                              int threads) {
+    split(rows, threads, grain_of(size), [=](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; row++) {
+            const X *gate = gate_up + row * 2 * size, *up = gate + size, *d = grad + row * size;
+            X *grad_gate = grad_gate_up + row * 2 * size, *grad_up = grad_gate + size;
+#pragma omp simd
+            for (int64_t i = 0; i < size; i++) {
+                const float g = load(gate + i), from = load(d + i);
+                const float sigmoid = 1.0f / (1.0f + fast_exp(-g));
+                store(grad_gate + i, from * load(up + i) * sigmoid * (1.0f + g * (1.0f - sigmoid)));
+                store(grad_up + i, from * g * sigmoid);
+            }
+        }
+    });
+}
+
+// Rotates pairs (i, i + dim / 2) of each head by +angle (sign 1) or back (sign -1), from rows of one stride to rows
+// of another; cos and sin are (rows, dim / 2).
+template <class X>
+static void rotate(const X* x, int64_t x_stride, X* out, int64_t out_stride, const float* cos, const float* sin,
+                   float sign, int64_t rows, int64_t heads, int64_t dim, int threads) {
+    const int64_t half = dim / 2;
+    split(rows, threads, grain_of(heads * dim), [=](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; row++) {
+            const float *c = cos + row * half, *s = sin + row * half;
+            for (int64_t head = 0; head < heads; head++) {
+                const X *a = x + row * x_stride + head * dim, *b = a + half;
+                X *p = out + row * out_stride + head * dim, *q = p + half;
+#pragma omp simd
+                for (int64_t i = 0; i < half; i++) {
+                    const float u = load(a + i), v = load(b + i), angle_sin = sign * s[i];
+                    store(p + i, u * c[i] - v * angle_sin);
+                    store(q + i, v * c[i] + u * angle_sin);
+                }
+            }
+        }
+    });
+}
+
+#define NORM(NAME, X, Y)                                                                                           \
+    API void norm_forward_##NAME(const X* x, const Y* delta, const Y* weight, X* sum, Y* out, float* inverse,      \
+                                 int64_t rows, int64_t size, float eps, int threads) {                             \
+        norm_forward(x, delta, weight, sum, out, inverse, rows, size, eps, threads);                               \
+    }                                                                                                              \
+    API void norm_backward_##NAME(const Y* grad, const X* grad_sum, const X* x, const Y* weight,                   \
+                                  const float* inverse, X* grad_x, Y* grad_delta, Y* grad_weight, int64_t rows,    \
+                                  int64_t size, int threads) {                                                     \
+        norm_backward(grad, grad_sum, x, weight, inverse, grad_x, grad_delta, grad_weight, rows, size, threads);   \
+    }
+
+#define POINTWISE(NAME, X)                                                                                         \
+    API void silu_mul_forward_##NAME(const X* gate_up, X* out, int64_t rows, int64_t size, int threads) {          \
+        silu_mul_forward(gate_up, out, rows, size, threads);                                                       \
+    }                                                                                                              \
+    API void silu_mul_backward_##NAME(const X* grad, const X* gate_up, X* grad_gate_up, int64_t rows,              \
+                                      int64_t size, int threads) {                                                 \
+        silu_mul_backward(grad, gate_up, grad_gate_up, rows, size, threads);                                       \
+    }                                                                                                              \
+    API void rotate_##NAME(const X* x, int64_t x_stride, X* out, int64_t out_stride, const float* cos,             \
+                           const float* sin, float sign, int64_t rows, int64_t heads, int64_t dim, int threads) {  \
+        rotate(x, x_stride, out, out_stride, cos, sin, sign, rows, heads, dim, threads);                           \
+    }
+
+NORM(f32_f32, float, float)
+NORM(f32_bf16, float, bf16)
+NORM(bf16_bf16, bf16, bf16)
+POINTWISE(f32, float)
+POINTWISE(bf16, bf16)
