@@ -22,6 +22,7 @@ from shoestring.models.gguf import load_gguf
 from shoestring.models.gguf_file import GGUFFile
 from shoestring.models.transformer import Transformer
 from shoestring.ops.hardware import native_bf16
+from shoestring.ops.hostmemory import keep_freed_memory
 from shoestring.origin import Lineage, Stage
 from shoestring.settings import nearest
 from shoestring.text.gguf_vocab import tokenizer_from_gguf
@@ -86,6 +87,8 @@ def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> Languag
         raise BadInput(f"device {device!r} is not known; write cpu, cuda or cuda:0") from None
     if kind.type == "cuda" and not torch.cuda.is_available():
         raise BadInput(f"device {device!r}: this machine or this torch has no CUDA")
+    if kind.type == "cpu":
+        keep_freed_memory()
     wanted = DTYPES.get(dtype) or (torch.bfloat16 if native_bf16(kind) else torch.float32)
     text = str(model)
     if text.startswith(("http://", "https://")):

@@ -1,4 +1,4 @@
-"""Strict typed settings from TOML and `--set`: an unknown key is an error that names the nearest known one."""
+"""Strict typed settings from TOML and `--set`: an unknown key is an error that names the nearest one."""
 
 import difflib
 import tomllib

@@ -1,9 +1,9 @@
-"""The decode cache: keys and values of running sequences in two levels, a prompt kept once for all its samples and
-each sample's own tokens.
+"""The decode cache: keys and values of running sequences in two levels, a prompt kept once for all its
+samples and each sample's own tokens.
 
 Everything is dense and contiguous, since a strided operand makes a bf16 batched product on a CPU four times
-slower: slots 0..A-1 are the running sequences and groups 0..G-1 their prompts. A finished one is replaced by the
-last, so nothing is ever left in between.
+slower: slots 0..A-1 are the running sequences and groups 0..G-1 their prompts. A finished one is replaced by
+the last, so nothing is ever left in between.
 """
 
 import math
@@ -19,8 +19,8 @@ _STEP = 32  # capacity grows in steps of so many tokens
 
 
 class _Pool:
-    """Keys and values (layers, rows, Hkv, length, D) of `count` rows with room for `capacity` rows and `length`
-    tokens; rows are added at the end and removed by moving the last one into the gap."""
+    """Keys and values (layers, rows, Hkv, length, D) of `count` rows with room for `capacity` rows and
+    `length` tokens; rows are added at the end and removed by moving the last one into the gap."""
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
         shape = (0, config.num_key_value_heads, 0, config.head_dim)
@@ -55,7 +55,7 @@ class _Pool:
         self.lengths = lengths
 
     def clear(self) -> None:
-        """Give the memory back: products run over the whole length, so one long row would slow all later ones."""
+        """Give the memory back: products run over the whole length, so one long row slows all later ones."""
         for store in (self.keys, self.values):
             store[:] = [t.new_empty(0, t.shape[1], 0, t.shape[3]) for t in store]
         self.lengths = self.lengths[:0]
@@ -91,8 +91,8 @@ class DecodeCache:
         self.own.resize(self.own.count + samples, 1)
 
     def add_group(self, keys: list[Tensor], values: list[Tensor], samples: int) -> None:
-        """A prefilled prompt, keys and values (P, Hkv, D) for each layer, and its samples' empty slots, for which
-        room was reserved."""
+        """A prefilled prompt, keys and values (P, Hkv, D) for each layer, and its samples' empty slots, for
+        which room was reserved."""
         pool, length = self.prompts, keys[0].shape[0]
         for store, new in ((pool.keys, keys), (pool.values, values)):
             for tensor, part in zip(store, new, strict=True):
@@ -165,7 +165,7 @@ class DecodeCache:
 
 
 class _Plan:
-    """How this step's slots gather into groups: with n samples a prompt's product has n * rep rows at once."""
+    """How this step's slots gather into groups: with n samples a prompt's product has n * rep rows."""
 
     def __init__(self, group_of: list[int], groups: int, device: torch.device) -> None:
         counts = [0] * groups

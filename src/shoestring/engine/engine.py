@@ -133,7 +133,8 @@ class Engine:
         self.weights_version = version
 
     def _collect(self) -> None:
-        """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the end."""
+        """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the
+        end."""
         for slot in reversed(range(len(self.scheduler.running))):
             sequence = self.scheduler.running[slot]
             request = sequence.request

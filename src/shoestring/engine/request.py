@@ -37,7 +37,8 @@ class SamplingParams:
 
     @property
     def logprob_meaning(self) -> str:
-        """Of the distribution sampled from: "raw" (temperature 1, whole vocabulary), "tempered", "truncated"."""
+        """Of the distribution sampled from: "raw" (temperature 1, whole vocabulary), "tempered",
+        "truncated"."""
         if self.top_p < 1 or self.top_k:
             return "truncated"
         return "raw" if self.temperature in (0.0, 1.0) else "tempered"

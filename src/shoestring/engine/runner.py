@@ -13,12 +13,30 @@ from shoestring.models.transformer import Transformer
 from shoestring.ops.sample import sample, truncate, uniforms
 
 
-class _Prefill:
-    """Packed prompts whose keys and values are kept for the decode cache."""
+SHARED_LEAST = 16  # a common beginning shorter than this is not worth a row of its own
 
-    def __init__(self, lengths: Tensor) -> None:
+
+class _Prefill:
+    """Prompts laid end to end, their common beginning (a system prompt, worked examples) once before them all.
+    Keys and values are kept for the decode cache."""
+
+    def __init__(self, prompts: list[list[int]], device: torch.device) -> None:
+        self.shared = _common_beginning(prompts)
+        rest = [prompt[self.shared :] for prompt in prompts]
+        rows = [prompts[0][: self.shared], *rest] if self.shared else rest
+        lengths = torch.tensor([len(row) for row in rows], device=device)
         starts = lengths.cumsum(0) - lengths
-        self.rows = PackedRows(starts, lengths, torch.full_like(lengths, -1), int(lengths.sum()))
+        parents = torch.full_like(lengths, -1)
+        if self.shared:
+            parents[1:] = 0
+        offsets = torch.where(parents == 0, self.shared, 0) if self.shared else torch.zeros_like(lengths)
+        self.ids = torch.tensor([token for row in rows for token in row], device=device)
+        self.positions = torch.cat(
+            [torch.arange(n, device=device) + o for n, o in zip(lengths.tolist(), offsets, strict=True)]
+        )
+        own = slice(1, None) if self.shared else slice(None)
+        self.starts, self.lengths = starts[own], lengths[own]
+        self.rows = PackedRows(starts, lengths, parents, len(self.ids))
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 
@@ -26,6 +44,27 @@ class _Prefill:
         self.keys.append(k)
         self.values.append(v)
         return self.rows.attend(layer, q, k, v)
+
+    def of_prompt(self, index: int) -> tuple[list[Tensor], list[Tensor]]:
+        """The index-th prompt's keys and values (P, Hkv, D) for each layer, the shared beginning included."""
+        start = int(self.starts[index])
+        end = start + int(self.lengths[index])
+        if not self.shared:
+            return [k[start:end] for k in self.keys], [v[start:end] for v in self.values]
+        both = (
+            [torch.cat((t[: self.shared], t[start:end])) for t in kept] for kept in (self.keys, self.values)
+        )
+        keys, values = both
+        return keys, values
+
+
+def _common_beginning(prompts: list[list[int]]) -> int:
+    """Tokens that all prompts begin with, leaving each at least one of its own; 0 where sharing doesn't pay."""
+    if len(prompts) < 2:
+        return 0
+    first, longest = prompts[0], min(len(p) for p in prompts) - 1
+    shared = next((i for i in range(longest) if any(p[i] != first[i] for p in prompts)), longest)
+    return shared if shared >= SHARED_LEAST else 0
 
 
 class Runner:
@@ -38,20 +77,14 @@ class Runner:
     @torch.no_grad()
     def prefill(self, admissions: list[Admission]) -> None:
         """Run each prompt once, fill the cache, and draw every sample's first token."""
-        lengths = torch.tensor([len(a.request.prompt) for a in admissions], device=self.device)
-        flat = [token for a in admissions for token in a.request.prompt]
-        context = _Prefill(lengths)
-        positions = torch.cat([torch.arange(n, device=self.device) for n in lengths.tolist()])
-        hidden = self.network(torch.tensor(flat, device=self.device), positions, cache=context).hidden
-        ends = lengths.cumsum(0)
-        logits = self.network.head(hidden[ends - 1])
+        context = _Prefill([a.request.prompt for a in admissions], self.device)
+        hidden = self.network(context.ids, context.positions, cache=context).hidden
+        logits = self.network.head(hidden[context.starts + context.lengths - 1])
         counts = [len(a.sequences) for a in admissions]
-        self.cache.reserve(len(counts), sum(counts), int(lengths.max()))
-        for admission, end, length in zip(admissions, ends.tolist(), lengths.tolist(), strict=True):
-            span = slice(end - length, end)
-            self.cache.add_group(
-                [k[span] for k in context.keys], [v[span] for v in context.values], len(admission.sequences)
-            )
+        longest = max(len(a.request.prompt) for a in admissions)
+        self.cache.reserve(len(counts), sum(counts), longest)
+        for index, count in enumerate(counts):
+            self.cache.add_group(*context.of_prompt(index), count)
         sequences = [s for a in admissions for s in a.sequences]
         self._draw(logits.repeat_interleave(torch.tensor(counts, device=self.device), dim=0), sequences)
 
@@ -82,7 +115,8 @@ class Runner:
             for row, token, logprob in zip(rows, ids.tolist(), logprobs.tolist(), strict=True):
                 if logprob != logprob:
                     raise ShoestringError(
-                        "the model's logits are not finite (NaN): its weights are damaged or training diverged"
+                        "the model's logits are not finite (NaN): "
+                        "its weights are damaged or training diverged"
                     )
                 sequences[row].ids.append(token)
                 sequences[row].logprobs.append(logprob)

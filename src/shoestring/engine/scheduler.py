@@ -52,7 +52,8 @@ class Admission:
 
 
 class Scheduler:
-    """First come, first served; at most `max_batch` sequences run, and one prefill holds `max_prefill_tokens`."""
+    """First come, first served; at most `max_batch` sequences run, and one prefill holds
+    `max_prefill_tokens`."""
 
     def __init__(self, max_batch: int, max_prefill_tokens: int) -> None:
         self.max_batch, self.max_prefill_tokens = max_batch, max_prefill_tokens

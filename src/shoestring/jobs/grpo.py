@@ -179,8 +179,8 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> None:
 
 
 def gather(trainer: Trainer) -> Gathered:
-    """Groups whose rewards differ. Others are dropped and counted, and fresh ones asked for in their place; where
-    none is live, in PATIENCE more rounds: one unlucky draw must not end a run."""
+    """Groups whose rewards differ. Others are dropped and counted, and fresh ones asked for in their
+    place; where none is live, in PATIENCE more rounds: one unlucky draw must not end a run."""
     settings = trainer.settings
     live: list[Group] = []
     dead: list[Group] = []

@@ -35,7 +35,7 @@ class SFTOptim(OptimSettings):
 
 class SFTSettings(Settings):
     model: str
-    suites: list[str] = []  # families whose worked solutions are learnt, mixed evenly
+    suites: list[str] = Field(default_factory=list)  # whose worked solutions are learnt, mixed evenly
     data: str = ""  # or a file of conversations (.jsonl, .parquet)
     steps: int = Field(ge=1)
     rows_per_step: int = Field(default=32, ge=1)
@@ -142,8 +142,8 @@ class Tally:
 
 
 def take_rows(rows: RowSource, lm: LanguageModel, settings: SFTSettings, tally: "Tally") -> list[Rendered]:
-    """The step's rows. Each has tokens in the loss and its end of turn among them; a row over the limit is left
-    out whole, for a cut one would teach the model to run on."""
+    """The step's rows. Each has tokens in the loss and its end of turn among them; a row over the limit is
+    left out whole, for a cut one would teach the model to run on."""
     taken: list[Rendered] = []
     limit = min(settings.max_row_tokens, lm.config.max_position_embeddings)
     while len(taken) < settings.rows_per_step:
@@ -154,7 +154,7 @@ def take_rows(rows: RowSource, lm: LanguageModel, settings: SFTSettings, tally: 
             if tally.too_long > 100 * (tally.rows + 1):
                 raise BadInput(
                     f"nearly every row is longer than {limit} tokens, the lesser of max_row_tokens "
-                    f"({settings.max_row_tokens}) and the model's window ({lm.config.max_position_embeddings})"
+                    f"({settings.max_row_tokens}) and the window ({lm.config.max_position_embeddings})"
                 )
             continue
         if not any(row.trained):

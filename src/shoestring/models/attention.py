@@ -1,4 +1,5 @@
-"""Grouped-query attention (Llama, Qwen2, Qwen3). What a query may see is the context's business, not the layer's."""
+"""Grouped-query attention (Llama, Qwen2, Qwen3). What a query may see is the context's business, not the
+layer's."""
 
 from typing import Protocol
 

@@ -1,5 +1,5 @@
-"""Attention contexts: what each query may see. Plain causal rows and packed rows here; the engine's decode cache
-keeps the same one-method contract (`models.attention.AttentionContext`)."""
+"""Attention contexts: what each query may see. Plain causal rows and packed rows here; the engine's decode
+cache keeps the same one-method contract (`models.attention.AttentionContext`)."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,9 @@ class CausalRows:
 class PackedRows:
     """Rows of any length laid end to end over flat tokens, without padding and without sight of each other.
 
-    A row may have a parent: a root row whose whole text comes before it (a group's shared prompt, computed once).
-    starts, lengths and parents are (R,) int64, parents -1 for roots; the rows cover all `num_tokens` tokens.
+    A row may have a parent: a root row whose whole text comes before it (a group's shared prompt, computed
+    once). starts, lengths and parents are (R,) int64, parents -1 for roots; the rows cover all `num_tokens`
+    tokens.
     """
 
     def __init__(self, starts: Tensor, lengths: Tensor, parents: Tensor, num_tokens: int) -> None:
@@ -71,9 +72,13 @@ class PackedRows:
         out = to_flat(causal_attention(to_rows(q, self.roots), root_k, root_v), self.roots)
         if self.children is None:
             return out
-        grid = (t.unflatten(0, self.grid) for t in (to_rows(t, self.children) for t in (q, k, v)))
+        assert self.roots.tokens is not None, "children hold tokens of their own"
+        assert self.children.tokens is not None
+        own_q, own_k, own_v = (to_rows(t, self.children).unflatten(0, self.grid) for t in (q, k, v))
         own = prefixed_attention(
-            *grid,
+            own_q,
+            own_k,
+            own_v,
             root_k.index_select(0, self.parent_places),
             root_v.index_select(0, self.parent_places),
             self.root_lengths[self.parent_places],

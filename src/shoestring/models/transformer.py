@@ -16,7 +16,7 @@ from shoestring.ops.swiglu import silu_mul
 
 
 class Output(NamedTuple):
-    """hidden (..., hidden_size) after the final norm. routing, loads and aux_loss are None without experts."""
+    """hidden (..., hidden_size) after the final norm. routing, loads, aux_loss are None without experts."""
 
     hidden: Tensor
     routing: Tensor | None = None
@@ -39,9 +39,9 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block: x += attention(norm(x)); x += mlp(norm(x)).
 
-    The residual stream x is float32 whatever the weights are: rounding it to bf16 after every branch is what made
-    two ways of computing the same logprob differ most. The last branch's output is handed on unadded, so that each
-    sum is made in one pass with the norm that follows it."""
+    The residual stream x is float32 whatever the weights are: rounding it to bf16 after every branch is what
+    made two ways of computing the same logprob differ most. The last branch's output is handed on unadded, so
+    that each sum is made in one pass with the norm that follows it."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -54,7 +54,8 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, branch: Tensor | None, rope: tuple[Tensor, Tensor], context: AttentionContext
     ) -> tuple[Tensor, Tensor]:
-        """x (T, hidden) float32 and the branch output still to be added (None before the first block) -> the same."""
+        """x (T, hidden) float32 and the branch output still to be added (None before the first block) -> the
+        same."""
         if branch is None:
             normed = rms_norm(x, self.input_layernorm, self.eps)
         else:
@@ -133,12 +134,14 @@ class Transformer(nn.Module):
         return F.linear(hidden, self.embed_tokens if self.lm_head is None else self.lm_head)
 
     def public_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """(public checkpoint name, view of the live tensor). Fused matrices appear as their public parts, so
-        that copying into a view loads it and reading one saves it. Tied heads appear once, as the embedding."""
+        """(public checkpoint name, view of the live tensor). Fused matrices appear as their public parts,
+        so that copying into a view loads it and reading one saves it. Tied heads appear once, as the
+        embedding."""
         c = self.config
         heads = (c.num_attention_heads * c.head_dim,) + (c.num_key_value_heads * c.head_dim,) * 2
         yield "model.embed_tokens.weight", self.embed_tokens.data
         for i, block in enumerate(self.layers):
+            assert isinstance(block, Block)
             prefix = f"model.layers.{i}."
             yield prefix + "input_layernorm.weight", block.input_layernorm.data
             attention = block.self_attn

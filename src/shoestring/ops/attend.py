@@ -12,8 +12,8 @@ from shoestring.ops.prefix_softmax import prefix_softmax
 
 
 def attention_plain(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
-    """The reference, in float32: q (B, T, H, D), k and v (B, S, Hkv, D), visible (B, T, S) bool -> (B, T, H, D).
-    Head h reads key head h // (H / Hkv)."""
+    """The reference, in float32: q (B, T, H, D), k and v (B, S, Hkv, D), visible (B, T, S) bool ->
+    (B, T, H, D). Head h reads key head h // (H / Hkv)."""
     rep = q.shape[2] // k.shape[2]
     k, v = k.repeat_interleave(rep, dim=2), v.repeat_interleave(rep, dim=2)
     scores = torch.einsum("bthd,bshd->bhts", q.float(), k.float()) / math.sqrt(q.shape[-1])
@@ -32,9 +32,9 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def prefixed_attention(
     q: Tensor, k: Tensor, v: Tensor, prefix_k: Tensor, prefix_v: Tensor, prefix_lengths: Tensor
 ) -> Tensor:
-    """Rows that share a prefix, group by group: q (P, N, L, H, D), k and v (P, N, L, Hkv, D) are N rows for each
-    of P prefixes; prefix_k and prefix_v (P, S, Hkv, D) stand once for the whole group, prefix_lengths (P,) say
-    how much of S is real. Each token sees its group's prefix and its own row up to itself -> like q.
+    """Rows that share a prefix, group by group: q (P, N, L, H, D), k and v (P, N, L, Hkv, D) are N rows for
+    each of P prefixes; prefix_k and prefix_v (P, S, Hkv, D) stand once for the whole group, prefix_lengths
+    (P,) say how much of S is real. Each token sees its group's prefix and its own row up to itself -> like q.
 
     The prefix product has N * L * (H / Hkv) rows, so it is one large product instead of N small ones, and its
     gradient is summed over the group by the product itself.
@@ -65,8 +65,8 @@ def prefixed_attention(
 
 @dataclass(frozen=True)
 class DecodeRuns:
-    """The slots of a decode step in an order that keeps a group's together, cut into runs: a run's queries meet
-    each key of the shared prompt together, and is what one thread takes at a time."""
+    """The slots of a decode step in an order that keeps a group's together, cut into runs: a run's queries
+    meet each key of the shared prompt together, and is what one thread takes at a time."""
 
     order: Tensor  # (A,) int64 slots
     runs: Tensor  # (num_runs, 3) int64: begin and end in `order`, group
@@ -85,7 +85,7 @@ class DecodeRuns:
 
 @dataclass(frozen=True)
 class Level:
-    """Keys and values (rows, Hkv, room, D) of one level of the decode cache and how much of each row is real."""
+    """Keys and values (rows, Hkv, room, D) of one level of the decode cache; how much of a row is real."""
 
     keys: Tensor
     values: Tensor
@@ -95,9 +95,9 @@ class Level:
 def decode_attention(
     library: Library, q: Tensor, k: Tensor, v: Tensor, prompts: Level, own: Level, runs: DecodeRuns
 ) -> Tensor:
-    """One new token a slot: q (A, H, D), k and v (A, Hkv, D) are put at the end of each slot's own row, then every
-    query sees its group's prompt and its own row, the new token included -> (A, H, D). Only real tokens are read.
-    The plain version is the batched products of `engine.cache`."""
+    """One new token a slot: q (A, H, D), k and v (A, Hkv, D) are put at the end of each slot's own row, then
+    every query sees its group's prompt and its own row, the new token included -> (A, H, D). Only real tokens
+    are read. The plain version is the batched products of `engine.cache`."""
     active, heads, dim = q.shape
     kv_heads = k.shape[1]
     assert (
@@ -105,8 +105,8 @@ def decode_attention(
     )
     q, k, v, out = q.contiguous(), k.contiguous(), v.contiguous(), torch.empty_like(q)
     library.call(
-        "decode", (q,), q, k, v, prompts.keys, prompts.values, own.keys, own.values, prompts.lengths, own.lengths,
-        runs.order, runs.runs, len(runs.runs), heads, kv_heads, dim, prompts.keys.shape[2], own.keys.shape[2],
-        1 / math.sqrt(dim), out,
+        "decode", (q,), q, k, v, prompts.keys, prompts.values, own.keys, own.values, prompts.lengths,
+        own.lengths, runs.order, runs.runs, len(runs.runs), heads, kv_heads, dim, prompts.keys.shape[2],
+        own.keys.shape[2], 1 / math.sqrt(dim), out,
     )  # fmt: skip
     return out

@@ -1,4 +1,5 @@
-"""The two passes over the vocabulary that training needs, each written to touch the logits as seldom as it can."""
+"""The two passes over the vocabulary that training needs, each written to touch the logits as seldom as it
+can."""
 
 import torch
 from torch import Tensor
@@ -7,8 +8,8 @@ from shoestring.ops.native import library_for
 
 
 def target_logprobs(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """logits (N, V), targets (N,) -> log softmax(logits / temperature)[targets] and the normalisers (logsumexp of
-    the tempered logits), both (N,) float32."""
+    """logits (N, V), targets (N,) -> log softmax(logits / temperature)[targets] and the normalisers
+    (logsumexp of the tempered logits), both (N,) float32."""
     library = None if logits.requires_grad else library_for(logits)
     if library is None:
         return target_logprobs_plain(logits, targets, temperature)
@@ -24,16 +25,16 @@ def target_logprobs(logits: Tensor, targets: Tensor, temperature: float) -> tupl
 def softmax_gradient_(
     logits: Tensor, normalizer: Tensor, targets: Tensor, slope: Tensor, temperature: float, out: Tensor
 ) -> None:
-    """out (N, V) = d loss / d logits = slope * (onehot(targets) - softmax(logits / temperature)) / temperature.
-    `out` may be the logits themselves."""
+    """out (N, V) = d loss / d logits = slope * (onehot(targets) - softmax(logits / temperature)) /
+    temperature. `out` may be the logits themselves."""
     library = library_for(logits, out) if logits.dtype == out.dtype and out.is_contiguous() else None
     if library is None:
         return softmax_gradient_plain_(logits, normalizer, targets, slope, temperature, out)
     rows, vocab = logits.shape
     logits, targets = logits.contiguous(), _checked(targets, vocab)
     library.call(
-        "softmax_gradient", (logits,), logits, normalizer.contiguous(), targets, slope.float().contiguous(), out,
-        rows, vocab, 1.0 / temperature,
+        "softmax_gradient", (logits,), logits, normalizer.contiguous(), targets, slope.float().contiguous(),
+        out, rows, vocab, 1.0 / temperature,
     )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""RMSNorm, alone and joined with the residual sum before it. Sums are in float32; the result has the weight's dtype,
-so that a float32 residual stream meets bf16 products without a pass of its own."""
+"""RMSNorm, alone and joined with the residual sum before it. Sums are in float32; the result has the weight's
+dtype, so that a float32 residual stream meets bf16 products without a pass of its own."""
 
 import torch
 from torch import Tensor
@@ -94,15 +94,14 @@ class _AddRMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_total: Tensor | None, grad: Tensor | None):  # type: ignore[override]
         total, weight, inverse = ctx.saved_tensors
-        if grad is None:
-            grad = total.new_zeros(total.shape, dtype=weight.dtype)
-        grad, size = grad.contiguous(), total.shape[-1]
+        size = total.shape[-1]
+        grad_out = total.new_zeros(total.shape, dtype=weight.dtype) if grad is None else grad.contiguous()
         grad_total = None if grad_total is None else grad_total.contiguous()
         grad_x, grad_weight = torch.empty_like(total), torch.empty_like(weight)
         # one tensor serves both where the dtypes agree
         grad_delta = None if weight.dtype == total.dtype else torch.empty_like(total, dtype=weight.dtype)
         ctx.library.call(
-            "norm_backward", (total, weight), grad, grad_total, total, weight, inverse, grad_x, grad_delta,
-            grad_weight, total.numel() // size, size,
+            "norm_backward", (total, weight), grad_out, grad_total, total, weight, inverse, grad_x,
+            grad_delta, grad_weight, total.numel() // size, size,
         )  # fmt: skip
         return grad_x, grad_x if grad_delta is None else grad_delta, grad_weight, None, None

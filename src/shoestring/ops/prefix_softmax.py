@@ -11,8 +11,9 @@ from shoestring.ops.native import Library, library_for
 def prefix_softmax(
     on_prefix: Tensor, on_own: Tensor, prefix_lengths: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """on_prefix (P, Hkv, N, L, rep, S) and on_own (P, Hkv, N, L, rep, L) are unscaled scores; token l sees the
-    first prefix_lengths[p] of S and the first l + 1 of L. -> the joint softmax, 0 where nothing is seen."""
+    """on_prefix (P, Hkv, N, L, rep, S) and on_own (P, Hkv, N, L, rep, L) are unscaled scores; token l sees
+    the first prefix_lengths[p] of S and the first l + 1 of L. -> the joint softmax, 0 where nothing is
+    seen."""
     library = library_for(on_prefix, on_own)
     if library is None:
         return prefix_softmax_plain(on_prefix, on_own, prefix_lengths, scale)

@@ -20,7 +20,7 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def split_rope(
     qkv: Tensor, heads: int, kv_heads: int, cos: Tensor, sin: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """qkv (T, H + 2 Hkv, D) as the fused product leaves it -> q (T, H, D) and k (T, Hkv, D) rotated, v as it is."""
+    """qkv (T, H + 2 Hkv, D) as the fused product leaves it -> q (T, H, D), k (T, Hkv, D) rotated; v as is."""
     library = library_for(qkv)
     if library is None:
         q, k, v = qkv.split((heads, kv_heads, kv_heads), dim=1)

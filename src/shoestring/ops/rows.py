@@ -1,8 +1,8 @@
 """Moving between flat tokens (T, ...) and padded rows (R, L, ...).
 
-The linear layers run on flat tokens, so padding costs them nothing; attention runs on padded rows. Both maps are
-one-to-one where it counts, so each backward is a gather too: torch's own indexing backward is a scatter-add,
-which took longer than the attention itself (bf16, CPU)."""
+The linear layers run on flat tokens, so padding costs them nothing; attention runs on padded rows. Both maps
+are one-to-one where it counts, so each backward is a gather too: torch's own indexing backward is a
+scatter-add, which took longer than the attention itself (bf16, CPU)."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RowIndex:
-    """to_rows[r, l] is the flat index of row r's token l (0 where padded, see `valid`); to_flat[t] is the place
-    r * L + l of token t, for the tokens that these rows hold (`tokens`, None when they hold all, in order)."""
+    """to_rows[r, l] is the flat index of row r's token l (0 where padded, see `valid`); to_flat[t] is the
+    place r * L + l of token t, for the tokens that these rows hold (`tokens`; None: all, in order)."""
 
     to_rows: Tensor  # (R, L) int64
     valid: Tensor  # (R, L) bool

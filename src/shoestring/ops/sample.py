@@ -19,8 +19,8 @@ def stream_key(seed: int, key: str, sample: int) -> int:
 
 
 def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """keys (R,) uint64 and positions (R,) -> (R,) float64 in [0, 1): SplitMix64 at the position-th step of each
-    key's sequence (Steele, Lea, Flood 2014), a counter-based generator without state."""
+    """keys (R,) uint64 and positions (R,) -> (R,) float64 in [0, 1): SplitMix64 at the position-th step of
+    each key's sequence (Steele, Lea, Flood 2014), a counter-based generator without state."""
     with np.errstate(over="ignore"):
         z = keys + (positions.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -30,8 +30,9 @@ def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def sample_plain(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """The reference: logits (R, V), uniform (R,) float64 -> ids (R,), logprobs (R,) of the tempered distribution.
-    Inverse of the cumulative distribution in float64; temperature 0 is greedy with the raw logprob."""
+    """The reference: logits (R, V), uniform (R,) float64 -> ids (R,), logprobs (R,) of the tempered
+    distribution. Inverse of the cumulative distribution in float64; temperature 0 is greedy with the raw
+    logprob."""
     scaled = logits.double() / (temperature or 1.0)
     logprobs = scaled.log_softmax(-1)
     if temperature == 0:
@@ -57,8 +58,8 @@ def sample(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor,
 
 
 def sample_blocks(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """In torch operations: sums of blocks, then a search among the blocks, then inside one. softmax + multinomial
-    over 49k entries cost as much as the whole model."""
+    """In torch operations: sums of blocks, then a search among the blocks, then inside one. softmax +
+    multinomial over 49k entries cost as much as the whole model."""
     rows, vocab = logits.shape
     if temperature == 0:
         top, ids = logits.max(-1)
@@ -77,7 +78,7 @@ def sample_blocks(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[
     block = torch.searchsorted(ends, target, right=True).clamp_(max=ends.shape[1] - 1)
     before = torch.where(block > 0, ends.gather(1, (block - 1).clamp(min=0)), 0.0)
     inside = blocks[torch.arange(rows, device=logits.device), block.squeeze(1)].double().cumsum(-1)
-    # rounding may leave the target past the block's end, or on a token of weight 0: take the last that has any
+    # rounding may leave the target past the block's end, or on a token of weight 0: take the last with any
     within = torch.searchsorted(inside, (target - before).clamp_(min=0.0), right=True)
     last = (inside < inside[:, -1:]).sum(-1, keepdim=True)
     ids = (block * _BLOCK + torch.minimum(within, last)).squeeze(1)
@@ -86,8 +87,8 @@ def sample_blocks(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[
 
 
 def truncate(logits: Tensor, temperature: float, top_p: float, top_k: int) -> Tensor:
-    """Logits with everything outside the top k, then outside the smallest set of mass >= top_p, at -inf; both at
-    the given temperature. The most likely token always stays."""
+    """Logits with everything outside the top k, then outside the smallest set of mass >= top_p, at -inf; both
+    at the given temperature. The most likely token always stays."""
     scaled = logits.float()
     if top_k and top_k < logits.shape[1]:
         floor = scaled.topk(top_k, dim=-1).values[:, -1:]

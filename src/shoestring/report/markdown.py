@@ -37,14 +37,14 @@ def _block(block: Block) -> str:
         case Bullets(items):
             return "\n".join(f"- {escape(item)}" for item in items)
         case Table():
-            return _table(block)
+            return table_text(block)
         case Plots(name, plots):
             rows = [
                 (f"{plot.title}{f' ({line.line})' if line.line else ''}", *_ends(line.values), spark(line))
                 for plot in plots
                 for line in plot.lines
             ]
-            return f"### {escape(name)}\n\n" + _table(Table(("", "first", "last", "curve"), tuple(rows)))
+            return f"### {escape(name)}\n\n" + table_text(Table(("", "first", "last", "curve"), tuple(rows)))
         case Samples(name, samples):
             return _folded(name, "\n\n".join(map(_sample, samples)))
         case Code(text, ""):
@@ -53,7 +53,7 @@ def _block(block: Block) -> str:
             return _folded(name, fence(text, "toml"))
 
 
-def _table(table: Table) -> str:
+def table_text(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cells)} |"
 

@@ -4,18 +4,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from shoestring.report.blocks import Table
 from shoestring.report.results import headline
 from shoestring.report.run_report import RunReport
 from shoestring.run.progress import duration
 
+FILE_WIDTH = 160  # columns where there is no terminal to ask
+
 
 def print_report(report: RunReport, console: Console) -> None:
-    table = headline(report)
-    if table.rows:
-        shown = RichTable(*map(escape, table.header), box=None, pad_edge=False)
-        for number, row in enumerate(table.rows):
-            shown.add_row(*map(escape, row), style="bold" if number in table.strong else None)
-        console.print(shown)
+    for suite, shown in _tables(headline(report)):
+        _line(console, f"\n{suite}")
+        console.print(shown, width=None if console.is_terminal else FILE_WIDTH)
+    _line(console, "")
     for sentence in report.lacking:
         _line(console, f"note: {sentence}")
     total, bill = report.bill.total, report.bill
@@ -23,6 +24,20 @@ def print_report(report: RunReport, console: Console) -> None:
     _line(console, f"spent: {spent} at the prices in the report")
     _line(console, f"report: {report.folder / 'report.md'}  {report.folder / 'report.html'}")
     _line(console, f"talk to it: {report.chat_command}")
+
+
+def _tables(table: Table) -> list[tuple[str, RichTable]]:
+    """One for each suite, whose name stands in its first row: with the suites' names beside it, a table is
+    wider than most terminals."""
+    tables: list[tuple[str, RichTable]] = []
+    for number, (suite, *cells) in enumerate(table.rows):
+        if suite:
+            shown = RichTable(box=None, pad_edge=False)
+            for place, title in enumerate(table.header[1:], start=1):
+                shown.add_column(escape(title), justify="left" if place in table.words else "right")
+            tables.append((suite, shown))
+        tables[-1][1].add_row(*map(escape, cells), style="bold" if number in table.strong else None)
+    return tables
 
 
 def _line(console: Console, text: str) -> None:

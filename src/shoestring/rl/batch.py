@@ -16,8 +16,9 @@ from shoestring.train.batch import MicroBatch
 def make_batches(
     groups: Sequence[Group], settings: PolicyLossSettings, max_tokens: int, micro_batch_tokens: int
 ) -> list[MicroBatch]:
-    """Micro-batches of whole groups, or parts of a group that is larger than `micro_batch_tokens` (its prompt is
-    then computed once for each part). Weights are of the whole step, so the split changes nothing else."""
+    """Micro-batches of whole groups, or parts of a group that is larger than `micro_batch_tokens` (its
+    prompt is then computed once for each part). Weights are of the whole step, so the split changes
+    nothing else."""
     chosen = [[r for r in g.rollouts if r.reward is not None] for g in groups]
     advantages = [group_advantages([_reward(r) for r in rollouts], settings.scale) for rollouts in chosen]
     lengths = [len(r.sequence.ids) for rollouts in chosen for r in rollouts]

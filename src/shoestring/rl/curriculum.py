@@ -10,7 +10,8 @@ MEMORY = 0.9  # share of the old estimate that stays after a group
 
 @dataclass
 class Curriculum:
-    """Running share of live groups by suite, drawn in proportion. Keyed random numbers: state is the shares."""
+    """Running share of live groups by suite, drawn in proportion. Keyed random numbers: state is the
+    shares."""
 
     suites: Sequence[str]
     seed: int

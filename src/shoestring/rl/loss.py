@@ -1,4 +1,5 @@
-"""Policy losses, each with its formula. rho_t = exp(log pi(t) - log pi_sampler(t)), A the sample's advantage."""
+"""Policy losses, each with its formula. rho_t = exp(log pi(t) - log pi_sampler(t)), A the sample's
+advantage."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ class PolicyLossSettings(Settings):
 
 
 def token_weights(lengths: list[int], average: str, max_tokens: int) -> list[float]:
-    """Each sample's weight on its own tokens, for lengths |o_i| of the G samples that count in the whole step.
+    """Each sample's weight on its own tokens, for lengths |o_i| of the G samples that count in the whole
+    step.
 
     token_mean:     1 / sum_i |o_i|      every token of the step counts alike (DAPO)
     sequence_mean:  1 / (G |o_i|)        every sample counts alike, long ones less a token (GRPO)
@@ -42,8 +44,8 @@ def token_weights(lengths: list[int], average: str, max_tokens: int) -> list[flo
 
 
 def k3(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """exp(d) - d - 1 with d = reference - logprobs: an unbiased estimate of KL(pi || reference), never negative
-    (Schulman). float32, d clamped to +-20."""
+    """exp(d) - d - 1 with d = reference - logprobs: an unbiased estimate of KL(pi || reference), never
+    negative (Schulman). float32, d clamped to +-20."""
     d = (reference - logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     return d.exp() - d - 1
 
@@ -55,7 +57,8 @@ class PolicyLoss:
     settings: PolicyLossSettings
 
     def __call__(self, logprobs: Tensor, batch: MicroBatch, rows: slice) -> Tensor:
-        assert batch.advantages is not None and batch.sampler_logprobs is not None
+        assert batch.advantages is not None
+        assert batch.sampler_logprobs is not None
         advantages, weights = batch.advantages[rows], batch.weights[rows]
         log_ratio = logprobs - batch.sampler_logprobs[rows]
         ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()

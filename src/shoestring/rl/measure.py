@@ -44,7 +44,8 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
 
 
 def wasted_tokens(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, int]:
-    """Tokens made for nothing, each counted once: all of the dropped groups', and cut replies' of the live."""
+    """Tokens made for nothing, each counted once: all of the dropped groups', and cut replies' of the
+    live."""
     cut = [r for g in live for r in g.rollouts if r.reply.cut]
     return {
         "dead_groups": sum(g.num_tokens for g in dead),
@@ -53,7 +54,8 @@ def wasted_tokens(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, int
 
 
 def why_all_dead(dead: Sequence[Group]) -> str:
-    """One line for the user: what the rollouts of groups without a difference were like, and what to change."""
+    """One line for the user: what the rollouts of groups without a difference were like, and what to
+    change."""
     rollouts = [r for g in dead for r in g.rollouts]
     right = sum(r.verdict.outcome is Outcome.RIGHT for r in rollouts) / len(rollouts)
     cut = sum(r.reply.cut for r in rollouts) / len(rollouts)
@@ -66,10 +68,11 @@ def why_all_dead(dead: Sequence[Group]) -> str:
     elif failed > 0.5:
         advice = "look at the scorer"
     else:
-        advice = "choose an easier level, raise samples_per_prompt, or show the model such answers first (sft)"
+        advice = "choose an easier level, raise samples_per_prompt, or teach the answer's form first (sft)"
     return (
         f"all {len(dead)} groups had equal rewards, so there is nothing to learn from; {right:.0%} right, "
-        f"{cut:.0%} truncated, {unparsed:.0%} without an answer that could be read, {failed:.0%} not scored: {advice}"
+        f"{cut:.0%} truncated, {unparsed:.0%} without an answer that could be read, {failed:.0%} not scored: "
+        f"{advice}"
     )
 
 

@@ -13,8 +13,8 @@ CHUNK = 256
 
 
 class Reference:
-    """The model a stage started from, beside the one it trains. Its logprobs are of the tempered distribution, as
-    the trainer's are."""
+    """The model a stage started from, beside the one it trains. Its logprobs are of the tempered
+    distribution, as the trainer's are."""
 
     def __init__(self, model: str, like: LanguageModel, temperature: float) -> None:
         dtype = str(like.dtype).removeprefix("torch.")

@@ -24,8 +24,8 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One sample of a problem. reward is None when the sample is left out of the loss (a scorer that timed out or
-    raised; a cut reply where the recipe says so)."""
+    """One sample of a problem. reward is None when the sample is left out of the loss (a scorer that timed
+    out or raised; a cut reply where the recipe says so)."""
 
     problem: Problem
     sequence: Sequence
@@ -48,8 +48,8 @@ class Group:
 
     @property
     def live(self) -> bool:
-        """Whether the rewards differ: a group of equal rewards has no gradient. On max - min, not on the mean,
-        so that equal fractions count as equal."""
+        """Whether the rewards differ: a group of equal rewards has no gradient. On max - min, not on the
+        mean, so that equal fractions count as equal."""
         rewards = self.rewards
         return bool(rewards) and max(rewards) - min(rewards) > 1e-6
 

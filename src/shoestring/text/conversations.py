@@ -18,8 +18,8 @@ class ConversationFile:
     """Rows of a .jsonl or .parquet file, forever, in an order shuffled anew each epoch from the seed.
 
     Accepted: {"messages": [{role, content, reasoning_content?}]}, minimind's {"conversations": ...},
-    {"prompt", "completion"}, {"prompt" | "question", "answer" | "solution"}. A row may carry `source`, `licence`
-    and `teacher`. All rows are checked here, before anything is trained.
+    {"prompt", "completion"}, {"prompt" | "question", "answer" | "solution"}. A row may carry `source`,
+    `licence` and `teacher`. All rows are checked here, before anything is trained.
     """
 
     def __init__(self, path: Path, seed: int) -> None:

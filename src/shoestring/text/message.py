@@ -25,8 +25,8 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a completion says: its thinking (None when there is none), its answer, and whether it was cut short
-    by a token limit. A reply cut inside its thinking has an empty answer."""
+    """What a completion says: its thinking (None when there is none), its answer, and whether it was cut
+    short by a token limit. A reply cut inside its thinking has an empty answer."""
 
     reasoning: str | None
     answer: str

@@ -18,8 +18,9 @@ class Family:
 
 
 def pack(families: Sequence[Family]) -> PackedBatch:
-    """One flat batch. Owners count the rows in order. The first id of a row that has a prefix is predicted from
-    the prefix's last token, so nothing is lost by sharing; a row's very first id has nothing before it."""
+    """One flat batch. Owners count the rows in order. The first id of a row that has a prefix is predicted
+    from the prefix's last token, so nothing is lost by sharing; a row's very first id has nothing before
+    it."""
     ids: list[int] = []
     positions: list[int] = []
     starts: list[int] = []
@@ -58,8 +59,9 @@ def pack(families: Sequence[Family]) -> PackedBatch:
 
 
 def share_prefix(rows: Sequence[Rendered], least: int = 8) -> Family:
-    """The rows as one family whose prefix is their longest common beginning without loss (a system prompt, say),
-    or without a prefix where that is shorter than `least` tokens. Same loss and gradients, fewer tokens."""
+    """The rows as one family whose prefix is their longest common beginning without loss (a system prompt,
+    say), or without a prefix where that is shorter than `least` tokens. Same loss and gradients, fewer
+    tokens."""
     shortest = min(len(row.ids) for row in rows)
     shared = 0
     first = rows[0].ids
@@ -76,8 +78,8 @@ def share_prefix(rows: Sequence[Rendered], least: int = 8) -> Family:
 
 
 def split_by_tokens(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `limit` tokens each (one item may be larger), similar sizes together so
-    that attention pads little; the micro-batches are evened out."""
+    """Indices in micro-batches of at most `limit` tokens each (one item may be larger), similar sizes
+    together so that attention pads little; the micro-batches are evened out."""
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
     total = sum(sizes)
     count = max(1, -(-total // limit))

@@ -12,9 +12,9 @@ from shoestring.text.message import PackedBatch
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Tensors aligned with the packed batch's N targets. `weights` already divide by what the whole step's loss is
-    a mean over (all micro-batches, all ranks), so that summing micro-batches is the step's loss whatever the
-    split. Policy losses also carry each token's advantage and the sampler's logprob."""
+    """Tensors aligned with the packed batch's N targets. `weights` already divide by what the whole step's
+    loss is a mean over (all micro-batches, all ranks), so that summing micro-batches is the step's loss
+    whatever the split. Policy losses also carry each token's advantage and the sampler's logprob."""
 
     packed: PackedBatch
     weights: Tensor  # (N,) float32

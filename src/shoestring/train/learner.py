@@ -20,8 +20,8 @@ BAD_STEPS = 3  # in a row without a finite gradient, and the run stops
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of one update. logprobs[i] are micro-batch i's (N,) under the weights before it, on the CPU as the batches
-    are."""
+    """Of one update. logprobs[i] are micro-batch i's (N,) under the weights before it, on the CPU as the
+    batches are."""
 
     loss: float
     grad_norm: float

@@ -22,9 +22,9 @@ def sft_loss(logprobs: Tensor, batch: MicroBatch, rows: slice) -> Tensor:
 class _HeadLoss(torch.autograd.Function):
     """loss = f(log_softmax(hidden @ weight.T / temperature)[targets]).
 
-    The gradient of the logits is dL/dlogp * (onehot - softmax), and dL/dlogp of a token depends on that token's
-    logprob alone, so it is known as soon as the logits are: one pass makes loss, gradient of the hidden states
-    and of the weight, and nothing is computed twice.
+    The gradient of the logits is dL/dlogp * (onehot - softmax), and dL/dlogp of a token depends on that
+    token's logprob alone, so it is known as soon as the logits are: one pass makes loss, gradient of the
+    hidden states and of the weight, and nothing is computed twice.
     """
 
     @staticmethod
@@ -70,8 +70,8 @@ def head_loss(
     loss_of: Callable[[Tensor, slice], Tensor],
     temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """hidden (N, d), weight (V, d), targets (N,) -> loss (), logprobs (N,) detached. Call backward() on the loss
-    itself."""
+    """hidden (N, d), weight (V, d), targets (N,) -> loss (), logprobs (N,) detached. Call backward() on
+    the loss itself."""
     return _HeadLoss.apply(hidden, weight, targets, loss_of, temperature)  # type: ignore[return-value]
 
 

@@ -67,8 +67,8 @@ class MasterOptimizer:
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> float:
-        """Clip, update, rewrite the network's weights, clear the gradients. Returns the norm before clipping; a
-        norm that isn't finite skips the update (the caller counts it)."""
+        """Clip, update, rewrite the network's weights, clear the gradients. Returns the norm before
+        clipping; a norm that isn't finite skips the update (the caller counts it)."""
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in self.grads])).item()
         if math.isfinite(norm):
             limit = self.settings.max_grad_norm

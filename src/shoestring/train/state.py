@@ -1,4 +1,5 @@
-"""What a stopped run needs to go on, bit for bit. Random numbers are keyed, so no generator's state is in it."""
+"""What a stopped run needs to go on, bit for bit. Random numbers are keyed, so no generator's state is in
+it."""
 
 import json
 from collections.abc import Mapping
@@ -55,6 +56,7 @@ def load_state(folder: Path, parts: Mapping[str, Stateful]) -> TrainState:
             part.load_state_dict(progress["parts"][name])
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ShoestringError(
-            f"the saved state in {folder} can't be read ({error}): remove that folder to start the stage again"
+            f"the saved state in {folder} can't be read ({error}): "
+            "remove that folder to start the stage again"
         ) from None
     return state

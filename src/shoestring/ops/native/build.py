@@ -43,7 +43,7 @@ def built_library() -> Path:
 
 
 def _compile(command: list[str], target: Path) -> None:
-    """Under a name of its own first: several processes may be at it, and a half-written library must not load."""
+    """Under a name of its own first: several processes may be at it, and half a library must not load."""
     number, name = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
     os.close(number)
     try:

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
 
 #define API extern "C" __attribute__((visibility("default")))
 
@@ -79,6 +80,27 @@ static inline float dot_of(const X* a, const X* b, int64_t size) {
     return sum;
 }
 
+// Scratch numbers on a cache line's boundary. Not std::vector: the compiler runs the first few items apart where a
+// loop starts off the boundary, so where malloc happens to put the scratch would change the order of a sum.
+class Scratch {
+    static constexpr auto LINE = std::align_val_t(64);
+    float* data_ = nullptr;
+    int64_t size_ = 0;
+
+  public:
+    explicit Scratch(int64_t size = 0) { grow(size); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    ~Scratch() { ::operator delete(data_, LINE); }
+    float* data() { return data_; }
+    void grow(int64_t size) {  // what was in it is lost
+        if (size <= size_) return;
+        ::operator delete(data_, LINE);
+        data_ = static_cast<float*>(::operator new(sizeof(float) * size_t(size), LINE));
+        size_ = size;
+    }
+};
+
 // The OpenMP pool that torch has already started, entered through the ABI of libgomp (libomp and libiomp5 have it
 // too): a second pool would spin on the same cores.
 struct Pool {
@@ -88,16 +110,25 @@ struct Pool {
 };
 extern Pool pool;
 
+#ifdef __clang__
+#define ONE_COPY __attribute__((noinline))
+#else
+#define ONE_COPY __attribute__((noinline, noclone))
+#endif
+
+// Compiled once for each kernel: a second copy may fuse multiplications and additions differently, and results would
+// then depend on whether one thread or several were at work.
+template <class Body>
+ONE_COPY static void run_part(const Body& body, int64_t begin, int64_t end) {
+    body(begin, end);
+}
+
 // body(begin, end) over [0, count), in one contiguous part for each thread; a part has at least `grain` items
 template <class Body>
 static inline void split(int64_t count, int threads, int64_t grain, const Body& body) {
     if (count <= 0) return;
-    const int64_t useful = count / (grain > 0 ? grain : 1);
-    if (useful < threads) threads = int(useful);
-    if (threads <= 1 || pool.parallel == nullptr) {
-        body(int64_t(0), count);
-        return;
-    }
+    if (count / grain < threads) threads = int(count / grain);
+    if (threads <= 1 || pool.parallel == nullptr) return run_part(body, int64_t(0), count);
     struct Job {
         const Body& body;
         int64_t count;
@@ -107,7 +138,7 @@ static inline void split(int64_t count, int threads, int64_t grain, const Body& 
             const Job& mine = *static_cast<Job*>(data);
             const int64_t index = pool.thread_num(), total = pool.num_threads();
             const int64_t begin = mine.count * index / total, end = mine.count * (index + 1) / total;
-            if (begin < end) mine.body(begin, end);
+            if (begin < end) run_part(mine.body, begin, end);
         },
         &job, unsigned(threads), 0u);
 }

@@ -1,6 +1,4 @@
 // Attention of one new token a sequence over the two-level cache.
-#include <vector>
-
 #include "common.h"
 #if defined(__AVX512BF16__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include <immintrin.h>
@@ -109,20 +107,20 @@ struct Decode {
 template <class X>
 static void decode_run(const X* q, const X* k, const X* v, const X* prompt_k, const X* prompt_v, X* own_k, X* own_v,
                        const int64_t* own_lengths, const int64_t* slots, int64_t count, int64_t prompt_length,
-                       int64_t head, const Decode& shape, X* out, std::vector<float>& scratch) {
+                       int64_t head, const Decode& shape, X* out, Scratch& scratch) {
     const int64_t rep = shape.heads / shape.kv_heads, dim = shape.dim, queries = count * rep;
     int64_t longest = 0;
     for (int64_t m = 0; m < count; m++) longest = own_lengths[slots[m]] > longest ? own_lengths[slots[m]] : longest;
-    const int64_t stride = prompt_length + longest + 1;
-    const size_t query_floats = size_t(queries * dim);  // room for the gathered queries, in X
-    scratch.resize(query_floats * 2 + size_t(queries * stride));
+    const int64_t stride = (prompt_length + longest + 1 + 15) / 16 * 16;
+    const int64_t query_floats = (queries * dim + 15) / 16 * 16;  // room for the gathered queries, in X
+    scratch.grow(query_floats * 2 + queries * stride);
     X* gathered = reinterpret_cast<X*>(scratch.data());
     float *acc = scratch.data() + query_floats, *scores = acc + query_floats;
     for (int64_t m = 0; m < count; m++) {
         const X* mine = q + (slots[m] * shape.heads + head * rep) * dim;
         std::memcpy(static_cast<void*>(gathered + m * rep * dim), mine, sizeof(X) * size_t(rep * dim));
     }
-    std::memset(acc, 0, sizeof(float) * query_floats);
+    std::memset(acc, 0, sizeof(float) * size_t(query_floats));
     for (int64_t j = 0; j < prompt_length; j += 16) {  // 16 keys stay in the first cache for all queries
         const int64_t block = prompt_length - j < 16 ? prompt_length - j : 16;
         dots(gathered, prompt_k + j * dim, queries, block, dim, scores + j, stride);
@@ -160,7 +158,7 @@ static void decode(const X* q, const X* k, const X* v, const X* prompt_k, const 
                    const int64_t* prompt_lengths, const int64_t* own_lengths, const int64_t* order,
                    const int64_t* runs, int64_t num_runs, Decode shape, X* out, int threads) {
     split(num_runs * shape.kv_heads, threads, 1, [=](int64_t begin, int64_t end) {
-        std::vector<float> scratch;
+        Scratch scratch;
         for (int64_t task = begin; task < end; task++) {
             const int64_t *run = runs + 3 * (task / shape.kv_heads), head = task % shape.kv_heads;
             const int64_t group = run[2], offset = (group * shape.kv_heads + head) * shape.prompt_room * shape.dim;

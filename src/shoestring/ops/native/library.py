@@ -1,4 +1,4 @@
-"""The compiled kernels as typed calls. Each takes contiguous CPU tensors whose shapes the caller has checked."""
+"""The compiled kernels as typed calls. Each takes contiguous CPU tensors; the caller has checked shapes."""
 
 import ctypes
 import functools
@@ -51,7 +51,7 @@ class Library:
         use_pool(*entries)
 
     def call(self, kernel: str, tensors: tuple[Tensor, ...], *args: Tensor | int | float | None) -> None:
-        """Run `kernel` in the version for the dtypes of `tensors`. Tensors are passed by address, None as null."""
+        """Run `kernel` in the version for the dtypes of `tensors`. Tensors go by address, None as null."""
         name = "_".join((kernel, *(_NAMES[t.dtype] for t in tensors)))
         raw = (a.data_ptr() if isinstance(a, Tensor) else a for a in args)
         self._functions[name](*raw, torch.get_num_threads())

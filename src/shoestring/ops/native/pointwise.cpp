@@ -1,6 +1,4 @@
 // RMSNorm, SwiGLU and rotary positions, forward and backward, each in one pass over memory.
-#include <vector>
-
 #include "common.h"
 
 Pool pool = {nullptr, nullptr, nullptr};
@@ -51,8 +49,9 @@ constexpr int64_t PARTS = 32;
 template <class X, class Y>
 static void norm_backward(const Y* grad, const X* grad_sum, const X* x, const Y* weight, const float* inverse,
                           X* grad_x, Y* grad_delta, Y* grad_weight, int64_t rows, int64_t size, int threads) {
-    std::vector<float> parts(PARTS * size, 0.0f);
+    Scratch parts(PARTS * size);
     float* sums = parts.data();
+    std::memset(sums, 0, sizeof(float) * size_t(PARTS * size));
     const int64_t grain = rows * size < 16384 ? PARTS : 1;
     split(PARTS, threads, grain, [=](int64_t first, int64_t last) {
         for (int64_t part = first; part < last; part++) {

@@ -1,6 +1,4 @@
 // The softmax of rows that share a prefix, over two score matrices at once, forward and backward.
-#include <vector>
-
 #include "common.h"
 
 template <class X>
@@ -24,7 +22,7 @@ static void prefix_softmax_forward(const X* shared, const X* own, X* shared_out,
                                    int64_t rows, int64_t span, float scale, int threads) {
     const int64_t length = visible.length;
     split(rows, threads, grain_of(span + length), [=](int64_t begin, int64_t end) {
-        std::vector<float> scratch(span + length);
+        Scratch scratch(span + length);
         float* x = scratch.data();
         for (int64_t row = begin; row < end; row++) {
             const int64_t seen = visible.prefix(row), mine = visible.own(row), all = seen + mine;

@@ -1,0 +1,37 @@
+"""Our engine. A turn generates for all prompts, or (`gaps`) says how close the two best next tokens are."""
+
+import time
+
+from turns import Turns
+
+
+def main() -> None:
+    with Turns() as turns:
+        import shoestring as ss
+
+        spec = turns.spec
+        lm = ss.load(spec["folder"], dtype=spec["dtype"])
+        engine = ss.Engine(lm)
+        engine.generate(spec["warmup"], ss.SamplingParams(max_tokens=4, ignore_eos=True))
+        turns.ready("shoestring")
+        for turn in turns:
+            if "gaps" in turn:
+                best = [lm.logits([ids])[0, -1].topk(2).values for ids in turn["gaps"]]
+                turns.answer(gaps=[(a - b).item() for a, b in best])
+                continue
+            params = ss.SamplingParams(
+                max_tokens=turn["max_tokens"],
+                temperature=turn["temperature"],
+                n=turn["n"],
+                seed=turn["seed"],
+                ignore_eos=True,
+            )
+            began = time.perf_counter()
+            groups = engine.generate(turn["prompts"], params)
+            seconds = time.perf_counter() - began
+            ids = [c.ids for group in groups for c in group]
+            turns.answer(seconds=seconds, tokens=sum(map(len, ids)), ids=ids if turn["want_ids"] else None)
+
+
+if __name__ == "__main__":
+    main()
