@@ -1,6 +1,6 @@
 """Scorers of the toy problems that a random tiny model can learn, and of ones that it can't."""
 
-from shoestring.tasks.base import Problem
+from shoestring.tasks.base import Outcome, Problem, Verdict
 from shoestring.text.message import Reply
 
 
@@ -21,3 +21,7 @@ def fails(problem: Problem, reply: Reply) -> bool:
     if reply.answer < "a":
         raise RuntimeError("no idea")
     return letters(problem, reply)
+
+
+def unreadable(problem: Problem, reply: Reply) -> Verdict:
+    return Verdict(Outcome.WRONG if letters(problem, reply) else Outcome.UNPARSED, 0.0)

@@ -156,7 +156,7 @@ class Transformer(nn.Module):
                     if tensor is not None:
                         for name, part in zip(names, tensor.data.split(sizes), strict=True):
                             yield f"{prefix}{module}.{name}.{kind}", part
-            if attention.q_norm is not None:
+            if attention.q_norm is not None and attention.k_norm is not None:
                 yield prefix + "self_attn.q_norm.weight", attention.q_norm.data
                 yield prefix + "self_attn.k_norm.weight", attention.k_norm.data
             yield prefix + "post_attention_layernorm.weight", block.post_attention_layernorm.data
