@@ -40,10 +40,6 @@ class Running:
 
     def __init__(self, contender: Contender, errors: TextIO) -> None:
         self.contender, self.name, self._errors = contender, contender.name, errors
-        if not contender.python.exists():
-            raise BadInput(
-                f"{self.name} is not installed in {contender.python.parents[1]}; {contender.install}"
-            )
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **contender.env}
         self._process = subprocess.Popen(
             [str(contender.python), str(HERE / "workers" / contender.worker)],
@@ -102,6 +98,11 @@ class Running:
 @contextmanager
 def running(contenders: Sequence[Contender]) -> Iterator[list[Running]]:
     """Loads and warms them up one after the other; ends them all on the way out, whatever happened."""
+    for contender in contenders:  # before the first takes its time to load
+        if not contender.python.exists():
+            raise BadInput(
+                f"{contender.name} is not installed in {contender.python.parents[1]}; {contender.install}"
+            )
     with ExitStack() as stack:
         started = []
         for contender in contenders:

@@ -105,6 +105,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    if args.warmup_steps < 1:
+        raise BadInput("--warmup-steps must be at least 1: the first step has loading in it")
     described = common.machine()
     with tempfile.TemporaryDirectory() as name:
         load(args.model, dtype="float32").save(Path(name))

@@ -246,6 +246,18 @@ def test_a_switch_and_a_missing_compiler_give_the_plain_path():
         assert done.stdout.strip() == reason
 
 
+def test_a_build_without_end_is_given_up(tmp_path, monkeypatch):
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\nsleep 60 & wait\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SHOESTRING_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "TIME_LIMIT", 0.2)
+    with pytest.raises(build.BuildError, match="took over"):
+        build.built_library()
+    assert list((tmp_path / "native").iterdir()) == []
+
+
 def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOESTRING_HOME", str(tmp_path))
     monkeypatch.setattr(build, "FLAGS", ("-no-such-flag",))

@@ -12,13 +12,12 @@ from shoestring.models.cache import PackedRows
 from shoestring.models.transformer import Transformer
 from shoestring.ops.sample import sample, truncate, uniforms
 
-
 SHARED_LEAST = 16  # a common beginning shorter than this is not worth a row of its own
 
 
 class _Prefill:
-    """Prompts laid end to end, their common beginning (a system prompt, worked examples) once before them all.
-    Keys and values are kept for the decode cache."""
+    """Prompts laid end to end, their common beginning (a system prompt, worked examples) once before them
+    all. Keys and values are kept for the decode cache."""
 
     def __init__(self, prompts: list[list[int]], device: torch.device) -> None:
         self.shared = _common_beginning(prompts)
@@ -59,7 +58,7 @@ class _Prefill:
 
 
 def _common_beginning(prompts: list[list[int]]) -> int:
-    """Tokens that all prompts begin with, leaving each at least one of its own; 0 where sharing doesn't pay."""
+    """Tokens that all prompts begin with, leaving each one of its own at least; 0 where sharing won't pay."""
     if len(prompts) < 2:
         return 0
     first, longest = prompts[0], min(len(p) for p in prompts) - 1

@@ -37,10 +37,9 @@ static inline void store(bf16* p, float value) {
 // Cephes expf: x = n ln 2 + r, a polynomial for e^r; n is read from the low bits of x / ln 2 + 1.5 * 2^23.
 static inline float fast_exp(float x) {
     const float shift = 12582912.0f;
-    const float capped = x > 88.0f ? 88.0f : x;
-    const float t = capped * 1.44269504088896341f + shift;
+    const float t = x * 1.44269504088896341f + shift;
     const float n = t - shift;
-    float r = capped - n * 0.693359375f;
+    float r = x - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;

@@ -28,14 +28,17 @@ static void mix(const float* weights, int64_t stride, const X* values, int64_t q
 #ifdef FAST_BF16
 // Lane i of the result is the sum of the 16 lanes of x[i].
 static inline __m512 sums_of_16(__m512* x) {
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {  // 32-bit lanes in pairs
         const __m512 a = _mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]), b = _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]);
         x[i] = _mm512_add_ps(a, b);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {  // then fours: each 128-bit part holds four vectors' partial sums
         const __m512d a = _mm512_castps_pd(x[2 * i]), b = _mm512_castps_pd(x[2 * i + 1]);
         x[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
     }
+#pragma GCC unroll 2
     for (int i = 0; i < 2; i++)
         x[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0x88),
                              _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0xdd));
@@ -49,22 +52,33 @@ static inline __m512 widen(const bf16* p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
 }
 
-static void dots(const bf16* q, const bf16* keys, int64_t queries, int64_t count, int64_t dim, float* scores,
-                 int64_t stride) {
-    if (dim % 32) return dots<bf16>(q, keys, queries, count, dim, scores, stride);
+// 16 keys at a time against each query; CHUNKS is dim / 32
+template <int CHUNKS>
+static void dots_of(const bf16* q, const bf16* keys, int64_t queries, int64_t count, float* scores, int64_t stride) {
+    constexpr int64_t dim = CHUNKS * 32;
     for (int64_t j = 0; j < count; j += 16) {
         const int live = count - j < 16 ? int(count - j) : 16;
         for (int64_t r = 0; r < queries; r++) {
+            __m512bh query[CHUNKS];
+            for (int c = 0; c < CHUNKS; c++) query[c] = pairs(q + r * dim + 32 * c);
             __m512 sums[16];
+#pragma GCC unroll 16
             for (int i = 0; i < 16; i++) {
                 const bf16* key = keys + (j + (i < live ? i : 0)) * dim;
-                __m512 sum = _mm512_setzero_ps();
-                for (int64_t d = 0; d < dim; d += 32) sum = _mm512_dpbf16_ps(sum, pairs(q + r * dim + d), pairs(key + d));
-                sums[i] = sum;
+                sums[i] = _mm512_setzero_ps();
+#pragma GCC unroll 4
+                for (int c = 0; c < CHUNKS; c++) sums[i] = _mm512_dpbf16_ps(sums[i], query[c], pairs(key + 32 * c));
             }
             _mm512_mask_storeu_ps(scores + r * stride + j, __mmask16((1u << live) - 1u), sums_of_16(sums));
         }
     }
+}
+
+static void dots(const bf16* q, const bf16* keys, int64_t queries, int64_t count, int64_t dim, float* scores,
+                 int64_t stride) {
+    if (dim == 64) return dots_of<2>(q, keys, queries, count, scores, stride);
+    if (dim == 128) return dots_of<4>(q, keys, queries, count, scores, stride);
+    dots<bf16>(q, keys, queries, count, dim, scores, stride);
 }
 
 // ROWS queries at a time over 64 dimensions, so that the sums stay in registers

@@ -94,6 +94,11 @@ static void norm_backward(const Y* grad, const X* grad_sum, const X* x, const Y*
     for (int64_t i = 0; i < size; i++) store(grad_weight + i, sums[i]);
 }
 
+static inline float sigmoid_of(float g) {
+    const float capped = g < -88.0f ? -88.0f : g;  // fast_exp ends at 88
+    return 1.0f / (1.0f + fast_exp(-capped));
+}
+
 // gate_up (rows, 2 size) holds gate then up; out = silu(gate) * up
 template <class X>
 static void silu_mul_forward(const X* gate_up, X* out, int64_t rows, int64_t size, int threads) {
@@ -104,7 +109,7 @@ static void silu_mul_forward(const X* gate_up, X* out, int64_t rows, int64_t siz
 #pragma omp simd
             for (int64_t i = 0; i < size; i++) {
                 const float g = load(gate + i);
-                store(o + i, g / (1.0f + fast_exp(-g)) * load(up + i));
+                store(o + i, g * sigmoid_of(g) * load(up + i));
             }
         }
     });
@@ -120,7 +125,7 @@ static void silu_mul_backward(const X* grad, const X* gate_up, X* grad_gate_up, 
 #pragma omp simd
             for (int64_t i = 0; i < size; i++) {
                 const float g = load(gate + i), from = load(d + i);
-                const float sigmoid = 1.0f / (1.0f + fast_exp(-g));
+                const float sigmoid = sigmoid_of(g);
                 store(grad_gate + i, from * load(up + i) * sigmoid * (1.0f + g * (1.0f - sigmoid)));
                 store(grad_up + i, from * g * sigmoid);
             }

@@ -55,9 +55,14 @@ static void softmax_gradient(const X* logits, const float* normalizers, const in
             X* o = out + row * vocab;
             const float slope = slopes[row] * scale, normalizer = normalizers[row];
             const float at_target = load(x + targets[row]);
+            alignas(64) float weights[BLOCK];  // in two loops: joined, GCC sinks the product into fast_exp's select
+            for (int64_t start = 0; start < vocab; start += BLOCK) {
+                const int64_t size = vocab - start < BLOCK ? vocab - start : BLOCK;
 #pragma omp simd
-            for (int64_t i = 0; i < vocab; i++)
-                store(o + i, -slope * fast_exp(load(x + i) * scale - normalizer));
+                for (int64_t i = 0; i < size; i++) weights[i] = fast_exp(load(x + start + i) * scale - normalizer);
+#pragma omp simd
+                for (int64_t i = 0; i < size; i++) store(o + start + i, -slope * weights[i]);
+            }
             store(o + targets[row], slope - slope * fast_exp(at_target * scale - normalizer));
         }
     });
@@ -83,6 +88,18 @@ static int64_t draw(const X* x, int64_t vocab, float scale, float peak, const do
     return chosen;
 }
 
+// The first token with this value; 0 where none has it (NaN)
+template <class X>
+static int64_t first_of(const X* x, int64_t vocab, float value) {
+    for (int64_t start = 0; start < vocab; start += BLOCK) {
+        const int64_t end = start + BLOCK < vocab ? start + BLOCK : vocab;
+        if (largest(x + start, end - start) == value)
+            for (int64_t i = start; i < end; i++)
+                if (load(x + i) == value) return i;
+    }
+    return 0;
+}
+
 // scale is 1 / temperature; uniform null is greedy (scale 1: the logprob is the raw one)
 template <class X>
 static void sample(const X* logits, const double* uniform, int64_t* ids, float* logprobs, int64_t rows, int64_t vocab,
@@ -97,7 +114,7 @@ static void sample(const X* logits, const double* uniform, int64_t* ids, float* 
             if (uniform) {
                 chosen = draw(x, vocab, scale, peak, ends.data(), uniform[row] * total);
             } else {
-                while (chosen + 1 < vocab && !(load(x + chosen) == top)) chosen++;
+                chosen = first_of(x, vocab, top);
             }
             ids[row] = chosen;
             logprobs[row] = load(x + chosen) * scale - peak - float(std::log(total));

@@ -1,0 +1,168 @@
+"""Killed, stopped and finished runs: what is kept, and that going on gives the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomli_w
+import torch
+from typer.testing import CliRunner
+
+from killed_runs import POINTS, SAVED
+from shoestring.cli import app
+from shoestring.errors import Interrupted
+from shoestring.lm import load
+from shoestring.run import Stage
+from training_runs import (
+    grpo_settings,
+    metrics,
+    run,
+    same,
+    save_base,
+    sft_settings,
+    timeless,
+    toy_suite,
+    weights,
+)
+
+TESTS = Path(__file__).parents[1]
+
+
+def stopping_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C arrives in the middle of this step."""
+    real = Stage.log
+
+    def log(self: Stage, number: int, values: dict[str, float]) -> None:
+        real(self, number, values)
+        if number == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Stage, "log", log)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.mark.parametrize("job", ["sft", "grpo"])
+def test_a_stopped_run_goes_on_with_the_same_bits(base, tmp_path, monkeypatch, job):
+    settings = sft_settings(base) if job == "sft" else grpo_settings(base, toy_suite(tmp_path))
+    whole = run(settings, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stopping_at(3, patched)
+        with pytest.raises(Interrupted, match=r"after step 3 of 'cut'.*--resume"):
+            run(settings, tmp_path / "cut")
+    assert not (tmp_path / "cut/model").exists()
+    assert run(settings, tmp_path / "cut", resume=True) == whole
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
+
+
+def test_ctrl_c_on_the_command_line(base, tmp_path, monkeypatch):
+    settings = sft_settings(base).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "s.toml").write_text(tomli_w.dumps(settings))
+    words = ["sft", str(tmp_path / "s.toml"), "--output-dir", str(tmp_path / "out")]
+    with monkeypatch.context() as patched:
+        stopping_at(2, patched)
+        done = CliRunner().invoke(app, words)
+    assert done.exit_code == 130
+    last = done.stderr.strip().splitlines()[-1]
+    assert "stopped after step 2" in last
+    assert "--resume" in last
+    assert json.loads((tmp_path / "out/state/progress.json").read_text())["step"] == 2
+    assert CliRunner().invoke(app, [*words, "--resume"]).exit_code == 0
+    assert [r["step"] for r in metrics(tmp_path / "out")] == list(range(1, 7))
+
+
+@pytest.mark.slow
+def test_kill_9_anywhere_and_the_same_bits_after_going_on(base, tmp_path):
+    suite = toy_suite(tmp_path)
+    settings = {"sft": sft_settings(base), "grpo": grpo_settings(base, suite)}
+    for job in settings:
+        run(settings[job], tmp_path / job)
+    command = [sys.executable, "-m", "killed_runs", str(base), suite, str(tmp_path / "killed")]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(TESTS)}, check=True, timeout=600)
+    folders = sorted((tmp_path / "killed").iterdir())
+    assert len(folders) == len(POINTS) + 2
+    for folder in folders:
+        job, _, point = folder.name.partition("-")
+        assert not (folder / "model").exists()
+        done: list[int] = []
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Stage, "truncate_metrics", recording(done))
+            run(settings[job], folder, resume=True)
+        assert done == [SAVED[point]], folder.name
+        assert same(weights(tmp_path / job), weights(folder)), folder.name
+        assert timeless(tmp_path / job) == timeless(folder), folder.name
+        left = {p.name for p in folder.iterdir()}
+        assert not {"state", "state.tmp", "state.new", "state.old", "model.tmp"} & left, folder.name
+
+
+def recording(done: list[int]):
+    real = Stage.truncate_metrics
+
+    def truncate(self: Stage, step: int) -> None:
+        done.append(step)
+        real(self, step)
+
+    return truncate
+
+
+def test_a_kill_while_the_old_state_is_dropped_is_mended(base, tmp_path):
+    """The model is in place, result.json isn't yet: the stage is run again from the start."""
+    settings = sft_settings(base, steps=3)
+    whole = run(settings, tmp_path / "whole")
+    run(settings, tmp_path / "cut")
+    (tmp_path / "cut/result.json").unlink()
+    (tmp_path / "cut/state").mkdir()
+    (tmp_path / "cut/state/optimizer.safetensors").write_bytes(b"half")
+    assert run(settings, tmp_path / "cut", resume=True) == whole
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["sft", "grpo"])
+def test_the_finished_model_loads_in_transformers(base, tmp_path, job):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    settings = (
+        sft_settings(base, steps=2) if job == "sft" else grpo_settings(base, toy_suite(tmp_path), steps=2)
+    )
+    run(settings, tmp_path / "s")
+    folder = tmp_path / "s/model"
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = torch.tensor([[5, 80, 3, 256, 99, 12, 7]])
+    with torch.no_grad():
+        wanted = theirs(ids).logits
+    ours = load(folder, dtype="float32")
+    assert torch.allclose(ours.logits(ids), wanted, atol=1e-4)
+    assert wanted.abs().max() > 0.1
+    assert AutoTokenizer.from_pretrained(folder).encode("hello", add_special_tokens=False) == (
+        ours.tokenizer.encode("hello")
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.base
+@pytest.mark.parametrize("job", ["sft", "grpo"])
+def test_the_real_base_in_its_own_precision_goes_on_with_the_same_bits(tmp_path, monkeypatch, job):
+    """Products large enough that they are split over threads, and bf16 where the machine has it."""
+    changed = {"model": "smollm2-135m", "steps": 3, "dtype": "auto", "save_every": 9}
+    if job == "sft":
+        settings = sft_settings(tmp_path, **changed, optim={"learning_rate": 1e-4})
+    else:
+        changed |= {"optim": {"learning_rate": 1e-5}, "reward": "random", "prompts_per_step": 2}
+        settings = grpo_settings(tmp_path, "sums", **changed)
+    run(settings, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stopping_at(1, patched)
+        with pytest.raises(Interrupted):
+            run(settings, tmp_path / "cut")
+    run(settings, tmp_path / "cut", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
