@@ -5,7 +5,7 @@ import torch
 
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import FinishReason, SamplingParams
-from shoestring.errors import BadInput, ShoestringError
+from shoestring.errors import BadInput
 from shoestring.lm import LanguageModel
 from shoestring.text.template import Template
 from tiny import CHATML, tiny_lm
@@ -209,44 +209,6 @@ def test_memory_is_given_back_after_a_batch(lm, asked):
     engine = Engine(lm)
     engine.generate(asked, SamplingParams(8, n=3, ignore_eos=True))
     assert_empty(engine)
-
-
-def test_new_weights_by_name(asked):
-    lm, other = tiny_lm(0), tiny_lm(1)
-    engine = Engine(lm)
-    assert engine.generate([asked[0]], GREEDY)[0][0].weights_version == 0
-    engine.load_weights(((n, t.clone()) for n, t in other.network.public_tensors()), version=7)
-    (made,) = engine.generate([asked[0]], GREEDY)[0]
-    assert (made.ids, made.weights_version) == (plain_greedy(other, asked[0], 12), 7)
-
-
-@pytest.mark.parametrize("fault", ["missing", "shape", "unknown"])
-def test_weights_that_do_not_fit_change_nothing(fault):
-    lm = tiny_lm(0)
-    before = {n: t.clone() for n, t in lm.network.public_tensors()}
-    new = {n: t + 1 for n, t in before.items()}
-    if fault == "missing":
-        del new["model.norm.weight"]
-        said = "lack 1 tensors, the first is 'model.norm.weight'"
-    elif fault == "shape":
-        new["model.norm.weight"] = torch.zeros(5)
-        said = r"'model.norm.weight' are \(5,\), should be \(32,\)"
-    else:
-        new["model.extra"] = torch.zeros(1)
-        said = "'model.extra', a tensor that this model doesn't have"
-    engine = Engine(lm)
-    with pytest.raises(BadInput, match=said):
-        engine.load_weights(new.items(), version=1)
-    assert engine.weights_version == 0
-    assert all(torch.equal(t, before[n]) for n, t in lm.network.public_tensors())
-
-
-def test_weights_that_are_not_numbers_end_in_one_line(asked):
-    lm = tiny_lm(0)
-    lm.network.norm.data.fill_(float("nan"))
-    for temperature in (0.0, 1.0):
-        with pytest.raises(ShoestringError, match="not finite"):
-            Engine(lm).generate([asked[0]], SamplingParams(2, temperature))
 
 
 @pytest.mark.cuda

@@ -35,7 +35,7 @@ def gym_family(name: str) -> "GymFamily":
 @cache
 def gym_names() -> list[str]:
     try:
-        from reasoning_gym.factory import DATASETS
+        from reasoning_gym.factory import DATASETS  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise BadInput(f"gym: suites need reasoning-gym ({error}): pip install 'shoestring[gym]'") from None
     return sorted(set(DATASETS) - set(WITHOUT))
@@ -113,7 +113,7 @@ class GymFamily:
 
     @property
     def _config_class(self) -> type:
-        from reasoning_gym.factory import DATASETS
+        from reasoning_gym.factory import DATASETS  # pyright: ignore[reportMissingImports]
 
         return DATASETS[self.name.removeprefix("gym:")][1]
 
@@ -125,7 +125,7 @@ class GymFamily:
         return self._datasets[text]
 
     def _create(self, **settings: Any) -> Any:
-        import reasoning_gym
+        import reasoning_gym  # pyright: ignore[reportMissingImports]
 
         return reasoning_gym.create_dataset(self.name.removeprefix("gym:"), **settings)
 
