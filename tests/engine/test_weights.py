@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny import tiny_lm
 
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput, ShoestringError
+from tiny import tiny_lm
 
 GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 PROMPT = [50, 60, 70, 80]
@@ -15,10 +15,12 @@ PROMPT = [50, 60, 70, 80]
 def test_new_weights_by_name():
     lm, other = tiny_lm(0), tiny_lm(1)
     engine = Engine(lm)
-    assert engine.generate([PROMPT], GREEDY)[0][0].weights_version == 0
+    (old,) = engine.generate([PROMPT], GREEDY)[0]
+    assert old.weights_version == 0
     engine.load_weights(((n, t.clone()) for n, t in other.network.public_tensors()), version=7)
     (made,) = engine.generate([PROMPT], GREEDY)[0]
     assert (made.ids, made.weights_version) == (Engine(other).generate([PROMPT], GREEDY)[0][0].ids, 7)
+    assert made.ids != old.ids
 
 
 @pytest.mark.parametrize("fault", ["missing", "shape", "unknown"])
