@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -64,6 +65,8 @@ def matmul_peak(size: int) -> Contender:
 
 def start(main: Callable[[], None]) -> None:
     """Run it; the user's mistakes and a contender's failure are one line each."""
+    # a stopped contender would outlive a driver that ends without its clean-up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except ShoestringError as error:

@@ -50,7 +50,11 @@ class Running:
             env=env,
             start_new_session=True,  # so that it and its helpers can be stopped as one
         )
-        self.facts = self._exchange(contender.spec)
+        try:
+            self.facts = self._exchange(contender.spec)
+        except BaseException:  # Ctrl-C while it loads, too: nobody else knows of it yet
+            self.close()
+            raise
         self._signal(signal.SIGSTOP)
 
     def take_turn(self, request: dict[str, Any]) -> dict[str, Any]:
