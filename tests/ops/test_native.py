@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from shoestring.ops.attend import DecodeRuns, Level, attention_plain, decode_attention
+from shoestring.ops.attend import DecodeRuns, Level, attention_plain, causal_attention, decode_attention
 from shoestring.ops.head import (
     softmax_gradient_,
     softmax_gradient_plain_,
@@ -213,6 +213,23 @@ def test_prefix_softmax(dtype, shape, span):
         own,
         scale=10 if dtype == torch.float32 else 500,  # the saved probabilities are rounded
     )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "length", "heads", "kv_heads"), [(1, 1, 1, 1), (3, 33, 6, 2), (2, 7, 9, 3)])
+def test_causal_products(dtype, rows, length, heads, kv_heads):
+    visible = torch.ones(rows, length, length, dtype=torch.bool).tril()
+    leaves = [random(rows, length, n, 8, dtype=dtype, seed=n) for n in (heads, kv_heads, kv_heads)]
+    found, found_grads = gradients(causal_attention, *leaves)
+    wanted, wanted_grads = gradients(
+        lambda q, k, v: attention_plain(q, k, v, visible), *(t.float() for t in leaves)
+    )
+    for a, b in zip(found + found_grads, wanted + wanted_grads, strict=True):
+        torch.testing.assert_close(
+            a.float(),
+            b,
+            **({"atol": 2e-6, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.06, "rtol": 0.02}),
+        )
 
 
 def test_gradients_are_the_same_bits_whatever_the_threads():
