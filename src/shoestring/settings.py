@@ -1,6 +1,7 @@
 """Strict typed settings from TOML and `--set`: an unknown key is an error that names the nearest one."""
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,3 +93,8 @@ def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
         else:
             result[head] = value
     return result
+
+
+def cache_folder() -> Path:
+    """What was fetched or compiled for this user: $SHOESTRING_HOME, else ~/.cache/shoestring."""
+    return Path(os.environ.get("SHOESTRING_HOME") or Path.home() / ".cache" / "shoestring")

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from shoestring.budget.flops import decode_flops, train_flops
+from shoestring.budget.flops import decode_flops
 from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import ShoestringError
-from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked
+from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
 from shoestring.lm import LanguageModel, load
 from shoestring.origin import Origin
 from shoestring.rl.batch import make_batches
@@ -27,7 +27,7 @@ from shoestring.run import Stage
 from shoestring.settings import Settings
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, parse_suite
-from shoestring.train.batch import MicroBatch, sum_of_contexts
+from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner, Metrics
 from shoestring.train.optim import OptimSettings
 from shoestring.train.state import Stateful
@@ -243,6 +243,4 @@ def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
 
 def meter_update(trainer: Trainer, batches: list[MicroBatch], update: Metrics, stage: Stage) -> None:
     tokens = sum(b.num_tokens for b in batches)
-    pairs = sum(sum_of_contexts(b.packed) for b in batches)
-    spent = train_flops(trainer.lm.config, tokens, pairs, sum(b.num_targets for b in batches))
-    stage.use("train", update.seconds, tokens, spent)
+    stage.use("train", update.seconds, tokens, update_flops(trainer.lm.config, batches))

@@ -7,9 +7,8 @@ from typing import Any, Literal, Protocol
 import torch
 from pydantic import Field
 
-from shoestring.budget.flops import train_flops
 from shoestring.errors import BadInput
-from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked
+from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
 from shoestring.lm import LanguageModel, load
 from shoestring.origin import Origin
 from shoestring.run import Stage
@@ -19,7 +18,7 @@ from shoestring.tasks.worked import worked_messages
 from shoestring.text.conversations import ConversationFile
 from shoestring.text.message import Message, Rendered
 from shoestring.text.packing import pack, share_prefix, split_by_tokens
-from shoestring.train.batch import MicroBatch, sum_of_contexts
+from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
 from shoestring.train.loss import sft_loss
 from shoestring.train.optim import OptimSettings
@@ -95,7 +94,8 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     learner = Learner(lm, settings.optim, settings.steps)
     tally = Tally()
-    done = restore(stage, learner, {"rows": rows, "tally": tally})
+    parts: dict[str, Stateful] = {"rows": rows, "tally": tally}
+    done = restore(stage, learner, parts)
     for step in range(done + 1, settings.steps + 1):
         rendered = take_rows(rows, lm, settings, tally)
         batches = make_batches(rendered, settings.micro_batch_tokens)
@@ -103,9 +103,7 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
 
         targets = sum(b.num_targets for b in batches)
         tokens = sum(len(r.ids) for r in rendered)
-        pairs = sum(sum_of_contexts(b.packed) for b in batches)
-        flops = train_flops(lm.config, sum(b.num_tokens for b in batches), pairs, targets)
-        stage.use("train", seconds=metrics.seconds, tokens=tokens, flops=flops)
+        stage.use("train", seconds=metrics.seconds, tokens=tokens, flops=update_flops(lm.config, batches))
         measured = {
             "loss": metrics.loss,
             "grad_norm": metrics.grad_norm,
@@ -121,8 +119,8 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
         speed = f"{tokens / metrics.seconds:.0f}"
         stage.progress(step, settings.steps, loss=f"{metrics.loss:.3f}", **{"tokens/s": speed})
         if step % settings.save_every == 0 and step < settings.steps:
-            save_progress(stage, learner, {"rows": rows, "tally": tally})
-        stop_if_asked(stage, learner, {"rows": rows, "tally": tally})
+            save_progress(stage, learner, parts)
+        stop_if_asked(stage, learner, parts)
     save_model(stage, lm, "sft", settings, rows.origins, settings.steps)
     return {"steps": settings.steps, "rows": tally.rows, "rows_too_long": tally.too_long}
 

@@ -6,13 +6,16 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 
+from shoestring.budget.flops import train_flops
 from shoestring.errors import Interrupted
 from shoestring.lm import LanguageModel
+from shoestring.models.config import ModelConfig
 from shoestring.origin import Origin
 from shoestring.origin import Stage as LineageStage
 from shoestring.run import Stage, replace_folder
 from shoestring.run.files import saving
 from shoestring.settings import Settings
+from shoestring.train.batch import MicroBatch, sum_of_contexts
 from shoestring.train.learner import Learner
 from shoestring.train.state import Stateful, load_state, save_state
 
@@ -44,6 +47,13 @@ def stop_if_asked(stage: Stage, learner: Learner, parts: Mapping[str, Stateful])
             f"stopped after step {learner.step} of '{stage.name}'; it is saved: "
             "go on with the same command and --resume"
         )
+
+
+def update_flops(config: ModelConfig, batches: Sequence[MicroBatch]) -> int:
+    """What one update's mathematics needed."""
+    pairs = sum(sum_of_contexts(b.packed) for b in batches)
+    tokens, targets = sum(b.num_tokens for b in batches), sum(b.num_targets for b in batches)
+    return train_flops(config, tokens, pairs, targets)
 
 
 def save_model(

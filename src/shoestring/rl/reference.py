@@ -7,7 +7,7 @@ import torch
 from shoestring.lm import LanguageModel, load
 from shoestring.models.transformer import Transformer
 from shoestring.ops.head import target_logprobs
-from shoestring.train.batch import MicroBatch, attention_rows
+from shoestring.train.batch import MicroBatch, hidden_at_targets
 
 CHUNK = 256
 
@@ -25,15 +25,9 @@ class Reference:
     @torch.no_grad()
     def annotate(self, batch: MicroBatch) -> MicroBatch:
         """The micro-batch with the reference's logprob of each target."""
-        network, packed = self.network, batch.packed
-        device = network.embed_tokens.device
-        ids, positions, predict_from, targets = (
-            torch.from_numpy(a).to(device)
-            for a in (packed.ids, packed.positions, packed.predict_from, packed.targets)
-        )
-        hidden = network(ids, positions, cache=attention_rows(packed, device)).hidden[predict_from]
+        hidden, targets = hidden_at_targets(self.network, batch.packed)
         parts = [
-            target_logprobs(network.head(h), t, self.temperature)[0]
+            target_logprobs(self.network.head(h), t, self.temperature)[0]
             for h, t in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
         ]
         return dataclasses.replace(batch, reference_logprobs=torch.cat(parts).cpu())

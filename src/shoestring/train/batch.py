@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from shoestring.models.cache import PackedRows
+from shoestring.models.transformer import Transformer
 from shoestring.text.message import PackedBatch
 
 
@@ -45,6 +46,17 @@ class MicroBatch:
 def attention_rows(packed: PackedBatch, device: torch.device) -> PackedRows:
     rows = (torch.from_numpy(a).to(device) for a in (packed.starts, packed.lengths, packed.parents))
     return PackedRows(*rows, num_tokens=len(packed.ids))
+
+
+def hidden_at_targets(network: Transformer, packed: PackedBatch) -> tuple[Tensor, Tensor]:
+    """One forward pass -> the hidden states (N, d) that predict the batch's targets, and the targets (N,)."""
+    device = network.embed_tokens.device
+    ids, positions, predict_from, targets = (
+        torch.from_numpy(a).to(device)
+        for a in (packed.ids, packed.positions, packed.predict_from, packed.targets)
+    )
+    hidden = network(ids, positions, cache=attention_rows(packed, device)).hidden
+    return hidden.index_select(0, predict_from), targets
 
 
 def sum_of_contexts(packed: PackedBatch) -> int:

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from shoestring.errors import ShoestringError
 from shoestring.lm import LanguageModel
-from shoestring.train.batch import MicroBatch, attention_rows
+from shoestring.train.batch import MicroBatch, hidden_at_targets
 from shoestring.train.loss import TokenLoss, head_loss
 from shoestring.train.optim import MasterOptimizer, OptimSettings, learning_rate_at
 from shoestring.train.state import TrainState
@@ -68,17 +67,11 @@ class Learner:
     ) -> tuple[Tensor, Tensor]:
         """Loss () and the targets' logprobs (N,) of one micro-batch."""
         network = self.lm.network
-        device, packed = network.embed_tokens.device, batch.packed
-        batch = batch.to(device)
-        ids, positions, predict_from, targets = (
-            torch.from_numpy(a).to(device)
-            for a in (packed.ids, packed.positions, packed.predict_from, packed.targets)
-        )
-        hidden = network(ids, positions, cache=attention_rows(packed, device)).hidden
-        weight = network.embed_tokens if network.lm_head is None else network.lm_head
+        batch = batch.to(network.embed_tokens.device)
+        hidden, targets = hidden_at_targets(network, batch.packed)
         return head_loss(
-            hidden.index_select(0, predict_from),
-            weight,
+            hidden,
+            network.head_weight,
             targets,
             lambda logprobs, rows: loss_of(logprobs, batch, rows),
             temperature,

@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from shoestring.settings import cache_folder
+
 SOURCES = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared", "-fvisibility=hidden")
 # errno and traps are never looked at, and keep loops from being vectorised; NaN and infinity stay exact
@@ -33,7 +35,7 @@ def built_library() -> Path:
     for path in (*sources, *sorted(SOURCES.glob("*.h"))):
         digest.update(path.read_bytes())
     digest.update("\n".join([compiler, *flags, _processor()]).encode())
-    target = _folder() / f"{digest.hexdigest()}.so"
+    target = cache_folder() / "native" / f"{digest.hexdigest()}.so"
     if not target.exists():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,11 +64,6 @@ def _compile(command: list[str], target: Path) -> None:
         os.replace(name, target)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def _folder() -> Path:
-    """Beside the embedded bases: $SHOESTRING_HOME, else ~/.cache/shoestring."""
-    return Path(os.environ.get("SHOESTRING_HOME") or Path.home() / ".cache" / "shoestring") / "native"
 
 
 def _processor() -> str:
