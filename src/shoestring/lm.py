@@ -54,7 +54,7 @@ class LanguageModel:
         """ids (B, T) -> (B, T, V) float32, each row plain causal text. The engine is what generates."""
         ids = torch.as_tensor(ids, device=self.device)
         positions = torch.arange(ids.shape[1], device=self.device).expand(ids.shape)
-        return self.network.head(self.network(ids, positions).hidden).float()
+        return self.network.head(self.network(ids, positions).hidden)
 
     def save(self, folder: str | Path, shard_bytes: int = 5_000_000_000) -> None:
         """A Hugging Face folder that transformers loads as it is, with lineage.json. An earlier model in

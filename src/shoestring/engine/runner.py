@@ -78,14 +78,14 @@ class Runner:
         """Run each prompt once, fill the cache, and draw every sample's first token."""
         context = _Prefill([a.request.prompt for a in admissions], self.device)
         hidden = self.network(context.ids, context.positions, cache=context).hidden
-        logits = self.network.head(hidden[context.starts + context.lengths - 1])
+        last = hidden[context.starts + context.lengths - 1]
         counts = [len(a.sequences) for a in admissions]
         longest = max(len(a.request.prompt) for a in admissions)
         self.cache.reserve(len(counts), sum(counts), longest)
         for index, count in enumerate(counts):
             self.cache.add_group(*context.of_prompt(index), count)
         sequences = [s for a in admissions for s in a.sequences]
-        self._draw(logits.repeat_interleave(torch.tensor(counts, device=self.device), dim=0), sequences)
+        self._draw(last.repeat_interleave(torch.tensor(counts, device=self.device), dim=0), sequences)
 
     @torch.no_grad()
     def decode(self, running: list[Sequence]) -> None:
@@ -95,10 +95,10 @@ class Runner:
         places = [len(s.request.prompt) + len(s.ids) - 1 for s in running]
         output = self.network(ids, torch.tensor(places, device=self.device), cache=self.cache)
         self.cache.end_step()
-        self._draw(self.network.head(output.hidden), running)
+        self._draw(output.hidden, running)
 
-    def _draw(self, logits: Tensor, sequences: list[Sequence]) -> None:
-        """logits (R, V): append one token and its logprob to each sequence."""
+    def _draw(self, hidden: Tensor, sequences: list[Sequence]) -> None:
+        """hidden (R, d): append one token and its logprob to each sequence."""
         keys = np.array([s.key for s in sequences], dtype=np.uint64)
         draws = uniforms(keys, np.array([len(s.ids) for s in sequences]))
         uniform = torch.from_numpy(draws).to(self.device)
@@ -107,10 +107,12 @@ class Runner:
             by_params.setdefault(_sampling(sequence.request.params), []).append(row)
         for (temperature, top_p, top_k), rows in by_params.items():
             whole = len(rows) == len(sequences)
-            part = logits if whole else logits[rows]
+            part, draw = (hidden, uniform) if whole else (hidden[rows], uniform[rows])
             if top_p < 1 or top_k:
-                part = truncate(part, temperature, top_p, top_k)
-            ids, logprobs = sample(part, uniform if whole else uniform[rows], temperature)
+                logits = truncate(self.network.head(part), temperature, top_p, top_k)
+                ids, logprobs = sample(logits, draw, temperature)
+            else:
+                ids, logprobs = self.network.draw(part, draw, temperature)
             for row, token, logprob in zip(rows, ids.tolist(), logprobs.tolist(), strict=True):
                 if logprob != logprob:
                     raise ShoestringError(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from shoestring.models.config import ModelConfig
+from shoestring.models.linear import Linear
 from shoestring.ops.norm import rms_norm
 from shoestring.ops.rotary import apply_rope, split_rope
 
@@ -29,8 +30,8 @@ class Attention(nn.Module):
         self.eps = config.rms_norm_eps
         # q, k and v share one matrix: three narrow products run at half the speed of one on a CPU
         rows = (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
-        self.qkv_proj = nn.Linear(config.hidden_size, rows, bias=config.attention_bias)
-        self.o_proj = nn.Linear(
+        self.qkv_proj = Linear(config.hidden_size, rows, bias=config.attention_bias)
+        self.o_proj = Linear(
             self.num_heads * self.head_dim, config.hidden_size, bias=config.attention_output_bias
         )
         self.q_norm = nn.Parameter(torch.ones(self.head_dim)) if config.qk_norm else None

@@ -10,9 +10,13 @@ from torch.nn import functional as F
 from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.cache import CausalRows
 from shoestring.models.config import ModelConfig, scaled_inverse_frequencies
+from shoestring.models.linear import Linear
 from shoestring.models.rope import rope_tables
+from shoestring.ops.head import Head
 from shoestring.ops.norm import add_rms_norm, rms_norm
 from shoestring.ops.swiglu import silu_mul
+
+PACK_UP_TO = 2 << 30  # bytes of bf16 weights; above, a second copy of them might not fit beside the first
 
 
 class Output(NamedTuple):
@@ -29,8 +33,8 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=config.mlp_bias)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
+        self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size, bias=config.mlp_bias)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(silu_mul(self.gate_up_proj(x)))
@@ -82,6 +86,11 @@ class Transformer(nn.Module):
             if config.tie_word_embeddings
             else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
         )
+        self._head = Head()
+        packs = 2 * sum(p.numel() for p in self.parameters()) <= PACK_UP_TO
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.packs = packs
         self.register_buffer("inv_freq", torch.empty(0), persistent=False)
         self._set_frequencies()
 
@@ -130,8 +139,13 @@ class Transformer(nn.Module):
         return Output(hidden=x.view(*ids.shape, -1))
 
     def head(self, hidden: Tensor) -> Tensor:
-        """hidden (..., hidden_size) -> logits (..., V) in the model's dtype."""
-        return F.linear(hidden, self.head_weight)
+        """hidden (..., hidden_size) -> logits (..., V) float32."""
+        return self._head.logits(hidden, self.head_weight)
+
+    def draw(self, hidden: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """hidden (R, hidden_size) -> token ids and their logprobs (R,): `ops.sample.sample` of the logits, which
+        need not be written for it."""
+        return self._head.draw(hidden, self.head_weight, uniform, temperature)
 
     @property
     def head_weight(self) -> Tensor:
@@ -144,11 +158,11 @@ class Transformer(nn.Module):
         embedding."""
         c = self.config
         heads = (c.num_attention_heads * c.head_dim,) + (c.num_key_value_heads * c.head_dim,) * 2
-        yield "model.embed_tokens.weight", self.embed_tokens.data
+        yield "model.embed_tokens.weight", self.embed_tokens.detach()
         for i, block in enumerate(self.layers):
             assert isinstance(block, Block)
             prefix = f"model.layers.{i}."
-            yield prefix + "input_layernorm.weight", block.input_layernorm.data
+            yield prefix + "input_layernorm.weight", block.input_layernorm.detach()
             attention = block.self_attn
             fused = (
                 ("self_attn", ("q_proj", "k_proj", "v_proj"), attention.qkv_proj, heads),
@@ -159,15 +173,15 @@ class Transformer(nn.Module):
             for module, names, linear, sizes in fused:
                 for kind, tensor in (("weight", linear.weight), ("bias", linear.bias)):
                     if tensor is not None:
-                        for name, part in zip(names, tensor.data.split(sizes), strict=True):
+                        for name, part in zip(names, tensor.detach().split(sizes), strict=True):
                             yield f"{prefix}{module}.{name}.{kind}", part
             if attention.q_norm is not None and attention.k_norm is not None:
-                yield prefix + "self_attn.q_norm.weight", attention.q_norm.data
-                yield prefix + "self_attn.k_norm.weight", attention.k_norm.data
-            yield prefix + "post_attention_layernorm.weight", block.post_attention_layernorm.data
-        yield "model.norm.weight", self.norm.data
+                yield prefix + "self_attn.q_norm.weight", attention.q_norm.detach()
+                yield prefix + "self_attn.k_norm.weight", attention.k_norm.detach()
+            yield prefix + "post_attention_layernorm.weight", block.post_attention_layernorm.detach()
+        yield "model.norm.weight", self.norm.detach()
         if self.lm_head is not None:
-            yield "lm_head.weight", self.lm_head.data
+            yield "lm_head.weight", self.lm_head.detach()
 
 
 def _rows(ids: Tensor) -> tuple[int, int]:

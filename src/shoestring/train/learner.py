@@ -75,6 +75,7 @@ class Learner:
             targets,
             lambda logprobs, rows: loss_of(logprobs, batch, rows),
             temperature,
+            network.head,
         )
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from shoestring.ops.head import softmax_gradient_, target_logprobs
+from shoestring.ops.head import head_logits_plain, softmax_gradient_, target_logprobs
+from shoestring.ops.linear import weight_gradient
 from shoestring.train.batch import MicroBatch
 
 # logprobs (n,) of targets `rows` of a micro-batch -> their summed loss, already weighted
@@ -35,6 +36,7 @@ class _HeadLoss(torch.autograd.Function):
         targets: Tensor,
         loss_of: Callable[[Tensor, slice], Tensor],
         temperature: float,
+        logits_of: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
         count = len(targets)
         grad_logits = hidden.new_empty(count, weight.shape[0])
@@ -42,7 +44,7 @@ class _HeadLoss(torch.autograd.Function):
         total = torch.zeros((), device=hidden.device)
         for start in range(0, count, CHUNK):
             rows = slice(start, min(start + CHUNK, count))
-            logits = torch.mm(hidden[rows], weight.t())
+            logits = logits_of(hidden[rows])
             chosen, normalizer = target_logprobs(logits, targets[rows], temperature)
             with torch.enable_grad():
                 leaf = chosen.requires_grad_()
@@ -52,7 +54,7 @@ class _HeadLoss(torch.autograd.Function):
             logprobs[rows] = chosen.detach()
             softmax_gradient_(logits, normalizer, targets[rows], slope, temperature, out=grad_logits[rows])
         ctx.grad_hidden = torch.mm(grad_logits, weight)
-        ctx.grad_weight = torch.mm(grad_logits.t(), hidden) if weight.requires_grad else None
+        ctx.grad_weight = weight_gradient(grad_logits, hidden) if weight.requires_grad else None
         ctx.mark_non_differentiable(logprobs)
         return total, logprobs
 
@@ -60,7 +62,7 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx, grad_total: Tensor, _grad_logprobs: Tensor):  # type: ignore[override]
         # the loss is the root of the graph: grad_total is 1, and scaling 28M numbers by it would be a waste
         assert grad_total.item() == 1.0, "the head's loss must be the root of backward()"
-        return ctx.grad_hidden, ctx.grad_weight, None, None, None
+        return ctx.grad_hidden, ctx.grad_weight, None, None, None, None
 
 
 def head_loss(
@@ -69,10 +71,13 @@ def head_loss(
     targets: Tensor,
     loss_of: Callable[[Tensor, slice], Tensor],
     temperature: float = 1.0,
+    logits_of: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """hidden (N, d), weight (V, d), targets (N,) -> loss (), logprobs (N,) detached. Call backward() on
-    the loss itself."""
-    return _HeadLoss.apply(hidden, weight, targets, loss_of, temperature)  # type: ignore[return-value]
+    the loss itself. `logits_of` is the network's head, float32 logits of some rows of hidden."""
+    if logits_of is None:
+        logits_of = lambda h: head_logits_plain(h, weight)  # noqa: E731
+    return _HeadLoss.apply(hidden, weight, targets, loss_of, temperature, logits_of)  # type: ignore[return-value]
 
 
 def head_loss_plain(

@@ -18,15 +18,25 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "silu_mul_backward": [_P] * 3 + [_N] * 2,
     "rotate": [_P, _N, _P, _N, _P, _P, _F, _N, _N, _N],
     "target_logprobs": [_P] * 4 + [_N] * 2 + [_F],
-    "softmax_gradient": [_P] * 5 + [_N] * 2 + [_F],
     "sample": [_P] * 4 + [_N] * 2 + [_F],
     "prefix_softmax_forward": [_P] * 5 + [_N] * 5 + [_F],
     "prefix_softmax_backward": [_P] * 7 + [_N] * 5 + [_F],
     "decode": [_P] * 11 + [_N] * 6 + [_F, _P],
 }
-_NORM = {"norm_forward": [_P] * 6 + [_N] * 2 + [_F], "norm_backward": [_P] * 8 + [_N] * 2}
+_BF16 = {
+    "pack_head_bf16": [_P] * 2 + [_N] * 2,
+    "head_logits_bf16": [_P] * 3 + [_N] * 3,
+    "head_sample_bf16": [_P] * 5 + [_N] * 3 + [_F],
+    "transpose_bf16": [_P] * 2 + [_N] * 2,
+}
+_PAIRED = {
+    "softmax_gradient": [_P] * 5 + [_N] * 2 + [_F],
+    "norm_forward": [_P] * 6 + [_N] * 2 + [_F],
+    "norm_backward": [_P] * 8 + [_N] * 2,
+}
 _KERNELS = {f"{kind}_{name}": args for kind, args in _COMMON.items() for name in _NAMES.values()}
-_KERNELS |= {f"{k}_{pair}": a for k, a in _NORM.items() for pair in ("f32_f32", "f32_bf16", "bf16_bf16")}
+_KERNELS |= {f"{k}_{pair}": a for k, a in _PAIRED.items() for pair in ("f32_f32", "f32_bf16", "bf16_bf16")}
+_PRODUCTS = ("head_logits_bf16", "head_sample_bf16")  # only where the processor has bf16 products
 
 
 class Library:
@@ -35,7 +45,9 @@ class Library:
         self.path = path
         self._handle = ctypes.CDLL(str(path))
         self._functions = {}
-        for name, args in _KERNELS.items():
+        self.product_depth: int = self._handle["product_depth"]()
+        wanted = _KERNELS | {n: a for n, a in _BF16.items() if self.product_depth or n not in _PRODUCTS}
+        for name, args in wanted.items():
             function = self._handle[name]
             function.argtypes, function.restype = [*args, ctypes.c_int], None
             self._functions[name] = function

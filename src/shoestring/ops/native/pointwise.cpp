@@ -185,3 +185,41 @@ NORM(f32_bf16, float, bf16)
 NORM(bf16_bf16, bf16, bf16)
 POINTWISE(f32, float)
 POINTWISE(bf16, bf16)
+
+constexpr int64_t SIDE = 32;  // of a square whose rows are one cache line of bf16
+typedef uint16_t Line __attribute__((vector_size(64)));
+
+// Row i meets row i + 16, number by number, five times: a perfect shuffle of the square, which is its transpose.
+static inline void transpose_square(Line* x) {
+    Line y[SIDE];
+    for (int stage = 0; stage < 5; stage++) {
+        Line *from = stage % 2 ? y : x, *to = stage % 2 ? x : y;
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++) {
+            to[2 * i] = __builtin_shufflevector(from[i], from[i + 16],
+        0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8, 40, 9, 41, 10, 42, 11, 43, 12,
+        44, 13, 45, 14, 46, 15, 47);
+            to[2 * i + 1] = __builtin_shufflevector(from[i], from[i + 16],
+        16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58, 27,
+        59, 28, 60, 29, 61, 30, 62, 31, 63);
+        }
+    }
+    std::memcpy(x, y, sizeof(y));
+}
+
+// x (rows, columns) -> out (columns, rows)
+API void transpose_bf16(const bf16* x, bf16* out, int64_t rows, int64_t columns, int threads) {
+    split((columns + SIDE - 1) / SIDE, threads, 1, [=](int64_t begin, int64_t end) {
+        Line square[SIDE];
+        for (int64_t left = begin * SIDE; left < end * SIDE && left < columns; left += SIDE)
+            for (int64_t top = 0; top < rows; top += SIDE) {
+                const int64_t width = columns - left < SIDE ? columns - left : SIDE;
+                const int64_t height = rows - top < SIDE ? rows - top : SIDE;
+                for (int64_t r = 0; r < height; r++)
+                    std::memcpy(square + r, x + (top + r) * columns + left, sizeof(bf16) * size_t(width));
+                transpose_square(square);
+                for (int64_t c = 0; c < width; c++)
+                    std::memcpy(out + (left + c) * rows + top, square + c, sizeof(bf16) * size_t(height));
+            }
+    });
+}

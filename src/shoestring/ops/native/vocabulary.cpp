@@ -46,13 +46,13 @@ static void target_logprobs(const X* logits, const int64_t* targets, float* logp
 }
 
 // out = slope * scale * (onehot(target) - e^(x * scale - normalizer)); out may be logits itself
-template <class X>
+template <class X, class Y>
 static void softmax_gradient(const X* logits, const float* normalizers, const int64_t* targets, const float* slopes,
-                             X* out, int64_t rows, int64_t vocab, float scale, int threads) {
+                             Y* out, int64_t rows, int64_t vocab, float scale, int threads) {
     split(rows, threads, 1, [=](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; row++) {
             const X* x = logits + row * vocab;
-            X* o = out + row * vocab;
+            Y* o = out + row * vocab;
             const float slope = slopes[row] * scale, normalizer = normalizers[row];
             const float at_target = load(x + targets[row]);
             alignas(64) float weights[BLOCK];  // in two loops: joined, GCC sinks the product into fast_exp's select
@@ -127,15 +127,20 @@ static void sample(const X* logits, const double* uniform, int64_t* ids, float* 
                                     int64_t rows, int64_t vocab, float scale, int threads) {                       \
         target_logprobs(logits, targets, logprobs, normalizers, rows, vocab, scale, threads);                      \
     }                                                                                                              \
-    API void softmax_gradient_##NAME(const X* logits, const float* normalizers, const int64_t* targets,            \
-                                     const float* slopes, X* out, int64_t rows, int64_t vocab, float scale,        \
-                                     int threads) {                                                                \
-        softmax_gradient(logits, normalizers, targets, slopes, out, rows, vocab, scale, threads);                  \
-    }                                                                                                              \
     API void sample_##NAME(const X* logits, const double* uniform, int64_t* ids, float* logprobs, int64_t rows,    \
                            int64_t vocab, float scale, int threads) {                                              \
         sample(logits, uniform, ids, logprobs, rows, vocab, scale, threads);                                       \
     }
 
+#define GRADIENT(NAME, X, Y)                                                                                       \
+    API void softmax_gradient_##NAME(const X* logits, const float* normalizers, const int64_t* targets,            \
+                                     const float* slopes, Y* out, int64_t rows, int64_t vocab, float scale,        \
+                                     int threads) {                                                                \
+        softmax_gradient(logits, normalizers, targets, slopes, out, rows, vocab, scale, threads);                  \
+    }
+
 VOCABULARY(f32, float)
 VOCABULARY(bf16, bf16)
+GRADIENT(f32_f32, float, float)
+GRADIENT(f32_bf16, float, bf16)
+GRADIENT(bf16_bf16, bf16, bf16)
