@@ -60,8 +60,16 @@ def test_a_packed_product_equals_the_plain_one(rows):
 
 
 def test_writing_through_a_public_name_is_seen_by_the_packed_copies():
-    config = ModelConfig(model_type="llama", vocab_size=64, hidden_size=32, intermediate_size=64,
-                         num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=16)  # fmt: skip
+    config = ModelConfig(
+        model_type="llama",
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
     network = Transformer(config).to(torch.bfloat16)
     network.init_weights(0)
     ids = torch.arange(12)[None]

@@ -143,8 +143,8 @@ class Transformer(nn.Module):
         return self._head.logits(hidden, self.head_weight)
 
     def draw(self, hidden: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """hidden (R, hidden_size) -> token ids and their logprobs (R,): `ops.sample.sample` of the logits, which
-        need not be written for it."""
+        """hidden (R, hidden_size) -> token ids and their logprobs (R,): `ops.sample.sample` of the logits,
+        which need not be written for it."""
         return self._head.draw(hidden, self.head_weight, uniform, temperature)
 
     @property

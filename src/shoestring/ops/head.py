@@ -107,8 +107,8 @@ def softmax_gradient_(
     rows, vocab = logits.shape
     logits, targets = logits.contiguous(), _checked(targets, vocab)
     library.call(
-        "softmax_gradient", (logits, out), logits, normalizer.contiguous(), targets, slope.float().contiguous(),
-        out, rows, vocab, 1.0 / temperature,
+        "softmax_gradient", (logits, out), logits, normalizer.contiguous(), targets,
+        slope.float().contiguous(), out, rows, vocab, 1.0 / temperature,
     )  # fmt: skip
 
 
