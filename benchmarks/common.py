@@ -39,7 +39,15 @@ def machine() -> dict[str, Any]:
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "unset"),
         "load_before": round(load, 2),
         "busy": load > BUSY_SHARE * found["cores"],
+        "ticks_before": ticks(),
     }
+
+
+def ticks() -> tuple[int, int]:
+    """Processor time since the start of the machine: what its host took away from it, and all."""
+    info = Path("/proc/stat")
+    counted = [int(n) for n in info.read_text().split("\n", 1)[0].split()[1:9]] if info.exists() else [0] * 8
+    return counted[7], sum(counted)  # user nice system idle iowait irq softirq steal
 
 
 def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -128,6 +136,10 @@ def report(
         f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB; "
         f"torch {described['packages']['torch']}, {' '.join(described['cpu_flags'])}"
     )
+    stolen, passed = (now - before for now, before in zip(ticks(), described["ticks_before"], strict=True))
+    described = {k: v for k, v in described.items() if k != "ticks_before"}
+    described["stolen_share"] = round(stolen / passed, 3) if passed else 0.0
+    print(f"{described['stolen_share']:.1%} of the processors' time went to others on the host meanwhile")
     if described["busy"]:
         print(f"the machine was busy (load {described['load_before']}): these figures are not to be kept")
     if args.json is None:

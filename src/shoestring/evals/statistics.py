@@ -135,6 +135,19 @@ def bootstrap_seeds_items(values: np.ndarray, seed: int, draws: int = 10_000) ->
     """95 % percentile interval of the mean of values (seeds, items), where every seed met the same items:
     both are drawn again with replacement, independently (the pigeonhole bootstrap, Owen 2007). For a paired
     study give differences. With few seeds it knows only the spread that those few show."""
+    low, high = np.quantile(_resampled_means(values, seed, draws), [0.025, 0.975])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_p_value(values: np.ndarray, seed: int, draws: int = 10_000) -> float:
+    """Two-sided p value of a mean of 0, of the same draws as `bootstrap_seeds_items`: twice the smaller share
+    of means on either side of 0; never below 2 / (draws + 1)."""
+    means = _resampled_means(values, seed, draws)
+    smaller = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return min(1.0, 2 * (1 + smaller) / (draws + 1))
+
+
+def _resampled_means(values: np.ndarray, seed: int, draws: int) -> np.ndarray:
     num_seeds, num_items = values.shape
     rng = np.random.default_rng(seed)
     means = np.empty(draws)
@@ -143,5 +156,4 @@ def bootstrap_seeds_items(values: np.ndarray, seed: int, draws: int = 10_000) ->
         items = rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=count)
         runs = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=count)
         means[start : start + count] = np.einsum("ds,si,di->d", runs, values, items, optimize=True)
-    low, high = np.quantile(means / (num_seeds * num_items), [0.025, 0.975])
-    return Interval(float(low), float(high))
+    return means / (num_seeds * num_items)

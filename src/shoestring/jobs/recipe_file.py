@@ -6,6 +6,7 @@
     seeds = [0, 1]   the stage once with each, and what is built on it
     small = {...}    settings of `--scale small`
 [[arm]]              name, set = {"zero.reward" = "random"}: a control, beside the recipe as written
+[[comparison]]       of, against = "LABEL[/ARM]", suite: fixed before the run, all seeds together
 """
 
 import re
@@ -17,11 +18,12 @@ from typing import Any, Literal
 from shoestring.budget.price import Prices
 from shoestring.errors import BadInput
 from shoestring.settings import Settings, build, nearest, read_toml, with_overrides
+from shoestring.tasks.suite import parse_suite
 
 Scale = Literal["full", "small"]
 SHIPPED = Path(__file__).resolve().parents[3] / "recipes"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-TABLES = ["recipe", "prices", "stage", "arm"]
+TABLES = ["recipe", "prices", "stage", "arm", "comparison"]
 
 
 class RecipeHead(Settings):
@@ -37,6 +39,15 @@ class Arm(Settings):
 
     name: str
     set: dict[str, Any]  # "stage.key" -> value
+
+
+class PlannedComparison(Settings):
+    """[[comparison]]: what a study was made to find out, named before it runs. Models are eval labels, with
+    the arm after a slash."""
+
+    of: str
+    against: str
+    suite: str
 
 
 class StageHead(Settings):
@@ -59,6 +70,7 @@ class Recipe:
     prices: Prices
     stages: tuple[StagePlan, ...]
     arms: tuple[Arm, ...]
+    comparisons: tuple[PlannedComparison, ...] = ()
 
     def to_toml(self) -> dict[str, Any]:
         """As a recipe again, overrides and scale worked in."""
@@ -68,6 +80,7 @@ class Recipe:
             "prices": self.prices.model_dump(exclude_unset=True),
             "stage": stages,
             **({"arm": [arm.model_dump() for arm in self.arms]} if self.arms else {}),
+            **({"comparison": [c.model_dump() for c in self.comparisons]} if self.comparisons else {}),
         }
 
 
@@ -107,12 +120,37 @@ def load_recipe(path: Path, overrides: Mapping[str, Any], scale: Scale) -> Recip
             )
         tables[head] = with_overrides(tables[head], {rest: value})
     head, prices = tables.pop("recipe"), tables.pop("prices")
+    arms = tuple(build(Arm, arm, f"{path} [[arm]]") for arm in raw.get("arm", []))
     return Recipe(
         head=build(RecipeHead, head, f"{path} [recipe]"),
         prices=build(Prices, prices, f"{path} [prices]"),
         stages=tuple(_stage_plan(values, f"{path}, stage '{name}'") for name, values in tables.items()),
-        arms=tuple(build(Arm, arm, f"{path} [[arm]]") for arm in raw.get("arm", [])),
+        arms=arms,
+        comparisons=tuple(
+            _comparison(values, tables, {arm.name for arm in arms}, f"{path} [[comparison]]")
+            for values in raw.get("comparison", [])
+        ),
     )
+
+
+def _comparison(
+    values: Mapping[str, Any], stages: Mapping[str, Any], arms: set[str], where: str
+) -> PlannedComparison:
+    """Raises BadInput where no eval stage will ever have what it names."""
+    comparison = build(PlannedComparison, values, where)
+    evals = [stage for stage in stages.values() if stage.get("job") == "eval"]
+    labels = [label for stage in evals for label in stage.get("models", {})]
+    for model in (comparison.of, comparison.against):
+        label, slash, arm = model.partition("/")
+        if label not in labels:
+            raise BadInput(f"{where}: no eval stage has a model '{label}'{nearest(label, labels)}")
+        if slash and arm not in arms:
+            raise BadInput(f"{where}: no arm '{arm}'{nearest(arm, list(arms))}")
+    suites = [str(parse_suite(text)) for stage in evals for text in stage.get("suites", [])]
+    suite = str(parse_suite(comparison.suite))
+    if suite not in suites:
+        raise BadInput(f"{where}: no eval stage asks '{comparison.suite}'{nearest(suite, suites)}")
+    return comparison.model_copy(update={"suite": suite})
 
 
 def _stage_plan(values: dict[str, Any], where: str) -> StagePlan:

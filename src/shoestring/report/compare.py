@@ -2,12 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from shoestring.evals.statistics import Interval, bootstrap_seeds_items, holm, paired_difference
-from shoestring.report.run_report import Comparison, Score
+from shoestring.evals.statistics import (
+    Interval,
+    bootstrap_p_value,
+    bootstrap_seeds_items,
+    holm,
+    paired_difference,
+)
+from shoestring.report.run_report import Comparison, Planned, Score
 
 Z95 = 1.959963984540054
 
@@ -90,3 +96,51 @@ def against_recipe(scores: Sequence[Score]) -> tuple[Comparison, ...]:
         if score.unit.arm and score.best and not score.is_base and other is not None:
             result.append(compare(score, other))
     return with_holm(result)
+
+
+def planned(scores: Sequence[Score], wanted: Sequence[Mapping[str, str]]) -> tuple[Planned, ...]:
+    """The comparisons that the recipe names (`of`, `against`, `suite`), each over all seeds that both sides
+    have, paired by seed and problem; a side without seeds (a base) stands against each seed of the other.
+    Holm's correction is over all that are named."""
+    found = [_planned(scores, **one) for one in wanted]
+    values = {str(i): c.p_value for i, c in enumerate(found) if c.p_value is not None}
+    adjusted = holm(values)
+    return tuple(dataclasses.replace(c, adjusted=adjusted.get(str(i))) for i, c in enumerate(found))
+
+
+def _planned(scores: Sequence[Score], of: str, against: str, suite: str) -> Planned:
+    left, right = _by_seed(scores, of, suite), _by_seed(scores, against, suite)
+    pairs = {
+        seed: (left.get(seed) or left.get(None), right.get(seed) or right.get(None))
+        for seed in [*left, *(seed for seed in right if seed not in left)]
+    }
+    if len(pairs) > 1:
+        pairs.pop(None, None)
+    rows = {
+        seed: [a.marks[problem] - b.marks[problem] for problem in b.marks]
+        for seed, (a, b) in pairs.items()
+        if a and b and a.marks and a.marks.keys() == b.marks.keys()
+    }
+    if not rows or len(rows) < len(pairs):
+        return Planned(of, against, suite, {})
+    values = np.array(list(rows.values()))
+    return Planned(
+        of=of,
+        against=against,
+        suite=suite,
+        seeds={"" if seed is None else str(seed): float(np.mean(row)) for seed, row in rows.items()},
+        n=values.shape[1],
+        difference=float(values.mean()),
+        ci95=bootstrap_seeds_items(values, seed=0),
+        p_value=bootstrap_p_value(values, seed=0),
+        cut=tuple(
+            name for name, side in ((of, left), (against, right)) if any(s.lower_bound for s in side.values())
+        ),
+    )
+
+
+def _by_seed(scores: Sequence[Score], model: str, suite: str) -> dict[int | None, Score]:
+    label, _, arm = model.partition("/")
+    own = [s for s in scores if s.best and (s.label, s.suite) == (label, suite)]
+    # the base is asked once, in no arm; an arm that leaves a model alone has no score of its own for it
+    return {s.unit.seed: s for s in own if s.unit.arm == (arm if any(o.unit.arm == arm for o in own) else "")}

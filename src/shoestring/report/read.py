@@ -13,7 +13,7 @@ from shoestring.errors import BadInput
 from shoestring.evals.statistics import Interval
 from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
-from shoestring.report.compare import against_base, against_recipe
+from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.run_report import ChatReport, Curve, RunReport, Score, UnitReport
 from shoestring.report.samples import pick
@@ -45,6 +45,7 @@ def read_run(folder: Path) -> RunReport:
         scores=scores,
         against_base=against_base(scores),
         against_recipe=against_recipe(scores),
+        planned=planned(scores, recipe.get("comparison", [])),
         chats=chats,
         curves=tuple(curve for path, unit in units.items() for curve in _curves(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),

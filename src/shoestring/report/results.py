@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from shoestring.report.blocks import Block, Heading, Table, Text
-from shoestring.report.run_report import Comparison, RunReport, Score
+from shoestring.report.run_report import Comparison, Planned, RunReport, Score
 
 FIGURES = ("accuracy [95 %]", "n", "cut", "unparsed")
 NOTE = (
@@ -18,7 +18,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def points(comparison: Comparison) -> str:
+def points(comparison: Comparison | Planned) -> str:
     """'+21.5 [+15.2, +27.6]', in points of a hundred."""
     low, high = 100 * comparison.ci95.low, 100 * comparison.ci95.high
     return f"{100 * comparison.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
@@ -95,6 +95,12 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
     methods = sorted({c.method for c in (*report.against_base, *report.against_recipe)})
     if methods:
         yield Text(f"Intervals of differences: {'; '.join(methods)}.")
+    if report.planned:
+        yield Text(
+            "Comparisons fixed before the run, all seeds together (bootstrap over seeds and problems, p with "
+            "Holm's correction for all rows):"
+        )
+        yield _planned(report.planned)
     several = [c for c in report.against_base if len(c.of) > 1]
     if several:
         yield Text("All seeds of a model together:")
@@ -112,6 +118,17 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
             (suite, _name(s), *_figures(s), s.asking) for suite, s in zip(suites, shown, strict=True)
         )
         yield Table(("suite", "way", *FIGURES, "asked with"), rows, words=(0, 1, 6))
+
+
+def _planned(comparisons: Iterable[Planned]) -> Table:
+    rows = []
+    for c in comparisons:
+        each = ", ".join(f"{100 * value:+.1f}" for value in c.seeds.values())
+        p = "" if c.adjusted is None else f"{c.adjusted:.4f}"
+        figures = (f"{c.n}", points(c), each, p) if c.seeds else ("", "", "", "")
+        rows.append((c.suite, c.of, c.against, *figures, c.verdict))
+    header = ("suite", "model", "against", "n", "points above it", "each seed", "p", "verdict")
+    return Table(header, tuple(rows), words=(0, 1, 2, 7))
 
 
 def _together(comparisons: Iterable[Comparison]) -> Table:

@@ -1,7 +1,7 @@
 """A run folder as values. Reading fills it, every rendering reads only it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoestring.budget.price import Bill
@@ -87,6 +87,34 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A comparison that was fixed before the run: a model less another on one suite, all their seeds
+    together. `seeds` holds each seed's own difference; without any the units aren't finished."""
+
+    of: str
+    against: str
+    suite: str
+    seeds: Mapping[str, float]
+    n: int = 0
+    difference: float = 0.0
+    ci95: Interval = field(default_factory=lambda: Interval(0.0, 0.0))
+    p_value: float | None = None
+    adjusted: float | None = None
+    cut: tuple[str, ...] = ()  # those of the two whose replies were cut too often for a score
+
+    @property
+    def verdict(self) -> str:
+        if self.p_value is None:
+            return "not finished"
+        if not self.ci95.excludes_zero:
+            return "no difference shown"
+        if self.adjusted is not None and self.adjusted >= 0.05:
+            return "no difference shown (Holm)"
+        lower, word = (self.against, "better") if self.difference > 0 else (self.of, "worse")
+        return f"not told: {lower}'s replies were cut" if lower in self.cut else word
+
+
+@dataclass(frozen=True)
 class ChatReport:
     """The ordinary chat prompts: shares of replies; of `asked` "who are you" replies, how many name whom."""
 
@@ -138,6 +166,7 @@ class RunReport:
     scores: tuple[Score, ...]
     against_base: tuple[Comparison, ...]
     against_recipe: tuple[Comparison, ...]  # arms, each less the recipe as written
+    planned: tuple[Planned, ...]
     chats: tuple[ChatReport, ...]
     curves: tuple[Curve, ...]
     samples: tuple[Sample, ...]

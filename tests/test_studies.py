@@ -1,0 +1,87 @@
+"""studies/*.toml: that each can run, and that what is kept of a finished one is what its page says."""
+
+from pathlib import Path
+
+import pytest
+
+from shoestring.errors import BadInput
+from shoestring.jobs.recipe import JOBS
+from shoestring.jobs.recipe_file import load_recipe
+from shoestring.jobs.recipe_units import expand
+from shoestring.report.markdown import render_markdown
+from shoestring.report.study import parse
+from shoestring.tasks.suite import parse_suite
+
+STUDIES = Path(__file__).parents[1] / "studies"
+RECIPES = sorted(STUDIES.glob("*.toml"))
+RESULTS = sorted((STUDIES / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("scale", ["full", "small"])
+def test_it_names_its_comparisons_and_every_unit_is_ready_to_run(path, scale):
+    recipe = load_recipe(path, {}, scale)
+    units = expand(recipe, JOBS)
+    assert recipe.comparisons
+    seeds = {unit.seed for unit in units if unit.job != "eval"}
+    assert seeds == {1, 2, 3}
+    if scale == "full":
+        assert all(unit.values["n"] >= 1024 for unit in units if unit.job == "eval")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_harder_level_is_trained_on_by_no_stage(path):
+    units = expand(load_recipe(path, {}, "full"), JOBS)
+    trained = {str(parse_suite(s)) for u in units if u.job != "eval" for s in u.values["suites"]}
+    asked = {str(parse_suite(s)) for u in units if u.job == "eval" for s in u.values["suites"]}
+    assert asked - trained
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_kept_page_is_worked_out_from_its_file(path):
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == render_markdown(parse(path))
+
+
+RECIPE = """
+[recipe]
+name = "x"
+[[stage]]
+name = "zero"
+job = "grpo"
+[[stage]]
+name = "eval"
+job = "eval"
+models = { zero = "stage:zero" }
+suites = ["sums:max_terms=3"]
+[[arm]]
+name = "random"
+set = { "zero.reward" = "random" }
+[[comparison]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("comparison", "said"),
+    [
+        (
+            "of = 'zeor'\nagainst = 'zero/random'\nsuite = 'sums:max_terms=3'",
+            "no eval stage has a model 'zeor'",
+        ),
+        ("of = 'zero'\nagainst = 'zero/rnadom'\nsuite = 'sums:max_terms=3'", "no arm 'rnadom'"),
+        ("of = 'zero'\nagainst = 'zero/random'\nsuite = 'sums:max_terms=4'", "no eval stage asks"),
+        ("of = 'zero'\nagainst = 'zero/random'", "suite"),
+    ],
+)
+def test_a_comparison_that_can_never_be_made_is_refused(tmp_path, comparison, said):
+    path = tmp_path / "x.toml"
+    path.write_text(RECIPE + comparison)
+    with pytest.raises(BadInput, match=said):
+        load_recipe(path, {}, "full")
+
+
+def test_a_comparison_is_kept_in_the_resolved_recipe(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(RECIPE + "of = 'zero'\nagainst = 'zero/random'\nsuite = 'sums:max_terms=3'")
+    recipe = load_recipe(path, {}, "full")
+    (kept,) = recipe.to_toml()["comparison"]
+    assert kept == {"of": "zero", "against": "zero/random", "suite": "sums:max_terms=3"}
