@@ -184,7 +184,7 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 def test_the_terminal_ends_with_the_line_to_type(report):
     out = io.StringIO()
-    print_report(report, Console(file=out, width=170))
+    print_report(report, Console(file=out))
     lines = out.getvalue().splitlines()
     assert lines[-1] == f"talk to it: shoestring chat {report.folder}"
     assert "report.md" in lines[-2]

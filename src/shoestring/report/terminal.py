@@ -13,9 +13,11 @@ FILE_WIDTH = 160  # columns where there is no terminal to ask
 
 
 def print_report(report: RunReport, console: Console) -> None:
+    # `print(width=...)` can only narrow: a file would get tables folded at 80 columns
+    paper = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
     for suite, shown in _tables(headline(report)):
         _line(console, f"\n{suite}")
-        console.print(shown, width=None if console.is_terminal else FILE_WIDTH)
+        paper.print(shown)
     _line(console, "")
     for sentence in report.lacking:
         _line(console, f"note: {sentence}")
