@@ -20,11 +20,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from shoestring.engine.cache import DecodeCache
+from shoestring.engine.cache import DecodeCache, Prefilled
 from shoestring.models.config import ModelConfig
 from shoestring.ops import head, norm, prefix_softmax, rotary, sample, swiglu
 from shoestring.ops.hostmemory import keep_freed_memory
-from shoestring.ops.native import Library, find_library
+from shoestring.ops.native import Library, find_library, library_for
 
 HIDDEN, INNER, HEADS, KV_HEADS, DIM, VOCAB = 576, 1536, 9, 3, 64, 49152
 BF16 = torch.bfloat16
@@ -129,13 +129,13 @@ def decode_call(native: bool, groups: int, samples: int) -> Call:
         num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=DIM, max_position_embeddings=4096,
         tie_word_embeddings=True, eos_token_id=(0,),
     )  # fmt: skip
-    cache = DecodeCache(config, BF16, torch.device("cpu"))
-    if not native:
-        cache.library = None
+    library = library_for(torch.empty(0, dtype=BF16)) if native else None
+    cache = DecodeCache(config, BF16, torch.device("cpu"), library)
     cache.reserve(groups, groups * samples, 100)
-    for _ in range(groups):
-        kv = [torch.randn(100, KV_HEADS, DIM).to(BF16)]
-        cache.add_group(kv, kv, samples)
+    kv = [torch.randn(100 * groups, KV_HEADS, DIM).to(BF16)]
+    cache.add_groups(
+        Prefilled(kv, kv, torch.arange(groups) * 100, torch.full((groups,), 100)), [samples] * groups
+    )
     cache.own.resize(groups * samples, 64)
     cache.own.lengths[:] = 50
     cache.begin_step()

@@ -7,23 +7,39 @@ the last, so nothing is ever left in between.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from shoestring.models.config import ModelConfig
-from shoestring.ops.attend import DecodeRuns, Level, decode_attention
-from shoestring.ops.native import Library, library_for
+from shoestring.ops.attend import SPAN, DecodeRuns, Level, decode_attention, keep_tokens
+from shoestring.ops.native import Library
 
-_STEP = 32  # capacity grows in steps of so many tokens
+_STEP = SPAN  # capacity grows in steps of so many tokens
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """What a prefill leaves: keys and values (T, Hkv, D) of each layer over flat tokens. Prompt i is the
+    first `shared` tokens and then lengths[i] from starts[i] on."""
+
+    keys: Sequence[Tensor]
+    values: Sequence[Tensor]
+    starts: Tensor
+    lengths: Tensor
+    shared: int = 0
 
 
 class _Pool:
-    """Keys and values (layers, rows, Hkv, length, D) of `count` rows with room for `capacity` rows and
-    `length` tokens; rows are added at the end and removed by moving the last one into the gap."""
+    """Keys and values (layers, rows, Hkv, length / span, span * D) of `count` rows with room for `length`
+    tokens; rows are added at the end and removed by moving the last one into the gap. How the tokens of a
+    span lie is the kernel's business (native/decode.cpp); a span of 1 is the plain order."""
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
-        shape = (0, config.num_key_value_heads, 0, config.head_dim)
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device, span: int) -> None:
+        self.span = span
+        shape = (0, config.num_key_value_heads, 0, span * config.head_dim)
         self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
         self.values = [
             torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)
@@ -33,22 +49,22 @@ class _Pool:
 
     @property
     def length(self) -> int:
-        return self.keys[0].shape[2]
+        return self.keys[0].shape[2] * self.span
 
     def level(self, layer: int) -> Level:
         return Level(self.keys[layer], self.values[layer], self.lengths)
 
     def resize(self, rows: int, length: int) -> None:
         """Room for at least so many rows and tokens; what is there is kept."""
-        old_rows, heads, old_length, dim = self.keys[0].shape
-        if rows <= old_rows and length <= old_length:
+        old_rows, heads, old_spans, wide = self.keys[0].shape
+        if rows <= old_rows and length <= self.length:
             return
-        rows, length = max(rows, old_rows), -(-max(length, old_length) // _STEP) * _STEP
+        rows, length = max(rows, old_rows), -(-max(length, self.length) // _STEP) * _STEP
         for store in (self.keys, self.values):
             for i, old in enumerate(store):
                 # zeros, not empty: masked places are multiplied by weight 0, and 0 * nan is nan
-                new = old.new_zeros(rows, heads, length, dim)
-                new[: self.count, :, :old_length] = old[: self.count]
+                new = old.new_zeros(rows, heads, length // self.span, wide)
+                new[: self.count, :, :old_spans] = old[: self.count]
                 store[i] = new
         lengths = self.lengths.new_zeros(rows)
         lengths[: self.count] = self.lengths[: self.count]
@@ -73,37 +89,54 @@ class _Pool:
 
 
 class DecodeCache:
-    """Slots (one running sequence each) over groups (one prompt each). `group_of[s]` is slot s's group."""
+    """Slots (one running sequence each) over groups (one prompt each). `group_of[s]` is slot s's group.
+    Without a library attention is batched products of torch."""
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
-        self.prompts = _Pool(config, dtype, device)
-        self.own = _Pool(config, dtype, device)
+    def __init__(
+        self, config: ModelConfig, dtype: torch.dtype, device: torch.device, library: Library | None
+    ) -> None:
+        self.library = library
+        span = 1 if library is None else SPAN
+        self.prompts, self.own = (_Pool(config, dtype, device, span) for _ in range(2))
         self.kv_heads, self.dim = config.num_key_value_heads, config.head_dim
         self.rep = config.num_attention_heads // config.num_key_value_heads
         self.group_of: list[int] = []
         self.members: list[int] = []  # running slots of each group
         self._plan: _Plan | None = None
-        self.library: Library | None = library_for(torch.empty(0, dtype=dtype, device=device))
 
     def reserve(self, groups: int, samples: int, prompt_length: int) -> None:
         """Make room at once for so many more prompts of at most this length, and their samples."""
         self.prompts.resize(self.prompts.count + groups, prompt_length)
         self.own.resize(self.own.count + samples, 1)
 
-    def add_group(self, keys: list[Tensor], values: list[Tensor], samples: int) -> None:
-        """A prefilled prompt, keys and values (P, Hkv, D) for each layer, and its samples' empty slots, for
-        which room was reserved."""
-        pool, length = self.prompts, keys[0].shape[0]
-        for store, new in ((pool.keys, keys), (pool.values, values)):
-            for tensor, part in zip(store, new, strict=True):
-                tensor[pool.count, :, :length] = part.transpose(0, 1)
-        pool.lengths[pool.count] = length
-        self.own.lengths[self.own.count : self.own.count + samples] = 0
-        self.own.count += samples
-        self.group_of += [pool.count] * samples
-        self.members.append(samples)
-        pool.count += 1
+    def add_groups(self, prompts: Prefilled, samples: Sequence[int]) -> None:
+        """Prefilled prompts and the empty slots of each one's samples, for which room was reserved."""
+        pool, first = self.prompts, self.prompts.count
+        self._keep(prompts, first)
+        pool.count += len(samples)
+        pool.lengths[first : pool.count] = prompts.lengths + prompts.shared
+        self.own.lengths[self.own.count : self.own.count + sum(samples)] = 0
+        self.own.count += sum(samples)
+        for group, count in enumerate(samples, start=first):
+            self.group_of += [group] * count
+            self.members.append(count)
         self._plan = None
+
+    def _keep(self, prompts: Prefilled, first: int) -> None:
+        """Into the pool's rows from `first` on."""
+        pool, shared = self.prompts, prompts.shared
+        parts = [(prompts.starts, prompts.lengths, shared)]
+        if shared:
+            begin = torch.zeros_like(prompts.starts)
+            parts.append((begin, torch.full_like(begin, shared), 0))
+        for layer, new in enumerate(zip(prompts.keys, prompts.values, strict=True)):
+            for starts, lengths, at in parts:
+                if self.library is not None:
+                    keep_tokens(self.library, *new, pool.level(layer), starts, lengths, first, at)
+                    continue
+                for row, (start, n) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True), first):
+                    for store, part in zip((pool.keys, pool.values), new, strict=True):
+                        store[layer][row, :, at : at + n] = part[start : start + n].transpose(0, 1)
 
     def remove(self, slot: int) -> None:
         """Drop a slot; the last slot takes its place. A group without slots goes too."""

@@ -4,12 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shoestring.engine.cache import DecodeCache
+from shoestring.engine.cache import DecodeCache, Prefilled
 from shoestring.engine.request import SamplingParams
 from shoestring.engine.scheduler import Admission, Sequence
 from shoestring.errors import ShoestringError
 from shoestring.models.cache import PackedRows
 from shoestring.models.transformer import Transformer
+from shoestring.ops.native import library_for
 from shoestring.ops.sample import sample, truncate, uniforms
 
 SHARED_LEAST = 16  # a common beginning shorter than this is not worth a row of its own
@@ -44,17 +45,8 @@ class _Prefill:
         self.values.append(v)
         return self.rows.attend(layer, q, k, v)
 
-    def of_prompt(self, index: int) -> tuple[list[Tensor], list[Tensor]]:
-        """The index-th prompt's keys and values (P, Hkv, D) for each layer, the shared beginning included."""
-        start = int(self.starts[index])
-        end = start + int(self.lengths[index])
-        if not self.shared:
-            return [k[start:end] for k in self.keys], [v[start:end] for v in self.values]
-        both = (
-            [torch.cat((t[: self.shared], t[start:end])) for t in kept] for kept in (self.keys, self.values)
-        )
-        keys, values = both
-        return keys, values
+    def prefilled(self) -> Prefilled:
+        return Prefilled(self.keys, self.values, self.starts, self.lengths, self.shared)
 
 
 def _common_beginning(prompts: list[list[int]]) -> int:
@@ -71,7 +63,7 @@ class Runner:
         self.network = network
         weight = network.embed_tokens
         self.device = weight.device
-        self.cache = DecodeCache(network.config, weight.dtype, self.device)
+        self.cache = DecodeCache(network.config, weight.dtype, self.device, library_for(weight))
 
     @torch.no_grad()
     def prefill(self, admissions: list[Admission]) -> None:
@@ -82,8 +74,7 @@ class Runner:
         counts = [len(a.sequences) for a in admissions]
         longest = max(len(a.request.prompt) for a in admissions)
         self.cache.reserve(len(counts), sum(counts), longest)
-        for index, count in enumerate(counts):
-            self.cache.add_group(*context.of_prompt(index), count)
+        self.cache.add_groups(context.prefilled(), counts)
         sequences = [s for a in admissions for s in a.sequences]
         self._draw(last.repeat_interleave(torch.tensor(counts, device=self.device), dim=0), sequences)
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from shoestring.ops.native import Library
 from shoestring.ops.prefix_softmax import prefix_softmax
 
+SPAN = 32  # tokens of one block of the decode cache (native/decode.cpp)
 PRODUCTS_UP_TO = 512  # tokens a row; the kept softmax grows with the square
 
 
@@ -110,7 +111,8 @@ class DecodeRuns:
 
 @dataclass(frozen=True)
 class Level:
-    """Keys and values (rows, Hkv, room, D) of one level of the decode cache; how much of a row is real."""
+    """Keys and values (rows, Hkv, room / SPAN, SPAN * D) of one level of the decode cache; how much of a row
+    is real."""
 
     keys: Tensor
     values: Tensor
@@ -125,13 +127,29 @@ def decode_attention(
     are read. The plain version is the batched products of `engine.cache`."""
     active, heads, dim = q.shape
     kv_heads = k.shape[1]
-    assert (
-        len(runs.order) == active <= own.keys.shape[0] and int(own.lengths[:active].max()) < own.keys.shape[2]
-    )
+    own_room, prompt_room = own.keys.shape[2] * SPAN, prompts.keys.shape[2] * SPAN
+    assert len(runs.order) == active <= own.keys.shape[0]
+    assert int(own.lengths[:active].max()) < own_room
     q, k, v, out = q.contiguous(), k.contiguous(), v.contiguous(), torch.empty_like(q)
     library.call(
         "decode", (q,), q, k, v, prompts.keys, prompts.values, own.keys, own.values, prompts.lengths,
-        own.lengths, runs.order, runs.runs, len(runs.runs), heads, kv_heads, dim, prompts.keys.shape[2],
-        own.keys.shape[2], 1 / math.sqrt(dim), out,
+        own.lengths, runs.order, runs.runs, len(runs.runs), heads, kv_heads, dim, prompt_room,
+        own_room, 1 / math.sqrt(dim), out,
     )  # fmt: skip
     return out
+
+
+def keep_tokens(
+    library: Library, k: Tensor, v: Tensor, level: Level, starts: Tensor, lengths: Tensor, first: int, at: int
+) -> None:
+    """Tokens starts[i] ... + lengths[i] of k and v (T, Hkv, D) into the level's row first + i, from place
+    `at` on."""
+    _, kv_heads, dim = k.shape
+    room, count = level.keys.shape[2] * SPAN, len(starts)
+    assert first + count <= level.keys.shape[0]
+    assert not count or at + int(lengths.max()) <= room
+    assert not count or int((starts + lengths).max()) <= len(k)
+    library.call(
+        "keep", (k,), k.contiguous(), v.contiguous(), level.keys, level.values, starts.contiguous(),
+        lengths.contiguous(), count, first, at, kv_heads, dim, room,
+    )  # fmt: skip

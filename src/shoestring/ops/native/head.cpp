@@ -2,15 +2,10 @@
 // was most of the difference between the sampler's and the trainer's logprobs.
 #include <vector>
 
-#include "common.h"
+#include "tiles.h"
 #if defined(__AVX512BF16__) && defined(__AVX512VL__)
 #include <immintrin.h>
 #define HAS_PRODUCT 1
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#define HAS_TILES 1
-#endif
 #endif
 
 // Rows of the hidden states, columns of the vocabulary and steps of the sum that one product takes; a packed matrix is
@@ -19,18 +14,6 @@ constexpr int64_t ROWS = 32, COLUMNS = 32, DEPTH = 32, TILE = 512, GROUP = 8, BL
 
 #ifdef HAS_PRODUCT
 #ifdef HAS_TILES
-static bool ask_for_tiles() {
-    constexpr int REQUEST = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM: the kernel keeps tiles off until asked
-    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
-}
-static const bool tiles = ask_for_tiles();
-
-struct alignas(64) TileShape {
-    uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
 static void product_tiles(const bf16* a, int64_t depth, const bf16* panel, float* out, int64_t stride) {
     const bf16* b = a + 16 * depth;
     const int64_t bytes = depth * 2;
@@ -44,7 +27,7 @@ static void product_tiles(const bf16* a, int64_t depth, const bf16* panel, float
         _tile_loadd(4, a + k, bytes);
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, b + k, bytes);
+        _tile_loadd(5, b + k, bytes);  // of 16 rows too
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
@@ -85,22 +68,6 @@ static void product(const bf16* a, int64_t depth, const bf16* panel, float* out,
 #endif
     for (int64_t r = 0; r < ROWS; r += 8) product_rows<8>(a + r * depth, depth, panel, out + r * stride, stride);
 }
-
-// Tiles are set up for as long as this lives
-struct Tiles {
-#ifdef HAS_TILES
-    Tiles() {
-        if (tiles) {
-            const TileShape shape;
-            __asm__ volatile("" : : "r"(&shape) : "memory");  // GCC thinks that only its first bytes are read
-            _tile_loadconfig(&shape);
-        }
-    }
-    ~Tiles() {
-        if (tiles) _tile_release();
-    }
-#endif
-};
 #endif
 
 // weight (vocab, depth) -> panels; words past the end of the vocabulary are zeros
@@ -124,7 +91,7 @@ API void head_logits_bf16(const bf16* hidden, const bf16* packed, float* logits,
                           int64_t depth, int threads) {
     const int64_t panels = (vocab + COLUMNS - 1) / COLUMNS;
     split(panels, threads, 1, [=](int64_t begin, int64_t end) {
-        [[maybe_unused]] const Tiles set_up;
+        [[maybe_unused]] const Tiles set_up(16);
         alignas(64) float part[ROWS * COLUMNS];
         for (int64_t panel = begin; panel < end; panel++)
             for (int64_t row = 0; row < rows; row += ROWS) {
@@ -190,7 +157,7 @@ API void head_sample_bf16(const bf16* hidden, const bf16* packed, const double* 
     std::vector<Peak> peaks(size_t(rows * blocks));
     Peak* found = peaks.data();
     split(blocks, threads, 1, [=](int64_t begin, int64_t end) {
-        [[maybe_unused]] const Tiles set_up;
+        [[maybe_unused]] const Tiles set_up(16);
         alignas(64) float part[ROWS * BLOCK];
         for (int64_t block = begin; block < end; block++)
             for (int64_t row = 0; row < rows; row += ROWS) {
