@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
-from shoestring.models.transformer import Transformer
 from shoestring.ops.linear import PACKED_ROWS, can_pack, linear, weight_gradient
+from tiny import tiny_lm
 
 
 def random(*shape: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
@@ -60,18 +59,7 @@ def test_a_packed_product_equals_the_plain_one(rows):
 
 
 def test_writing_through_a_public_name_is_seen_by_the_packed_copies():
-    config = ModelConfig(
-        model_type="llama",
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-    )
-    network = Transformer(config).to(torch.bfloat16)
-    network.init_weights(0)
+    network = tiny_lm().network.to(torch.bfloat16)
     ids = torch.arange(12)[None]
 
     @torch.no_grad()
@@ -81,7 +69,7 @@ def test_writing_through_a_public_name_is_seen_by_the_packed_copies():
     before = logits()
     for _, tensor in network.public_tensors():
         tensor.mul_(1.5)
-    fresh = Transformer(config).to(torch.bfloat16)
+    fresh = tiny_lm(seed=1).network.to(torch.bfloat16)
     fresh.load_state_dict(network.state_dict())
     with torch.no_grad():
         wanted = fresh.head(fresh(ids, ids).hidden)

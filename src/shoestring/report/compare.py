@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from shoestring.evals.statistics import (
 from shoestring.report.run_report import Comparison, Planned, Score
 
 Z95 = 1.959963984540054
+C = TypeVar("C", Comparison, Planned)
 
 
 def compare(a: Score, b: Score) -> Comparison:
@@ -53,7 +55,7 @@ def _unpaired(a: Score, b: Score) -> Comparison:
     return Comparison((a,), b, difference, interval, False, "independent samples", None)
 
 
-def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def with_holm(comparisons: Sequence[C]) -> tuple[C, ...]:
     """Each with its p value adjusted for how many comparisons there are."""
     values = {str(i): c.p_value for i, c in enumerate(comparisons) if c.p_value is not None}
     adjusted = holm(values)
@@ -102,10 +104,7 @@ def planned(scores: Sequence[Score], wanted: Sequence[Mapping[str, str]]) -> tup
     """The comparisons that the recipe names (`of`, `against`, `suite`), each over all seeds that both sides
     have, paired by seed and problem; a side without seeds (a base) stands against each seed of the other.
     Holm's correction is over all that are named."""
-    found = [_planned(scores, **one) for one in wanted]
-    values = {str(i): c.p_value for i, c in enumerate(found) if c.p_value is not None}
-    adjusted = holm(values)
-    return tuple(dataclasses.replace(c, adjusted=adjusted.get(str(i))) for i, c in enumerate(found))
+    return with_holm([_planned(scores, **one) for one in wanted])
 
 
 def _planned(scores: Sequence[Score], of: str, against: str, suite: str) -> Planned:

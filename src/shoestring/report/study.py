@@ -58,9 +58,7 @@ def dump(report: RunReport) -> str:
         "command": report.command,
         "environment": dict(report.environment),
         "lacking": report.lacking,
-        "comparisons": [
-            {"verdict": c.verdict, **dataclasses.asdict(c), "adjusted": c.adjusted} for c in report.planned
-        ],
+        "comparisons": [{"verdict": c.verdict, **dataclasses.asdict(c)} for c in report.planned],
         "units": [dataclasses.asdict(unit) for unit in report.units],
         "scores": [_score_values(score, report, problems) for score in report.scores],
         "chats": [_of_unit(chat, report) for chat in report.chats],
