@@ -81,6 +81,7 @@ def run(
     output_dir: OutputDir = None,
     resume: Resume = False,
     json_file: JsonFile = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, for every stage.")] = None,
 ) -> None:
     """Run a recipe: every stage in order, each resumable, then the report."""
     from rich.console import Console
@@ -92,7 +93,7 @@ def run(
     if scale not in ("full", "small"):
         raise BadInput(f"--scale {scale}: full or small")
     console = Console(stderr=json_file == "-")
-    changes = parse_assignments(set_)
+    changes = parse_assignments(set_) | ({"recipe.device": device} if device else {})
     report = run_recipe(recipe, output_dir, changes, resume, "small" if scale == "small" else "full", console)
     write_json(json_file, run_summary(report.folder))
 

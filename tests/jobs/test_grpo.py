@@ -1,12 +1,15 @@
+import io
 import json
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.jobs.grpo import GRPOSettings, Streams, Trainer, gather
+from shoestring.jobs.grpo import GRPOSettings, Streams, Trainer, gather, one_step
 from shoestring.jobs.recipe import JOBS
 from shoestring.origin import Lineage
+from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.tasks.base import Outcome, Verdict
 from shoestring.tasks.suite import parse_suite
@@ -168,6 +171,24 @@ def test_when_no_group_teaches_anything_the_run_ends_in_one_line(tmp_path, score
     generated = next(u for u in usage if u["kind"] == "generate")
     assert generated["wasted"]["dead_groups"] == generated["tokens"] > 0  # it was paid for all the same
     assert pq.read_table(tmp_path / "g/rollouts/step-000001.parquet").num_rows == 12 * 6
+
+
+class MasteredJudge(PlannedJudge):
+    """As planned for the first four problems; every later sample is right."""
+
+    def _verdict(self, name: str) -> Verdict:
+        return super()._verdict(name) if int(name.split("/")[0]) < 4 else Verdict(Outcome.RIGHT, 1.0)
+
+
+def test_a_run_that_has_learnt_all_there_is_ends_early_and_keeps_its_model(tmp_path):
+    own = trainer(tmp_path, MasteredJudge({0, 1, 2, 3}))
+    out = io.StringIO()
+    with Stage(tmp_path / "g", "g", Console(file=out, width=200)) as stage:
+        assert one_step(own, 1, stage)
+        assert not one_step(own, 2, stage)
+    assert "step 2: all 20 groups earned the reward alike" in out.getvalue()
+    assert own.learner.step == 1
+    assert len(metrics(tmp_path / "g")) == 1
 
 
 def test_failing_scorers_are_counted_and_the_rest_is_learnt_from(base, tmp_path):

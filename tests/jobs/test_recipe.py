@@ -13,10 +13,11 @@ from rich.console import Console
 
 from fake_jobs import ARMS, PLAIN, Calls, go, seen, write
 from shoestring.errors import BadInput, Interrupted, ShoestringError
+from shoestring.jobs import recipe
 from shoestring.jobs.recipe import run
 from shoestring.jobs.recipe_file import load_recipe
 from shoestring.jobs.recipe_units import expand
-from shoestring.run import read_lines
+from shoestring.run import held, read_lines
 from shoestring.settings import read_toml
 
 
@@ -147,6 +148,51 @@ def test_a_bug_keeps_its_traceback(tmp_path, calls):
     with pytest.raises(ZeroDivisionError):
         go(tmp_path, calls)
     assert json.loads((tmp_path / "out/status.json").read_text())["state"] == "failed"
+
+
+def test_what_another_process_is_at_work_on_is_left_to_it(tmp_path, calls, monkeypatch):
+    """Its unit is waited for once nothing else can be done, and taken up if that process ends without it."""
+    busy = tmp_path / "out/stages/01-zero/seed-1"
+    busy.mkdir(parents=True)
+    (tmp_path / "out/recipe.toml").write_text('[[stage]]\nname = "zero"\n')
+    out = io.StringIO()
+    other = held(busy / ".lock")
+    assert other.__enter__()
+    monkeypatch.setattr(recipe.time, "sleep", lambda seconds: other.__exit__(None, None, None))
+    go(tmp_path, calls, ARMS, resume=True, console=Console(file=out, width=200))
+    made = [folder.partition("stages/")[2] for folder, _ in calls.made]
+    assert made[0] == "01-zero/seed-2"
+    assert made.index("04-apart") < made.index("01-zero/seed-1") < made.index("02-more/seed-1")
+    assert (
+        len(made)
+        == len(set(made))
+        == len(expand(load_recipe(write(tmp_path, ARMS), {}, "full"), calls.table))
+    )
+    assert "zero seed 1: waiting for another process" in out.getvalue()
+    assert json.loads((tmp_path / "out/status.json").read_text())["state"] == "finished"
+
+
+def test_the_recipe_s_device_is_every_stage_s_that_states_none(tmp_path):
+    text = """
+[recipe]
+name = "d"
+device = "cuda"
+[[stage]]
+name = "a"
+job = "sft"
+model = "base"
+suites = ["sums"]
+steps = 1
+[[stage]]
+name = "b"
+job = "sft"
+model = "base"
+suites = ["sums"]
+steps = 1
+device = "cpu"
+"""
+    units = expand(load_recipe(write(tmp_path, text), {}, "full"), recipe.JOBS)
+    assert [unit.resolved["device"] for unit in units] == ["cuda", "cpu"]
 
 
 KILLED = """

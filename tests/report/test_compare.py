@@ -44,10 +44,14 @@ def test_never_better_where_problems_do_not_pair():
     )
 
 
-def test_a_base_that_was_cut_cannot_lose():
-    cut = dataclasses.replace(score("base", 40), lower_bound=True)
-    assert compare(score("zero", 60), cut).verdict == "not told: base's replies were cut"
-    assert compare(score("zero", 20), cut).verdict == "worse"
+def test_a_base_that_was_cut_loses_only_by_more_than_what_was_cut():
+    """60 to 40 of 100, interval from 10 points on: 6 cut replies could not have made up for it, 15 could."""
+    cut = dataclasses.replace(score("base", 40), lower_bound=True, truncated=6)
+    assert compare(score("zero", 60), cut).ci95.low == pytest.approx(0.106, abs=0.03)
+    assert compare(score("zero", 60), cut).verdict == "better, cut replies granted"
+    more = dataclasses.replace(cut, truncated=15)
+    assert compare(score("zero", 60), more).verdict == "not told: base's replies were cut"
+    assert compare(score("zero", 20), more).verdict == "worse"
 
 
 def test_several_samples_pair_by_the_problems_means():

@@ -49,11 +49,20 @@ def test_what_is_not_there_is_not_compared():
     assert found.verdict == "not finished"
 
 
-def test_a_cut_loser_is_not_called_beaten():
-    cut = [dataclasses.replace(s, lower_bound=True) for s in seeded("zero", [10, 12], arm="random")]
+@pytest.mark.parametrize(
+    ("truncated", "said"),
+    [((30, 10), "better, cut replies granted"), ((60, 20), "not told: zero/random's replies were cut")],
+)
+def test_a_cut_loser_is_beaten_only_by_more_than_what_was_cut(truncated, said):
+    """48 points, of which a fifth of the replies (both seeds together) might have been, or two fifths."""
+    cut = [
+        dataclasses.replace(s, lower_bound=share > 5, truncated=share)
+        for s, share in zip(seeded("zero", [10, 12], arm="random"), truncated, strict=True)
+    ]
     wanted = [{"of": "zero", "against": "zero/random", "suite": "sums"}]
     (found,) = planned([*seeded("zero", [60, 58]), *cut], wanted)
-    assert found.verdict == "not told: zero/random's replies were cut"
+    assert found.cut == {"zero/random": sum(truncated) / 200}
+    assert found.verdict == said
 
 
 def test_p_value_of_nothing_and_of_everything():

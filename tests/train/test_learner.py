@@ -11,7 +11,7 @@ from shoestring.train.batch import MicroBatch, sum_of_contexts
 from shoestring.train.learner import Learner
 from shoestring.train.loss import sft_loss
 from shoestring.train.optim import OptimSettings
-from shoestring.train.state import load_state, save_state
+from shoestring.train.state import TrainState, load_state, save_state
 from tiny import tiny_lm
 
 SETTINGS = OptimSettings(learning_rate=1e-2, warmup_steps=0)
@@ -183,3 +183,11 @@ def test_cuda():
         a, b = ours.update(batches, sft_loss), theirs.update(batches, sft_loss)
         assert a.loss == pytest.approx(b.loss, rel=1e-4)
         assert torch.allclose(a.logprobs[0], b.logprobs[0], atol=1e-4)
+    lm = tiny_lm()
+    lm.network.to("cuda")
+    resumed = Learner(lm, SETTINGS, 10)
+    saved = TrainState(2, 0, {name: tensor.cpu() for name, tensor in ours.state_dict().tensors.items()})
+    resumed.load_state_dict(saved)
+    assert resumed.update(batches, sft_loss).loss == pytest.approx(
+        ours.update(batches, sft_loss).loss, rel=1e-5
+    )

@@ -78,14 +78,28 @@ class _Pool:
         self.count = 0
 
     @torch.no_grad()
-    def remove(self, row: int) -> None:
-        last = self.count - 1
-        if row != last:
-            for store in (self.keys, self.values):
-                for tensor in store:
-                    tensor[row] = tensor[last]
-            self.lengths[row] = self.lengths[last]
-        self.count = last
+    def keep(self, order: list[int]) -> None:
+        """Row i becomes what row order[i] was; others are dropped. A row only ever moves to a place of which
+        none is read (`fill_gaps`)."""
+        moved = [i for i, old in enumerate(order) if i != old]
+        if moved:
+            device = self.lengths.device
+            into, out_of = (
+                torch.tensor(moved, device=device),
+                torch.tensor([order[i] for i in moved], device=device),
+            )
+            for tensor in (*self.keys, *self.values, self.lengths):
+                tensor.index_copy_(0, into, tensor.index_select(0, out_of))
+        self.count = len(order)
+
+
+def fill_gaps(count: int, gone: Sequence[int]) -> list[int]:
+    """What stands at each place once those of `gone` (falling) are dropped, the last taking each gap."""
+    order = list(range(count))
+    for place in gone:
+        order[place] = order[-1]
+        order.pop()
+    return order
 
 
 class DecodeCache:
@@ -138,19 +152,21 @@ class DecodeCache:
                     for store, part in zip((pool.keys, pool.values), new, strict=True):
                         store[layer][row, :, at : at + n] = part[start : start + n].transpose(0, 1)
 
-    def remove(self, slot: int) -> None:
-        """Drop a slot; the last slot takes its place. A group without slots goes too."""
-        group = self.group_of[slot]
-        self.own.remove(slot)
-        self.group_of[slot] = self.group_of[-1]
-        self.group_of.pop()
-        self.members[group] -= 1
-        if self.members[group] == 0:
-            self.prompts.remove(group)
-            last = self.prompts.count
-            self.group_of = [group if g == last else g for g in self.group_of]
-            self.members[group] = self.members[-1]
-            self.members.pop()
+    def remove(self, slots: Sequence[int]) -> None:
+        """Drop slots, given falling; the last take the gaps. Groups without slots go too. All of a step's at
+        once: each moves rows of every layer."""
+        order = fill_gaps(self.own.count, slots)
+        self.own.keep(order)
+        for slot in slots:
+            self.members[self.group_of[slot]] -= 1
+        self.group_of = [self.group_of[slot] for slot in order]
+        empty = [group for group, running in enumerate(self.members) if not running]
+        if empty:
+            order = fill_gaps(len(self.members), empty[::-1])
+            self.prompts.keep(order)
+            place = {group: i for i, group in enumerate(order)}
+            self.group_of = [place[group] for group in self.group_of]
+            self.members = [self.members[group] for group in order]
         if not self.members:
             self.prompts.clear()
             self.own.clear()

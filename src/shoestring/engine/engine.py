@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -109,9 +109,9 @@ class Engine:
             self._finished.remove(found)
         if found in self.scheduler.waiting:
             self.scheduler.waiting.remove(found)
-        for slot in reversed(range(len(self.scheduler.running))):
-            if self.scheduler.running[slot].request is found:
-                self._remove(slot, FinishReason.ABORT)
+        running = self.scheduler.running
+        slots = [slot for slot in reversed(range(len(running))) if running[slot].request is found]
+        self._remove(dict.fromkeys(slots, FinishReason.ABORT))
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Take weights by public name; a view of the same memory costs nothing. Raises BadInput on a name or
@@ -135,23 +135,26 @@ class Engine:
     def _collect(self) -> None:
         """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the
         end."""
+        done: dict[int, FinishReason] = {}
         for slot in reversed(range(len(self.scheduler.running))):
             sequence = self.scheduler.running[slot]
-            request = sequence.request
-            if sequence.ids[-1] in request.stop_ids:
-                self._remove(slot, FinishReason.STOP)
-            elif len(sequence.ids) >= request.limit:
-                self._remove(slot, FinishReason.LENGTH)
-            else:
-                continue
-            if request.finished:
-                self._finished.append(request)
+            if sequence.ids[-1] in sequence.request.stop_ids:
+                done[slot] = FinishReason.STOP
+            elif len(sequence.ids) >= sequence.request.limit:
+                done[slot] = FinishReason.LENGTH
+        self._finished += [request for request in self._remove(done) if request.finished]
 
-    def _remove(self, slot: int, reason: FinishReason) -> None:
-        sequence = self.scheduler.running[slot]
-        sequence.request.close(sequence, reason, self.weights_version)
-        self.scheduler.remove(slot)
-        self.runner.cache.remove(slot)
+    def _remove(self, slots: Mapping[int, FinishReason]) -> list[Request]:
+        """Close what runs in these slots, given falling; the requests concerned."""
+        requests: dict[int, Request] = {}
+        for slot, reason in slots.items():
+            sequence = self.scheduler.running[slot]
+            sequence.request.close(sequence, reason, self.weights_version)
+            requests[sequence.request.id] = sequence.request
+            self.scheduler.remove(slot)
+        if slots:
+            self.runner.cache.remove(list(slots))
+        return list(requests.values())
 
     def _running(self, request: Request) -> list[int]:
         found: list[Running] = [s for s in self.scheduler.running if s.request is request]

@@ -19,7 +19,7 @@ from shoestring.origin import Origin
 from shoestring.rl.batch import make_batches
 from shoestring.rl.curriculum import Curriculum
 from shoestring.rl.loss import PolicyLoss, PolicyLossSettings, TokenStats, token_stats
-from shoestring.rl.measure import group_metrics, rollout_rows, wasted_tokens, why_all_dead
+from shoestring.rl.measure import group_metrics, mean_reward, rollout_rows, wasted_tokens, why_all_dead
 from shoestring.rl.reference import Reference
 from shoestring.rl.reward import RewardKind, make_groups
 from shoestring.rl.rollout import Asked, Group, ask, judge_groups, sample
@@ -33,6 +33,7 @@ from shoestring.train.optim import OptimSettings
 from shoestring.train.state import Stateful
 
 PATIENCE = 3
+MASTERED = 0.95  # mean reward at which a step without a mixed group ends the run instead of failing it
 
 
 class GRPOSettings(Settings):
@@ -138,15 +139,18 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
         done = restore(stage, trainer.learner, trainer.parts)
         trainer.generator.load_weights(trainer.learner.weights(), version=done)
         for step in range(done + 1, settings.steps + 1):
-            one_step(trainer, step, stage)
+            if not one_step(trainer, step, stage):
+                break
             if step % settings.save_every == 0 and step < settings.steps:
                 save_progress(stage, trainer.learner, trainer.parts)
             stop_if_asked(stage, trainer.learner, trainer.parts)
-    save_model(stage, lm, "grpo", settings, list(trainer.streams.origins), settings.steps)
-    return {"steps": settings.steps, "problems": trainer.streams.index}
+    steps = trainer.learner.step
+    save_model(stage, lm, "grpo", settings, list(trainer.streams.origins), steps)
+    return {"steps": steps, "problems": trainer.streams.index}
 
 
-def one_step(trainer: Trainer, step: int, stage: Stage) -> None:
+def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
+    """False, and no step, where the reward is earned everywhere and nothing is left to learn from it."""
     began = time.perf_counter()
     settings = trainer.settings
     gathered = gather(trainer)
@@ -154,6 +158,12 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> None:
     if step in (1, settings.steps) or step % settings.rollouts_every == 0 or not gathered.live:
         stage.rollouts(step, rollout_rows(gathered.groups, trainer.lm))
     if not gathered.live:
+        if step > 1 and mean_reward(gathered.dead) >= MASTERED:
+            stage.say(
+                f"step {step}: all {len(gathered.dead)} groups earned the reward alike, nothing is left to "
+                f"learn from it: ended after {step - 1} of {settings.steps} steps"
+            )
+            return False
         save_progress(stage, trainer.learner, trainer.parts)
         raise ShoestringError(f"step {step}: {why_all_dead(gathered.dead)}")
     batches = make_batches(
@@ -176,6 +186,7 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> None:
         live=f"{len(gathered.live)}/{len(gathered.groups)}",
         **{"tokens/s": f"{measured['num_tokens'] / measured['step_time']:.0f}"},
     )
+    return True
 
 
 def gather(trainer: Trainer) -> Gathered:

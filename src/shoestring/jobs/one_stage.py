@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from shoestring.errors import BadInput
-from shoestring.run import Stage, saving, write_atomic
+from shoestring.run import Stage, held, saving, write_atomic
 from shoestring.settings import Settings, build, parse_assignments, read_toml, with_overrides
 
 S = TypeVar("S", bound=Settings)
@@ -26,12 +26,17 @@ def run_one(
     values = with_overrides(read_toml(file), parse_assignments(assignments))
     settings = build(kind, values, str(file))
     folder = output_dir or Path("runs") / file.stem
-    with saving(folder), Stage(folder, file.stem, Console(stderr=True), resume) as stage:
-        _check_unchanged(settings, folder / "settings.json", resume)
-        result = stage.result()
-        if result is None:
-            result = main(settings, stage)
-            stage.finish(result)
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with saving(folder), held(folder / ".lock", wait=False) as mine:
+        if not mine:
+            raise BadInput(f"{folder}: another process is at work in it; choose another --output-dir")
+        with Stage(folder, file.stem, Console(stderr=True), resume) as stage:
+            _check_unchanged(settings, folder / "settings.json", resume)
+            result = stage.result()
+            if result is None:
+                result = main(settings, stage)
+                stage.finish(result)
     print(f"done: shoestring chat {folder}, shoestring eval {folder} --suite ...", file=sys.stderr)
     return result
 

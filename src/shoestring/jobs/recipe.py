@@ -1,6 +1,7 @@
 """Run a recipe: each unit in order, skipping what is finished, and at the end the report and the bill."""
 
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from shoestring.report.html import render_html
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import RunReport, read_run
 from shoestring.report.terminal import print_report
-from shoestring.run import RunFolder, open_run, saving, write_atomic
+from shoestring.run import RunFolder, held, open_run, saving, write_atomic
 from shoestring.settings import build, read_toml
 
 
@@ -38,6 +39,7 @@ def _grpo() -> Job:
     return Job(grpo.GRPOSettings, grpo.main, check=grpo.check)
 
 
+POLL_S = 1.0
 JOBS: JobTable = {"eval": _eval, "sft": _sft, "grpo": _grpo}  # imported when a recipe asks for them
 
 
@@ -52,7 +54,7 @@ def run(
 ) -> RunReport:
     """Run every unit of the recipe into `output_dir`: by default runs/NAME, or runs/NAME-small at that scale.
     Everything that can be refused is refused before anything runs. Ctrl-C raises Interrupted, with the line
-    that goes on."""
+    that goes on. Several processes may run one recipe into one folder: they share its units out."""
     path, overrides = find_recipe(recipe), overrides or {}
     plan = load_recipe(path, overrides, scale)
     units = expand(plan, jobs)
@@ -64,12 +66,7 @@ def run(
     unit_titles = f"{len(units)} units" if len(units) > len(plan.stages) else f"{len(units)} stages"
     _say(console, f"{plan.head.name}: {unit_titles}, into {target}")
     with _ending(folder, f"{command} --resume"):
-        for number, unit in enumerate(units, start=1):
-            title = f"{number}/{len(units)} {unit.title}"
-            if _finished(folder, unit):
-                _say(console, f"{title}: finished before, kept")
-            else:
-                _run_unit(folder, unit, jobs[unit.job](), console, title, last=number == len(units))
+        _run_units(folder, units, jobs, console)
     return finish(folder, console)
 
 
@@ -83,9 +80,34 @@ def finish(folder: RunFolder, console: Console | None) -> RunReport:
     return report
 
 
+def _run_units(folder: RunFolder, units: Sequence[Unit], jobs: JobTable, console: Console | None) -> None:
+    """Each unit in its order. What another process is at work on is left to it, and waited for where there is
+    nothing else to do; should that process end without finishing it, it is taken up here."""
+    pending = dict(enumerate(units, start=1))
+    said: set[int] = set()
+    while pending:
+        before = len(pending)
+        for number, unit in list(pending.items()):
+            title = f"{number}/{len(units)} {unit.title}"
+            if _finished(folder, unit):
+                _say(console, f"{title}: finished before, kept")
+            elif not all(_finished(folder, other) for other in unit.needs.values()) or not _run_unit(
+                folder, unit, jobs[unit.job](), console, title, last=len(pending) == 1
+            ):
+                continue
+            del pending[number]
+        if len(pending) == before:
+            for number, unit in pending.items():
+                if number not in said:
+                    _say(console, f"{number}/{len(units)} {unit.title}: waiting for another process")
+                    said.add(number)
+            time.sleep(POLL_S)
+
+
 def _run_unit(
     folder: RunFolder, unit: Unit, job: Job, console: Console | None, title: str, last: bool
-) -> None:
+) -> bool:
+    """False where another process is at work on it."""
     own = folder_of(folder, unit)
     models = {
         name: str((folder_of(folder, other) / "model").absolute()) for name, other in unit.needs.items()
@@ -93,11 +115,14 @@ def _run_unit(
     settings = build(job.settings, resolve(unit.values, models), f"stage '{unit.title}'")
     with saving(own):
         own.mkdir(parents=True, exist_ok=True)
-    write_atomic(own / "settings.toml", tomli_w.dumps(unit.resolved))
-    with saving(own), folder.stage(own, unit.stage, console, title) as stage:
-        stage.finish(job.main(settings, stage))
-        if stage.stop_requested and not last:
-            raise Interrupted(f"stopped after {unit.title}")
+    with held(own / ".lock", wait=False) as mine:
+        if mine and not _finished(folder, unit):
+            write_atomic(own / "settings.toml", tomli_w.dumps(unit.resolved))
+            with saving(own), folder.stage(own, unit.stage, console, title) as stage:
+                stage.finish(job.main(settings, stage))
+                if stage.stop_requested and not last:
+                    raise Interrupted(f"stopped after {unit.title}")
+        return mine
 
 
 def folder_of(folder: RunFolder, unit: Unit) -> Path:

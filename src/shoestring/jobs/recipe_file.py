@@ -1,6 +1,6 @@
 """A recipe as it is written: one TOML file of ordered stages, each a job with its settings, and of arms.
 
-[recipe]             name, seed, description
+[recipe]             name, seed, device, description
 [prices]             watts, usd_per_kwh, ... (`budget.price.Prices`)
 [[stage]]            name, job, the job's settings; model = "stage:NAME" is an earlier stage's model
     seeds = [0, 1]   the stage once with each, and what is built on it
@@ -27,10 +27,11 @@ TABLES = ["recipe", "prices", "stage", "arm", "comparison"]
 
 
 class RecipeHead(Settings):
-    """[recipe]. `seed` is every stage's that has one and doesn't state it."""
+    """[recipe]. `seed` and `device` are every stage's that has one and doesn't state it."""
 
     name: str
     seed: int = 0
+    device: str = "cpu"
     description: str = ""
 
 

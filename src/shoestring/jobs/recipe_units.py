@@ -58,6 +58,8 @@ def expand(recipe: Recipe, jobs: JobTable) -> list[Unit]:
             for seed in plan.head.seeds or _seeds_of(values, made):
                 listed = seed if plan.head.seeds else None
                 own = _with_seed(values, listed, recipe.head.seed, job, where)
+                if "device" in job.settings.model_fields:
+                    own = {"device": recipe.head.device} | own
                 settings = build(job.settings, own, where)
                 if job.check is not None:
                     job.check(settings)

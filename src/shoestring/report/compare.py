@@ -14,7 +14,7 @@ from shoestring.evals.statistics import (
     holm,
     paired_difference,
 )
-from shoestring.report.run_report import Comparison, Planned, Score
+from shoestring.report.run_report import Comparison, Planned, Score, cut_share
 
 Z95 = 1.959963984540054
 C = TypeVar("C", Comparison, Planned)
@@ -132,9 +132,11 @@ def _planned(scores: Sequence[Score], of: str, against: str, suite: str) -> Plan
         difference=float(values.mean()),
         ci95=bootstrap_seeds_items(values, seed=0),
         p_value=bootstrap_p_value(values, seed=0),
-        cut=tuple(
-            name for name, side in ((of, left), (against, right)) if any(s.lower_bound for s in side.values())
-        ),
+        cut={
+            name: cut_share(list(side.values()))
+            for name, side in ((of, left), (against, right))
+            if any(score.lower_bound for score in side.values())
+        },
     )
 
 

@@ -10,7 +10,8 @@ NOTE = (
     "Accuracy on problems held out from training, with 95 % intervals. Cut: the reply met the token limit. "
     "Unparsed: no answer was found in it. Differences are paired by problem. A model is called better only "
     "where the interval of the difference leaves out 0 and p < 0.05 with Holm's correction for all rows of "
-    "the table. The base is shown in the way of asking that served it best."
+    "the table. Where over 5 % of the loser's replies were cut it is called so only if it would be with all "
+    "of them right (cut replies granted). The base is shown in the way of asking that served it best."
 )
 
 
@@ -148,7 +149,7 @@ def chat_blocks(report: RunReport) -> Iterator[Block]:
     yield Heading("Does it still chat?")
     rows = tuple(
         (
-            " ".join(word for word in (chat.label, chat.unit.arm) if word),
+            chat.name,
             *(
                 percent(share)
                 for share in (chat.stopped, chat.empty, chat.looped, chat.thinks, chat.maths_format)

@@ -1,6 +1,6 @@
 """A run folder as values. Reading fills it, every rendering reads only it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +23,12 @@ class UnitReport:
 
     @property
     def title(self) -> str:
+        return self.name_of(self.stage)
+
+    def name_of(self, label: str) -> str:
+        """A model of this unit: its label, arm and seed."""
         seed = "" if self.seed is None else f"seed {self.seed}"
-        return " ".join(word for word in (self.stage, self.arm, seed) if word)
+        return " ".join(word for word in (label, self.arm, seed) if word)
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,7 @@ class Score:
 
     @property
     def name(self) -> str:
-        seed = "" if self.unit.seed is None else f"seed {self.unit.seed}"
-        return " ".join(word for word in (self.label, self.unit.arm, seed) if word)
+        return self.unit.name_of(self.label)
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,11 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Never "better" or "worse" where the interval holds 0, where nothing pairs, where several
-        comparisons together could have given it by chance, or where the loser's replies were cut."""
-        if not self.ci95.excludes_zero:
-            return "no difference shown"
-        if not self.paired:
+        if not self.paired and self.ci95.excludes_zero:
             return "differs, but the problems do not pair"
-        if self.adjusted is not None and self.adjusted >= 0.05:
-            return "no difference shown (Holm)"
-        lower, word = (self.against, "better") if self.difference > 0 else (self.of[0], "worse")
-        # a score that only bounds its model from below can't lose: ending early is not reasoning
-        return f"not told: {lower.name}'s replies were cut" if lower.lower_bound else word
+        losers = (self.against,) if self.difference > 0 else self.of
+        cut = {losers[0].name: cut_share(losers)} if any(loser.lower_bound for loser in losers) else {}
+        return _verdict(self.difference, self.ci95, self.adjusted, losers[0].name, cut)
 
 
 @dataclass(frozen=True)
@@ -100,18 +97,36 @@ class Planned:
     ci95: Interval = field(default_factory=lambda: Interval(0.0, 0.0))
     p_value: float | None = None
     adjusted: float | None = None
-    cut: tuple[str, ...] = ()  # those of the two whose replies were cut too often for a score
+    cut: Mapping[str, float] = field(default_factory=dict)  # share, of a side with too many for a score
 
     @property
     def verdict(self) -> str:
         if self.p_value is None:
             return "not finished"
-        if not self.ci95.excludes_zero:
-            return "no difference shown"
-        if self.adjusted is not None and self.adjusted >= 0.05:
-            return "no difference shown (Holm)"
-        lower, word = (self.against, "better") if self.difference > 0 else (self.of, "worse")
-        return f"not told: {lower}'s replies were cut" if lower in self.cut else word
+        loser = self.against if self.difference > 0 else self.of
+        return _verdict(self.difference, self.ci95, self.adjusted, loser, self.cut)
+
+
+def cut_share(scores: Sequence[Score]) -> float:
+    """Of all replies, those that met the token limit."""
+    return sum(s.truncated for s in scores) / sum(s.n * s.k for s in scores)
+
+
+def _verdict(
+    difference: float, ci95: Interval, adjusted: float | None, loser: str, cut: Mapping[str, float]
+) -> str:
+    """Never "better" or "worse" where the interval holds 0 or several comparisons together could have given
+    it by chance. `cut` has the share of cut replies of those with too many for a score: ending early is not
+    reasoning, so such a model loses only if it would with every cut reply taken as right."""
+    if not ci95.excludes_zero:
+        return "no difference shown"
+    if adjusted is not None and adjusted >= 0.05:
+        return "no difference shown (Holm)"
+    word = "better" if difference > 0 else "worse"
+    if loser not in cut:
+        return word
+    nearest = ci95.low if difference > 0 else -ci95.high
+    return f"{word}, cut replies granted" if nearest > cut[loser] else f"not told: {loser}'s replies were cut"
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,10 @@ class ChatReport:
     other: int
     asked: int
     tokens: float
+
+    @property
+    def name(self) -> str:
+        return self.unit.name_of(self.label)
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,13 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
     rollouts = [r for g in groups for r in g.rollouts]
     count = len(rollouts)
     rewards = [r.reward for r in rollouts if r.reward is not None]
-    mean = sum(rewards) / max(1, len(rewards))
     lengths = [len(r.sequence.ids) for r in rollouts]
     ended = [len(r.sequence.ids) for r in rollouts if not r.reply.cut]
     right = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is Outcome.RIGHT]
     wrong = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is not Outcome.RIGHT]
     dead_right = sum(bool(g.rewards) and min(g.rewards) > 0 for g in dead)
     return {
-        "reward": mean,
+        "reward": mean_reward(groups),
         "reward_std": sum(pstdev(g.rewards) for g in groups if g.rewards) / len(groups),
         "solve_rate": sum(r.verdict.outcome is Outcome.RIGHT for r in rollouts) / count,
         "frac_reward_zero_std": len(dead) / len(groups),
@@ -51,6 +50,12 @@ def wasted_tokens(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, int
         "dead_groups": sum(g.num_tokens for g in dead),
         "cut": sum(len(r.sequence.ids) for r in cut),
     }
+
+
+def mean_reward(groups: Sequence[Group]) -> float:
+    """Of all samples that have one; 0 where none has."""
+    rewards = [reward for group in groups for reward in group.rewards]
+    return sum(rewards) / len(rewards) if rewards else 0.0
 
 
 def why_all_dead(dead: Sequence[Group]) -> str:

@@ -1,6 +1,7 @@
 """Writing that survives kill -9 and a full disk: a file or folder is the old or the new one, never half."""
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -46,6 +47,19 @@ def saving(path: Path) -> Iterator[None]:
         f"could not save {shown}: {DISK_TROUBLE[code]}; what was saved before is whole: "
         "set that right and go on with --resume"
     )
+
+
+@contextmanager
+def held(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock file `path` against other processes, or with `wait` off say whether it could be had. The
+    system lets go of it when a process dies, however it dies; the empty file stays."""
+    with saving(path), open(path, "a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            got = True
+        except BlockingIOError:
+            got = False
+        yield got
 
 
 def write_atomic(path: Path, text: str) -> None:

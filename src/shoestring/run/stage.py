@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from shoestring.errors import BadInput, Interrupted
 from shoestring.run.files import (
     append_line,
     dumps,
+    held,
     read_lines,
     saving,
     settle_folder,
@@ -56,8 +58,9 @@ class Stage:
             folder.mkdir(parents=True, exist_ok=True)
         for checkpoint in (self.model_dir, self.state_dir):
             settle_folder(checkpoint)
-        for path in (self._metrics, self._usage):
-            _mend(path)
+        _mend(self._metrics)
+        with self._usage_held():
+            _mend(self._usage)
         # what an earlier attempt left, until it is known which of it is kept
         self._earlier = resume and (self._metrics.exists() or self._has_usage())
         self._earlier_usage = len(read_lines(self._usage))
@@ -102,11 +105,12 @@ class Stage:
             for path in (self.folder / "rollouts").glob("step-*.parquet"):
                 if int(path.stem.removeprefix("step-")) > step:
                     path.unlink()
-        lines = read_lines(self._usage)
-        for line in lines[: self._earlier_usage]:
-            if line["unit"] == self._unit and line["after_step"] >= step:
-                line["redone"] = True
-        write_lines(self._usage, lines)
+        with self._usage_held():
+            lines = read_lines(self._usage)
+            for line in lines[: self._earlier_usage]:
+                if line["unit"] == self._unit and line["after_step"] >= step:
+                    line["redone"] = True
+            write_lines(self._usage, lines)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """One line of metrics.jsonl. A value that isn't finite becomes null and is counted in `nonfinite`."""
@@ -164,10 +168,9 @@ class Stage:
         self._metered_s += seconds
         line: dict[str, Any] = {"stage": self.name, "unit": self._unit, "kind": kind}
         line |= {"seconds": round(seconds, 4), "tokens": tokens, "flops": float(flops)}
-        append_line(
-            self._usage,
-            line | {"wasted": wasted or {}, "after_step": self._step, "time": round(time.time(), 3)},
-        )
+        line |= {"wasted": wasted or {}, "after_step": self._step, "time": round(time.time(), 3)}
+        with self._usage_held():
+            append_line(self._usage, line)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json: from here on the stage is done and a resumed recipe skips it."""
@@ -185,6 +188,10 @@ class Stage:
     def _write_status(self, values: dict[str, Any]) -> None:
         text = dumps(values | {"time": round(time.time(), 3)}, indent=2)
         write_atomic(self._run_dir / "status.json", text + "\n")
+
+    def _usage_held(self) -> AbstractContextManager[bool]:
+        """Other units of the run may be at work in other processes, and a resume rewrites the file."""
+        return held(self._run_dir / ".usage.lock")
 
     def _has_usage(self) -> bool:
         return any(line["unit"] == self._unit for line in read_lines(self._usage))

@@ -98,7 +98,8 @@ class MasterOptimizer:
             p.copy_(m)
             if f"exp_avg.{name}" in tensors:
                 keys = ("step", "exp_avg", "exp_avg_sq")
-                self.adam.state[m] = {key: tensors[f"{key}.{name}"].clone() for key in keys}
+                # a copy, on the weights' device: the step count too, where AdamW is fused
+                self.adam.state[m] = {key: tensors[f"{key}.{name}"].to(m.device, copy=True) for key in keys}
 
 
 def _move_into(grad: Tensor):
