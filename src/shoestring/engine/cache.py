@@ -147,10 +147,8 @@ class DecodeCache:
             for starts, lengths, at in parts:
                 if self.library is not None:
                     keep_tokens(self.library, *new, pool.level(layer), starts, lengths, first, at)
-                    continue
-                for row, (start, n) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True), first):
-                    for store, part in zip((pool.keys, pool.values), new, strict=True):
-                        store[layer][row, :, at : at + n] = part[start : start + n].transpose(0, 1)
+                else:
+                    _keep_plain(*new, pool.level(layer), starts, lengths, first, at)
 
     def remove(self, slots: Sequence[int]) -> None:
         """Drop slots, given falling; the last take the gaps. Groups without slots go too. All of a step's at
@@ -206,11 +204,22 @@ class DecodeCache:
         scores_prompt = plan.to_slots(torch.bmm(plan.to_groups(q), prompt_k.transpose(1, 2)))
         scores_own = torch.bmm(q.reshape(-1, self.rep, self.dim), own_k.flatten(0, 1).transpose(1, 2))
         scores = torch.cat((scores_prompt, scores_own.unflatten(0, (active, self.kv_heads))), dim=-1)
-        probs = (scores.float() * (1 / math.sqrt(self.dim)) + plan.mask).softmax(-1).to(v.dtype)
+        probs = torch.add(plan.mask, scores, alpha=1 / math.sqrt(self.dim)).softmax(-1).to(v.dtype)
         span = self.prompts.length
         from_prompt = plan.to_slots(torch.bmm(plan.to_groups(probs[..., :span]), prompt_v))
         from_own = torch.bmm(probs[..., span:].reshape(-1, self.rep, self.own.length), own_v.flatten(0, 1))
         return (from_prompt + from_own.view_as(from_prompt)).view(active, -1, self.dim)
+
+
+def _keep_plain(
+    k: Tensor, v: Tensor, level: Level, starts: Tensor, lengths: Tensor, first: int, at: int
+) -> None:
+    """`ops.attend.keep_tokens` in the plain order. All rows are written as far as the longest goes; past a
+    row's own end lie other tokens, which its length hides."""
+    longest = int(lengths.max())
+    index = (starts[:, None] + torch.arange(longest, device=k.device)).clamp_(max=len(k) - 1)
+    for store, new in ((level.keys, k), (level.values, v)):
+        store[first : first + len(starts), :, at : at + longest] = new[index].transpose(1, 2)
 
 
 class _Plan:

@@ -31,9 +31,8 @@ class _Prefill:
             parents[1:] = 0
         offsets = torch.where(parents == 0, self.shared, 0) if self.shared else torch.zeros_like(lengths)
         self.ids = torch.tensor([token for row in rows for token in row], device=device)
-        self.positions = torch.cat(
-            [torch.arange(n, device=device) + o for n, o in zip(lengths.tolist(), offsets, strict=True)]
-        )
+        places = torch.arange(len(self.ids), device=device)
+        self.positions = places - (starts - offsets).repeat_interleave(lengths)
         own = slice(1, None) if self.shared else slice(None)
         self.starts, self.lengths = starts[own], lengths[own]
         self.rows = PackedRows(starts, lengths, parents, len(self.ids))

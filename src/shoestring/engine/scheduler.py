@@ -51,9 +51,16 @@ class Admission:
     sequences: list[Sequence]
 
 
+TOGETHER = 8  # while more waits than fits, 1 / so much of the slots must be free for a prefill
+
+
 class Scheduler:
     """First come, first served; at most `max_batch` sequences run, and one prefill holds
-    `max_prefill_tokens`."""
+    `max_prefill_tokens`.
+
+    What waits joins at once if all of it fits. Where it doesn't, prompts are admitted some at a time: with a
+    slot filled whenever one is free, 1000 prompts through 256 slots were 600 prefills, each a pass over all
+    weights for one prompt."""
 
     def __init__(self, max_batch: int, max_prefill_tokens: int) -> None:
         self.max_batch, self.max_prefill_tokens = max_batch, max_prefill_tokens
@@ -61,9 +68,11 @@ class Scheduler:
         self.running: list[Sequence] = []  # in the order of the cache's slots
 
     def admit(self) -> list[Admission]:
-        """The next prompts to prefill, at least one when something waits and a slot is free. A request whose
+        """The next prompts to prefill, at least one when something waits and nothing runs. A request whose
         samples don't all fit starts with those that do."""
         admissions, tokens, free = [], 0, self.max_batch - len(self.running)
+        if self.running and free < self.max_batch // TOGETHER and self._wanted() > free:
+            return []
         while self.waiting and free:
             request = self.waiting[0]
             if admissions and tokens + len(request.prompt) > self.max_prefill_tokens:
@@ -80,6 +89,9 @@ class Scheduler:
             if request.admitted == request.params.n:
                 self.waiting.popleft()
         return admissions
+
+    def _wanted(self) -> int:
+        return sum(request.params.n - request.admitted for request in self.waiting)
 
     def remove(self, slot: int) -> None:
         """As the cache does it: the last sequence takes the gap."""

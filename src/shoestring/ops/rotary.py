@@ -23,8 +23,8 @@ def split_rope(
     """qkv (T, H + 2 Hkv, D) as the fused product leaves it -> q (T, H, D), k (T, Hkv, D) rotated; v as is."""
     library = library_for(qkv)
     if library is None:
-        q, k, v = qkv.split((heads, kv_heads, kv_heads), dim=1)
-        return apply_rope_plain(q, cos, sin), apply_rope_plain(k, cos, sin), v
+        both = apply_rope_plain(qkv[:, : heads + kv_heads], cos, sin)
+        return both[:, :heads], both[:, heads:], qkv[:, heads + kv_heads :]
     qkv = qkv.contiguous()
     if torch.is_grad_enabled() and qkv.requires_grad:
         return _SplitRope.apply(qkv, heads, kv_heads, cos, sin, library)  # type: ignore[return-value]
