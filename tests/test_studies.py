@@ -24,7 +24,7 @@ def test_it_names_its_comparisons_and_every_unit_is_ready_to_run(path, scale):
     units = expand(recipe, JOBS)
     assert recipe.comparisons
     seeds = {unit.seed for unit in units if unit.job != "eval"}
-    assert seeds == {1, 2, 3}
+    assert len(seeds) == 3
     if scale == "full":
         assert all(unit.values["n"] >= 1024 for unit in units if unit.job == "eval")
 
