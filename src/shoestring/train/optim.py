@@ -1,6 +1,7 @@
 """AdamW on float32 master weights, and the learning rate's path."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -8,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from shoestring.models.transformer import Transformer
+from shoestring.ops.native import Library, library_for
 from shoestring.settings import Settings
 
 
@@ -49,8 +51,9 @@ class MasterOptimizer:
         self.names = [n for n, p in network.named_parameters() if p.requires_grad]
         self.master = [p.detach().clone().float() for p in self.params]
         self.grads = [torch.zeros_like(m) for m in self.master]
+        self.library = library_for(*self.params)
         for p, grad in zip(self.params, self.grads, strict=True):
-            p.register_post_accumulate_grad_hook(_move_into(grad))
+            p.register_post_accumulate_grad_hook(_move_into(grad, self.library))
         for m, grad in zip(self.master, self.grads, strict=True):
             m.grad = grad
         # weight decay leaves vectors (norms, biases) alone
@@ -70,17 +73,45 @@ class MasterOptimizer:
         """Clip, update, rewrite the network's weights, clear the gradients. Returns the norm before
         clipping; a norm that isn't finite skips the update (the caller counts it)."""
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in self.grads])).item()
-        if math.isfinite(norm):
-            limit = self.settings.max_grad_norm
-            if limit and norm > limit:
-                torch._foreach_mul_(self.grads, limit / (norm + 1e-6))  # pyright: ignore
-            for group in self.adam.param_groups:
-                group["lr"] = learning_rate
-            self.adam.step()
-            for p, m in zip(self.params, self.master, strict=True):
-                p.copy_(m)
-        torch._foreach_zero_(self.grads)  # pyright: ignore
+        if not math.isfinite(norm):
+            torch._foreach_zero_(self.grads)  # pyright: ignore
+            return norm
+        limit = self.settings.max_grad_norm
+        scale = limit / (norm + 1e-6) if limit and norm > limit else 1.0
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate
+        if self.library is None:
+            self._step_torch(scale)
+        else:
+            self._step_native(self.library, scale)
         return norm
+
+    def _step_torch(self, scale: float) -> None:
+        if scale != 1.0:
+            torch._foreach_mul_(self.grads, scale)  # pyright: ignore
+        self.adam.step()
+        for p, m in zip(self.params, self.master, strict=True):
+            p.copy_(m)
+        torch._foreach_zero_(self.grads)  # pyright: ignore
+
+    def _step_native(self, library: Library, scale: float) -> None:
+        """The same in one pass over memory instead of five: it was a tenth of a step of 32 rows."""
+        own = {m: p for p, m in zip(self.params, self.master, strict=True)}
+        for group in self.adam.param_groups:
+            (beta1, beta2), rate = group["betas"], group["lr"]
+            for m in group["params"]:
+                state = self.adam.state[m]
+                if not state:
+                    state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(m)}
+                    state["exp_avg_sq"] = torch.zeros_like(m)
+                state["step"] += 1
+                done, weight = state["step"].item(), own[m].detach()
+                library.call(
+                    "adamw", (weight,), m.grad, m, state["exp_avg"], state["exp_avg_sq"], weight, m.numel(),
+                    scale, rate, 1 - rate * group["weight_decay"], beta1, beta2, group["eps"],
+                    1 - beta1**done, math.sqrt(1 - beta2**done),
+                )  # fmt: skip
+                torch.autograd.graph.increment_version(weight)  # so that packed copies of it are made anew
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs, by name."""
@@ -102,10 +133,14 @@ class MasterOptimizer:
                 self.adam.state[m] = {key: tensors[f"{key}.{name}"].to(m.device, copy=True) for key in keys}
 
 
-def _move_into(grad: Tensor):
+def _move_into(grad: Tensor, library: Library | None) -> Callable[[Tensor], None]:
     def move(param: Tensor) -> None:
-        assert param.grad is not None
-        grad.add_(param.grad)
+        own = param.grad
+        assert own is not None
+        if library is not None and own.is_contiguous():
+            library.call("add_into", (own,), own, grad, own.numel())
+        else:
+            grad.add_(own)
         param.grad = None
 
     return move

@@ -23,6 +23,8 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "prefix_softmax_backward": [_P] * 7 + [_N] * 5 + [_F],
     "decode": [_P] * 11 + [_N] * 6 + [_F, _P],
     "keep": [_P] * 6 + [_N] * 6,
+    "adamw": [_P] * 5 + [_N] + [_F] * 8,
+    "add_into": [_P] * 2 + [_N],
 }
 _BF16 = {
     "pack_head_bf16": [_P] * 2 + [_N] * 2,

@@ -207,19 +207,32 @@ static inline void transpose_square(Line* x) {
     std::memcpy(x, y, sizeof(y));
 }
 
-// x (rows, columns) -> out (columns, rows)
+// A square at x to one at out; height and width are SIDE but at the edges. Constant sizes where they can be: a memcpy
+// of unknown size is a call, and 64 of them took several times as long as the shuffles.
+static inline void transpose_part(const bf16* x, int64_t x_stride, bf16* out, int64_t out_stride, int64_t height,
+                                  int64_t width) {
+    Line square[SIDE];
+    if (height == SIDE && width == SIDE) {
+        for (int64_t r = 0; r < SIDE; r++) std::memcpy(square + r, x + r * x_stride, sizeof(Line));
+        transpose_square(square);
+        for (int64_t c = 0; c < SIDE; c++) std::memcpy(out + c * out_stride, square + c, sizeof(Line));
+        return;
+    }
+    for (int64_t r = 0; r < height; r++) std::memcpy(square + r, x + r * x_stride, sizeof(bf16) * size_t(width));
+    transpose_square(square);
+    for (int64_t c = 0; c < width; c++) std::memcpy(out + c * out_stride, square + c, sizeof(bf16) * size_t(height));
+}
+
+// x (rows, columns) -> out (columns, rows). Four squares side by side are read before the next 32 rows are:
+// with one, each row's page was visited again for every 64 bytes of it.
 API void transpose_bf16(const bf16* x, bf16* out, int64_t rows, int64_t columns, int threads) {
+    constexpr int64_t WIDE = 4 * SIDE;
     split((columns + SIDE - 1) / SIDE, threads, 1, [=](int64_t begin, int64_t end) {
-        Line square[SIDE];
-        for (int64_t left = begin * SIDE; left < end * SIDE && left < columns; left += SIDE)
-            for (int64_t top = 0; top < rows; top += SIDE) {
-                const int64_t width = columns - left < SIDE ? columns - left : SIDE;
-                const int64_t height = rows - top < SIDE ? rows - top : SIDE;
-                for (int64_t r = 0; r < height; r++)
-                    std::memcpy(square + r, x + (top + r) * columns + left, sizeof(bf16) * size_t(width));
-                transpose_square(square);
-                for (int64_t c = 0; c < width; c++)
-                    std::memcpy(out + (left + c) * rows + top, square + c, sizeof(bf16) * size_t(height));
-            }
+        const int64_t last = end * SIDE < columns ? end * SIDE : columns;
+        for (int64_t first = begin * SIDE; first < last; first += WIDE)
+            for (int64_t top = 0; top < rows; top += SIDE)
+                for (int64_t left = first; left < first + WIDE && left < last; left += SIDE)
+                    transpose_part(x + top * columns + left, columns, out + left * rows + top, rows,
+                                   rows - top < SIDE ? rows - top : SIDE, last - left < SIDE ? last - left : SIDE);
     });
 }
