@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,8 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from shoestring.engine.cache import DecodeCache, Prefilled
+from shoestring.models.cache import PackedRows, RowProducts
 from shoestring.models.config import ModelConfig
-from shoestring.ops import head, norm, prefix_softmax, rotary, sample, swiglu
+from shoestring.ops import head, norm, rotary, sample, swiglu
 from shoestring.ops.hostmemory import keep_freed_memory
 from shoestring.ops.native import Library, find_library, library_for
 
@@ -109,14 +111,19 @@ def vocabulary_pairs() -> dict[str, tuple[Call, Call]]:
 
 
 def attention_pairs() -> dict[str, tuple[Call, Call]]:
-    shape = (8, KV_HEADS, 8, 40, 3)
-    shared, own = torch.randn(*shape, 100).to(BF16), torch.randn(*shape, 40).to(BF16)
-    lengths = torch.full((8,), 90)
-    both = [
-        with_backward(lambda a, b, f=function: f(a, b, lengths, 0.125), shared, own)
-        for function in (prefix_softmax.prefix_softmax, prefix_softmax.prefix_softmax_plain)
-    ]
-    found = {"prefix_softmax 8x8x40 + backward": (both[0], both[1])}
+    found: dict[str, tuple[Call, Call]] = {}
+    for families, samples, prefix, own in ((8, 16, 40, 20), (1, 32, 30, 60), (16, 0, 250, 0)):
+        lengths = torch.tensor(([prefix] + [own] * samples) * families)
+        first = torch.arange(families)[:, None] * (samples + 1)
+        parents = torch.cat((torch.full((families, 1), -1), first.expand(-1, samples)), dim=1).flatten()
+        rows = (lengths.cumsum(0) - lengths, lengths, parents)
+        tokens = int(lengths.sum())
+        leaves = [torch.randn(tokens, n, DIM).to(BF16) for n in (HEADS, KV_HEADS, KV_HEADS)]
+        name = f"attention + backward {families}x({prefix} + {samples}x{own})"
+        found[name] = (
+            with_backward(partial(PackedRows(*rows, tokens).attend, 0), *leaves),
+            with_backward(RowProducts(*rows, tokens).attend, *leaves),
+        )
     for groups, samples in ((128, 1), (16, 8)):
         steps = [decode_call(native, groups, samples) for native in (True, False)]
         found[f"decode attention {groups}x{samples}, 100 + 50"] = (steps[0], steps[1])

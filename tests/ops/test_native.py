@@ -27,7 +27,6 @@ from shoestring.ops.head import (
 )
 from shoestring.ops.native import Absent, Library, build, find_library
 from shoestring.ops.norm import add_rms_norm, rms_norm, rms_norm_plain
-from shoestring.ops.prefix_softmax import prefix_softmax, prefix_softmax_plain
 from shoestring.ops.rotary import apply_rope, apply_rope_plain, split_rope
 from shoestring.ops.sample import sample, sample_plain
 from shoestring.ops.swiglu import silu_mul, silu_mul_plain
@@ -206,26 +205,8 @@ def test_the_first_of_equal_logits_is_greedy():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("shape", "span"), [((1, 1, 1, 1, 1), 1), ((2, 3, 4, 5, 3), 21), ((3, 1, 2, 33, 1), 40)]
-)
-def test_prefix_softmax(dtype, shape, span):
-    lengths = torch.arange(shape[0]) * 13 % span + 1
-    shared = random(*shape, span, dtype=dtype, scale=20)
-    own = random(*shape, shape[3], dtype=dtype, seed=1, scale=20)
-    shared[..., -1, :] *= 100  # scores far apart
-    same(
-        lambda a, b: prefix_softmax(a, b, lengths, 0.125),
-        lambda a, b: prefix_softmax_plain(a, b, lengths, 0.125),
-        shared,
-        own,
-        scale=10 if dtype == torch.float32 else 500,  # the saved probabilities are rounded
-    )
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "length", "heads", "kv_heads"), [(1, 1, 1, 1), (3, 33, 6, 2), (2, 7, 9, 3)])
-def test_causal_products(dtype, rows, length, heads, kv_heads):
+def test_causal_attention(dtype, rows, length, heads, kv_heads):
     visible = torch.ones(rows, length, length, dtype=torch.bool).tril()
     leaves = [random(rows, length, n, 8, dtype=dtype, seed=n) for n in (heads, kv_heads, kv_heads)]
     found, found_grads = gradients(causal_attention, *leaves)

@@ -2,11 +2,13 @@
 cache keeps the same one-method contract (`models.attention.AttentionContext`)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from shoestring.ops.attend import causal_attention, prefixed_attention
+from shoestring.ops.packed_attention import ROOM_UP_TO, RowParts, packed_attention, packed_library
 from shoestring.ops.rows import RowIndex, to_flat, to_rows
 
 
@@ -33,6 +35,28 @@ class PackedRows:
 
     def __init__(self, starts: Tensor, lengths: Tensor, parents: Tensor, num_tokens: int) -> None:
         assert int(lengths.sum()) == num_tokens, "rows must cover the flat batch"
+        self.rows = starts, lengths, parents
+        self.num_tokens = num_tokens
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        library = packed_library(q, k, v)
+        if library is not None and self._parts.room <= ROOM_UP_TO:
+            return packed_attention(library, q, k, v, self._parts)
+        return self._products.attend(q, k, v)
+
+    @cached_property
+    def _parts(self) -> RowParts:
+        return RowParts.build(*self.rows)
+
+    @cached_property
+    def _products(self) -> "RowProducts":
+        return RowProducts(*self.rows, self.num_tokens)
+
+
+class RowProducts:
+    """The same as batched products over padded rows, for a GPU and for rows too long for the kernel."""
+
+    def __init__(self, starts: Tensor, lengths: Tensor, parents: Tensor, num_tokens: int) -> None:
         roots = torch.nonzero(parents < 0).squeeze(1)
         children = torch.nonzero(parents >= 0).squeeze(1)
         self.roots = RowIndex.build(starts[roots], lengths[roots], num_tokens)
@@ -67,7 +91,7 @@ class PackedRows:
         self.parent_places = place_of_root[used]
         self.children = RowIndex.build(grid_starts.flatten(), grid_lengths.flatten(), num_tokens)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         root_k, root_v = to_rows(k, self.roots), to_rows(v, self.roots)
         out = to_flat(causal_attention(to_rows(q, self.roots), root_k, root_v), self.roots)
         if self.children is None:

@@ -8,10 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shoestring.ops.native import Library
-from shoestring.ops.prefix_softmax import prefix_softmax
 
 SPAN = 32  # tokens of one block of the decode cache (native/decode.cpp)
-PRODUCTS_UP_TO = 512  # tokens a row; the kept softmax grows with the square
 
 
 def attention_plain(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
@@ -26,33 +24,10 @@ def attention_plain(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """q (B, T, H, D), k and v (B, T, Hkv, D), each token sees its row up to itself -> (B, T, H, D)."""
-    learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    if learning and q.device.type == "cpu" and q.shape[1] <= PRODUCTS_UP_TO:
-        return causal_products(q, k, v)
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
     )
     return out.transpose(1, 2)
-
-
-def causal_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The same as two batched products around a softmax that is kept for the backward pass. torch's fused
-    attention has a backward on the CPU that took 28 % of a training step on rows of 100 tokens."""
-    num_rows, length, heads, dim = q.shape
-    kv_heads = k.shape[2]
-    rep = heads // kv_heads
-    queries = q.unflatten(2, (kv_heads, rep)).transpose(1, 2).reshape(-1, length * rep, dim)
-    keys, values = (t.transpose(1, 2).reshape(-1, length, dim) for t in (k, v))
-    shape = (num_rows, kv_heads, 1, length, rep)
-    none = q.new_empty(*shape, 0)
-    _, probs = prefix_softmax(
-        none,
-        torch.bmm(queries, keys.transpose(1, 2)).view(*shape, length),
-        torch.zeros(num_rows, dtype=torch.int64, device=q.device),
-        1 / math.sqrt(dim),
-    )
-    out = torch.bmm(probs.view(-1, length * rep, length), values)
-    return out.view(num_rows, kv_heads, length, rep, dim).transpose(1, 2).reshape(q.shape)
 
 
 def prefixed_attention(
@@ -77,7 +52,7 @@ def prefixed_attention(
     shared_k = prefix_k.transpose(1, 2).reshape(-1, span, dim)
     shared_v = prefix_v.transpose(1, 2).reshape(-1, span, dim)
     shape = (num_prefixes, kv_heads, rows, length, rep)
-    on_prefix, on_own = prefix_softmax(
+    on_prefix, on_own = _prefix_softmax(
         torch.bmm(by_prefix, shared_k.transpose(1, 2)).view(*shape, span),
         torch.bmm(by_row, own_k.transpose(1, 2)).view(*shape, length),
         prefix_lengths,
@@ -87,6 +62,29 @@ def prefixed_attention(
     from_own = torch.bmm(on_own.view(by_row.shape[0], -1, length), own_v)
     out = from_prefix.view(*shape, dim) + from_own.view(*shape, dim)
     return out.permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
+
+
+def _prefix_softmax(
+    on_prefix: Tensor, on_own: Tensor, prefix_lengths: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """on_prefix (P, Hkv, N, L, rep, S) and on_own (P, Hkv, N, L, rep, L) are unscaled scores; token l sees
+    the first prefix_lengths[p] of S and the first l + 1 of L. -> the joint softmax, 0 where nothing is
+    seen."""
+    span, length = on_prefix.shape[-1], on_own.shape[-1]
+    scores = torch.cat((on_prefix, on_own), dim=-1).float() * scale
+    probs = (scores + _hidden_from(prefix_lengths, span, length, on_own.device)).softmax(-1).to(on_own.dtype)
+    return probs[..., :span].contiguous(), probs[..., span:].contiguous()
+
+
+def _hidden_from(prefix_lengths: Tensor, span: int, length: int, device: torch.device) -> Tensor:
+    """Additive mask (P, 1, 1, L, 1, S + L): -inf past a prefix's end and on later tokens of the own row."""
+    past = torch.arange(span, device=device) >= prefix_lengths[:, None]
+    later = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
+    hidden = torch.cat(
+        (past[:, None].expand(-1, length, -1), later.expand(len(prefix_lengths), -1, -1)), dim=-1
+    )
+    zeros = torch.zeros(hidden.shape, device=device)
+    return zeros.masked_fill_(hidden, -math.inf)[:, None, None, :, None, :]
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "rotate": [_P, _N, _P, _N, _P, _P, _F, _N, _N, _N],
     "target_logprobs": [_P] * 4 + [_N] * 2 + [_F],
     "sample": [_P] * 4 + [_N] * 2 + [_F],
-    "prefix_softmax_forward": [_P] * 5 + [_N] * 5 + [_F],
-    "prefix_softmax_backward": [_P] * 7 + [_N] * 5 + [_F],
     "decode": [_P] * 11 + [_N] * 6 + [_F, _P],
     "keep": [_P] * 6 + [_N] * 6,
+    "attend_forward": [_P] * 8 + [_N] * 6 + [_F],
+    "attend_backward": [_P] * 12 + [_N] * 6 + [_F],
     "adamw": [_P] * 5 + [_N] + [_F] * 8,
     "add_into": [_P] * 2 + [_N],
 }
