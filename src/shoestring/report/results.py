@@ -37,7 +37,7 @@ def headline(report: RunReport) -> Table:
     shown = _in_order([score for score in report.scores if score.best])
     for suite, score in zip(_once(score.suite for score in shown), shown, strict=True):
         comparison = single.get(id(score))
-        if comparison is not None and comparison.verdict == "better":
+        if comparison is not None and comparison.verdict.startswith("better"):
             strong.add(len(rows))
         rows.append((suite, _name(score), *_figures(score), *_against(comparison, score)))
     header = (
