@@ -5,7 +5,6 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from shoestring.models.transformer import Transformer
 from shoestring.train.optim import MasterOptimizer, OptimSettings, learning_rate_at
 from tiny import tiny_lm
 
@@ -43,8 +42,8 @@ def test_settings_out_of_range_are_refused(bad):
         OptimSettings(**bad)
 
 
-def optimizer(network: Transformer, settings: OptimSettings, native: bool) -> MasterOptimizer:
-    made = MasterOptimizer(network, settings)
+def optimizer(network: nn.Module, settings: OptimSettings, native: bool) -> MasterOptimizer:
+    made = MasterOptimizer(network, settings)  # type: ignore[arg-type]
     assert made.library is not None
     if not native:
         made.library = None
@@ -114,6 +113,26 @@ def test_the_kernel_s_step_is_torch_s(dtype):
         torch.testing.assert_close(made[name], wanted[name], atol=1e-7, rtol=2e-5, msg=name)
     for m, p in zip(ours.master, ours.params, strict=True):
         assert torch.equal(m.to(dtype), p)
+
+
+def test_threads_change_no_bit_of_a_step():
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            layer = nn.Linear(301, 333).bfloat16()
+            with torch.no_grad():
+                for number, p in enumerate(layer.parameters()):
+                    p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(number)))
+            master = optimizer(layer, OptimSettings(max_grad_norm=0), native=True)
+            for step in range(3):
+                fill_gradients(layer, step, 1.0)
+                master.step(1e-2)
+            found.append(master.tensors())
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(found[0][name], other[name]) for name in other)
 
 
 def test_bf16_masters_keep_steps_that_bf16_would_lose():

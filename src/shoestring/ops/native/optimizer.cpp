@@ -1,6 +1,17 @@
 // One pass of AdamW over everything that it reads and writes, and the sum of micro-batches' gradients.
 #include "common.h"
 
+// Parts end where a vector does: the numbers left over at an end are computed by other instructions, and which they
+// are must not depend on the number of threads.
+constexpr int64_t BLOCK = 1024;
+
+template <class Body>
+static inline void split_blocks(int64_t size, int threads, const Body& body) {
+    split((size + BLOCK - 1) / BLOCK, threads, 16, [=](int64_t begin, int64_t end) {
+        body(begin * BLOCK, end * BLOCK < size ? end * BLOCK : size);
+    });
+}
+
 struct AdamW {
     float scale, rate, shrink, beta1, beta2, epsilon, bias1, root_bias2;
 };
@@ -10,7 +21,7 @@ struct AdamW {
 template <class X>
 static void adamw(float* grad, float* master, float* first, float* second, X* weight, int64_t size, AdamW a,
                   int threads) {
-    split(size, threads, 16384, [=](int64_t begin, int64_t end) {
+    split_blocks(size, threads, [=](int64_t begin, int64_t end) {
         const float step = a.rate / a.bias1, inverse_root = 1.0f / a.root_bias2;
 #pragma omp simd
         for (int64_t i = begin; i < end; i++) {
@@ -30,7 +41,7 @@ static void adamw(float* grad, float* master, float* first, float* second, X* we
 // sum += x
 template <class X>
 static void add_into(const X* x, float* sum, int64_t size, int threads) {
-    split(size, threads, 16384, [=](int64_t begin, int64_t end) {
+    split_blocks(size, threads, [=](int64_t begin, int64_t end) {
 #pragma omp simd
         for (int64_t i = begin; i < end; i++) sum[i] += load(x + i);
     });
