@@ -115,7 +115,7 @@ def test_batched_products_give_the_same(name):
 @pytest.mark.parametrize(
     ("length", "dim", "taken"), [(40, 16, True), (40, 20, False), (ROOM_UP_TO + 1, 16, False)]
 )
-def test_what_the_kernel_does_not_take_goes_by_products(length, dim, taken, monkeypatch):
+def test_what_the_kernel_does_not_take_goes_by_products(length, dim, taken):
     made = PackedRows(torch.tensor([0]), torch.tensor([length]), torch.tensor([-1]), length)
     q, k, v, _ = inputs(length, 2, 1, dim, torch.float32)
     out = made.attend(0, q, k, v)
