@@ -26,8 +26,6 @@ def run_one(
     values = with_overrides(read_toml(file), parse_assignments(assignments))
     settings = build(kind, values, str(file))
     folder = output_dir or Path("runs") / file.stem
-    with saving(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     with saving(folder), held(folder / ".lock", wait=False) as mine:
         if not mine:
             raise BadInput(f"{folder}: another process is at work in it; choose another --output-dir")

@@ -113,8 +113,6 @@ def _run_unit(
         name: str((folder_of(folder, other) / "model").absolute()) for name, other in unit.needs.items()
     }
     settings = build(job.settings, resolve(unit.values, models), f"stage '{unit.title}'")
-    with saving(own):
-        own.mkdir(parents=True, exist_ok=True)
     with held(own / ".lock", wait=False) as mine:
         if mine and not _finished(folder, unit):
             write_atomic(own / "settings.toml", tomli_w.dumps(unit.resolved))

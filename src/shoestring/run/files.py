@@ -51,8 +51,10 @@ def saving(path: Path) -> Iterator[None]:
 
 @contextmanager
 def held(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock file `path` against other processes, or with `wait` off say whether it could be had. The
-    system lets go of it when a process dies, however it dies; the empty file stays."""
+    """Hold the lock file `path`, its folder made, against other processes, or with `wait` off say whether it
+    could be had. The system lets go of it when a process dies, however it dies; the empty file stays."""
+    with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with saving(path), open(path, "a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
