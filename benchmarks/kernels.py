@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from shoestring.engine.cache import DecodeCache, Prefilled
+from shoestring.engine.cache import HeadsCache, Prefilled
 from shoestring.models.cache import PackedRows, RowProducts
 from shoestring.models.config import ModelConfig
 from shoestring.ops import head, norm, rotary, sample, swiglu
@@ -121,8 +121,8 @@ def attention_pairs() -> dict[str, tuple[Call, Call]]:
         leaves = [torch.randn(tokens, n, DIM).to(BF16) for n in (HEADS, KV_HEADS, KV_HEADS)]
         name = f"attention + backward {families}x({prefix} + {samples}x{own})"
         found[name] = (
-            with_backward(partial(PackedRows(*rows, tokens).attend, 0), *leaves),
-            with_backward(RowProducts(*rows, tokens).attend, *leaves),
+            with_backward(partial(PackedRows(*rows, tokens).attend, 0, scale=DIM**-0.5), *leaves),
+            with_backward(partial(RowProducts(*rows, tokens).attend, scale=DIM**-0.5), *leaves),
         )
     for groups, samples in ((128, 1), (16, 8)):
         steps = [decode_call(native, groups, samples) for native in (True, False)]
@@ -137,18 +137,18 @@ def decode_call(native: bool, groups: int, samples: int) -> Call:
         tie_word_embeddings=True, eos_token_id=(0,),
     )  # fmt: skip
     library = library_for(torch.empty(0, dtype=BF16)) if native else None
-    cache = DecodeCache(config, BF16, torch.device("cpu"), library)
+    cache = HeadsCache(config, BF16, torch.device("cpu"), library)
     cache.reserve(groups, groups * samples, 100)
     kv = [torch.randn(100 * groups, KV_HEADS, DIM).to(BF16)]
     cache.add_groups(
-        Prefilled(kv, kv, torch.arange(groups) * 100, torch.full((groups,), 100)), [samples] * groups
+        Prefilled([kv, kv], torch.arange(groups) * 100, torch.full((groups,), 100)), [samples] * groups
     )
     cache.own.resize(groups * samples, 64)
     cache.own.lengths[:] = 50
     cache.begin_step()
     q = torch.randn(groups * samples, HEADS, DIM).to(BF16)
     k = torch.randn(groups * samples, KV_HEADS, DIM).to(BF16)
-    return lambda: cache.attend(0, q, k, k)
+    return lambda: cache.attend(0, q, k, k, DIM**-0.5)
 
 
 def milliseconds(call: Call) -> float:

@@ -14,10 +14,12 @@ from shoestring.models.checkpoint import (
     CONFIG,
     GENERATION_CONFIG,
     load_checkpoint,
+    read_json,
     write_checkpoint,
     write_json,
 )
 from shoestring.models.config import ModelConfig
+from shoestring.models.config_file import token_ids
 from shoestring.models.gguf import load_gguf
 from shoestring.models.gguf_file import GGUFFile
 from shoestring.models.transformer import Transformer
@@ -105,6 +107,14 @@ def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> Languag
             f"no model '{text}': no such file or folder, and no base of this name{nearest(text, [*BASES])}"
         )
     return _load_folder(model_folder(path), wanted, device, _name_of(path))
+
+
+def load_template(folder: Path) -> tuple[Tokenizer, Template]:
+    """The tokenizer and chat template of a folder, which need not have weights. Raises BadInput."""
+    known = folder / GENERATION_CONFIG
+    ends = token_ids(read_json(known).get("eos_token_id")) if known.exists() else ()
+    tokenizer, source = load_tokenizer(folder, ends)
+    return tokenizer, Template(tokenizer, source, ends)
 
 
 def model_folder(path: Path) -> Path:

@@ -177,7 +177,7 @@ def assert_empty(engine: Engine) -> None:
     assert not engine._requests
     assert not engine._finished
     pools = (engine.runner.cache.prompts, engine.runner.cache.own)
-    assert [t.numel() for pool in pools for store in (pool.keys, pool.values) for t in store] == [0] * 8
+    assert [t.numel() for pool in pools for store in pool.stores for t in store] == [0] * 8
 
 
 def test_a_stream_gives_the_tokens_and_closing_it_ends_the_work(lm, asked, wanted):

@@ -209,9 +209,10 @@ def test_the_first_of_equal_logits_is_greedy():
 def test_causal_attention(dtype, rows, length, heads, kv_heads):
     visible = torch.ones(rows, length, length, dtype=torch.bool).tril()
     leaves = [random(rows, length, n, 8, dtype=dtype, seed=n) for n in (heads, kv_heads, kv_heads)]
-    found, found_grads = gradients(causal_attention, *leaves)
+    scale = leaves[0].shape[-1] ** -0.5
+    found, found_grads = gradients(lambda *x: causal_attention(*x, scale), *leaves)
     wanted, wanted_grads = gradients(
-        lambda q, k, v: attention_plain(q, k, v, visible), *(t.float() for t in leaves)
+        lambda q, k, v: attention_plain(q, k, v, visible, scale), *(t.float() for t in leaves)
     )
     for a, b in zip(found + found_grads, wanted + wanted_grads, strict=True):
         torch.testing.assert_close(
@@ -304,13 +305,14 @@ def test_decode_attention(dtype, dim, heads, kv_heads, group_of, tiles, library,
     own = filled(found, own_k, own_v, torch.arange(active + 1) * 7 % own_room)
     q = random(active, heads, dim, dtype=dtype, seed=4, scale=3)
     k, v = (random(active, kv_heads, dim, dtype=dtype, seed=seed) for seed in (5, 6))
-    out = decode_attention(found, q, k, v, prompts, own, DecodeRuns.build(group_of))
+    out = decode_attention(found, q, k, v, prompts, own, DecodeRuns.build(group_of), dim**-0.5)
     for slot, group in enumerate(group_of):
         before, length = int(own.lengths[slot]), int(prompts.lengths[group])
         keys = torch.cat((prompt_k[group, :length], own_k[slot, :before], k[slot][None]))
         values = torch.cat((prompt_v[group, :length], own_v[slot, :before], v[slot][None]))
         seen = torch.ones(1, 1, len(keys), dtype=torch.bool)
-        wanted = attention_plain(q[slot][None, None].float(), keys[None].float(), values[None].float(), seen)
+        queries = q[slot][None, None].float()
+        wanted = attention_plain(queries, keys[None].float(), values[None].float(), seen, dim**-0.5)
         if dtype == torch.float32:
             close(out[slot], wanted[0, 0], dtype, scale=5)
         else:  # the weights are rounded to bf16 before they meet the values

@@ -2,6 +2,8 @@
 
 import shutil
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -53,11 +55,15 @@ def kernel(rows: tuple[Tensor, Tensor, Tensor]):
     parts = RowParts.build(*rows)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        library = packed_library(q, k, v)
+        library = packed_library(q, k)
         assert library is not None
-        return packed_attention(library, q, k, v, parts)
+        return packed_attention(library, q, k, v, parts, scale_of(q))
 
     return attend
+
+
+def scale_of(q: Tensor) -> float:
+    return q.shape[-1] ** -0.5
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -67,7 +73,7 @@ def test_values_and_gradients(name, heads, kv_heads, dim, dtype):
     rows = laid_out(name)
     seen = visible(*rows)
     q, k, v, slope = inputs(len(seen), heads, kv_heads, dim, dtype)
-    plain = lambda *x: attention_plain(*(t[None] for t in x), seen[None])[0]  # noqa: E731
+    plain = lambda *x: attention_plain(*(t[None] for t in x), seen[None], scale_of(x[0]))[0]  # noqa: E731
     wanted = with_gradients(plain, *(t.float() for t in (q, k, v, slope)))
     made = with_gradients(kernel(rows), q, k, v, slope)
     tolerance = {"atol": 2e-5, "rtol": 2e-5} if dtype == torch.float32 else {"atol": 2e-2, "rtol": 1e-2}
@@ -82,7 +88,7 @@ def test_scores_far_apart_and_without_a_graph():
     made = kernel(rows)(q * 100, k, v)
     assert made.isfinite().all()
     torch.testing.assert_close(
-        made, attention_plain(*(t[None] for t in (q * 100, k, v)), visible(*rows)[None])[0]
+        made, attention_plain(*(t[None] for t in (q * 100, k, v)), visible(*rows)[None], scale_of(q))[0]
     )
 
 
@@ -107,7 +113,7 @@ def test_batched_products_give_the_same(name):
     tokens = int(rows[1].sum())
     q, k, v, slope = inputs(tokens, 6, 2, 16, torch.float32)
     made = with_gradients(kernel(rows), q, k, v, slope)
-    wanted = with_gradients(RowProducts(*rows, tokens).attend, q, k, v, slope)
+    wanted = with_gradients(partial(RowProducts(*rows, tokens).attend, scale=scale_of(q)), q, k, v, slope)
     for one, other in zip(made, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
 
@@ -118,11 +124,27 @@ def test_batched_products_give_the_same(name):
 def test_what_the_kernel_does_not_take_goes_by_products(length, dim, taken):
     made = PackedRows(torch.tensor([0]), torch.tensor([length]), torch.tensor([-1]), length)
     q, k, v, _ = inputs(length, 2, 1, dim, torch.float32)
-    out = made.attend(0, q, k, v)
+    out = made.attend(0, q, k, v, scale_of(q))
     assert ("_products" in vars(made)) == (not taken)
     seen = torch.ones(length, length, dtype=torch.bool).tril()[None]
-    torch.testing.assert_close(out, attention_plain(q[None], k[None], v[None], seen)[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(out, attention_plain(q[None], k[None], v[None], seen, scale_of(q))[0], atol=1e-5, rtol=1e-5)
 
 
 def test_the_library_is_here():
-    assert packed_library(*inputs(1, 1, 1, 16, torch.float32)[:3]) is find_library()
+    assert packed_library(*inputs(1, 1, 1, 16, torch.float32)[:2]) is find_library()
+
+
+def test_values_narrower_than_keys():
+    """Latent attention's: the kernel has one width, so they are filled up and cut again."""
+    rows = laid_out("families")
+    tokens = int(rows[1].sum())
+    q, k, v, slope = inputs(tokens, 2, 2, 32, torch.float32)
+    narrow, slope = v[..., :20].contiguous(), slope[..., :20].contiguous()
+    made = with_gradients(lambda *x: PackedRows(*rows, tokens).attend(0, *x, 0.3), q, k, narrow, slope)
+    seen = visible(*rows)[None]
+    plain = lambda *x: attention_plain(*(t[None] for t in x), seen, 0.3)[0]  # noqa: E731
+    for one, other in zip(made, with_gradients(plain, q, k, narrow, slope), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+    products = with_gradients(lambda *x: RowProducts(*rows, tokens).attend(*x, 0.3), q, k, narrow, slope)
+    for one, other in zip(made, products, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from shoestring.engine.draft import DraftCount
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.engine.runner import Runner
 from shoestring.engine.scheduler import Request, Scheduler
@@ -19,11 +20,18 @@ class Engine:
     """Generates with `lm`'s own network (not a copy: weights loaded here are the lm's).
 
     max_batch: sequences that run at once. 256 of a 135M model in bf16 need about 23 KB a token each.
+    speculative: draft with the model's MTP module where it has one; the tokens are the same either way.
     """
 
-    def __init__(self, lm: LanguageModel, max_batch: int = 256, max_prefill_tokens: int = 4096) -> None:
+    def __init__(
+        self,
+        lm: LanguageModel,
+        max_batch: int = 256,
+        max_prefill_tokens: int = 4096,
+        speculative: bool = True,
+    ) -> None:
         self.lm = lm
-        self.runner = Runner(lm.network)
+        self.runner = Runner(lm.network, speculative)
         self.scheduler = Scheduler(max_batch, max_prefill_tokens)
         self.weights_version = 0
         self._next_id = 0
@@ -132,15 +140,20 @@ class Engine:
                     own[name].copy_(tensor)
         self.weights_version = version
 
+    @property
+    def drafts(self) -> DraftCount | None:
+        """What the MTP module drafted so far and how much of it was kept; None where nothing drafts."""
+        return self.runner.drafter.count if self.runner.drafter else None
+
     def _collect(self) -> None:
         """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the
         end."""
         done: dict[int, FinishReason] = {}
         for slot in reversed(range(len(self.scheduler.running))):
             sequence = self.scheduler.running[slot]
-            if sequence.ids[-1] in sequence.request.stop_ids:
+            if sequence.stopped:
                 done[slot] = FinishReason.STOP
-            elif len(sequence.ids) >= sequence.request.limit:
+            elif sequence.ended:
                 done[slot] = FinishReason.LENGTH
         self._finished += [request for request in self._remove(done) if request.finished]
 
@@ -153,7 +166,7 @@ class Engine:
             requests[sequence.request.id] = sequence.request
             self.scheduler.remove(slot)
         if slots:
-            self.runner.cache.remove(list(slots))
+            self.runner.remove(list(slots))
         return list(requests.values())
 
     def _running(self, request: Request) -> list[int]:

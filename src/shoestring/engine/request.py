@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from torch import Tensor
+
 from shoestring.errors import BadInput
 
 
@@ -25,6 +27,7 @@ class SamplingParams:
     seed: int = 0
     stop_token_ids: tuple[int, ...] | None = None  # None: the template's end-of-turn ids
     ignore_eos: bool = False  # generate to max_tokens (benchmarks)
+    record_routing: bool = False  # keep which experts every token took, to be replayed in training
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or self.n < 1:
@@ -54,6 +57,8 @@ class Completion:
     logprob_meaning: str
     finish_reason: FinishReason
     weights_version: int
+    # (T, layers, K) int16, the experts of the prompt's tokens and of all made but the last, which no pass read
+    routing: Tensor | None = None
 
     @property
     def cut(self) -> bool:

@@ -3,7 +3,11 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
+from shoestring.errors import ShoestringError
 from shoestring.ops.sample import stream_key
 
 
@@ -16,6 +20,25 @@ class Sequence:
     key: int  # of its random numbers
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    routing: list[Tensor] = field(default_factory=list)  # (tokens, layers, K) int16, if asked for, in order
+
+    def take(self, token: int, logprob: float) -> None:
+        """The next token. Raises ShoestringError where its logprob is not a number."""
+        if logprob != logprob:
+            raise ShoestringError(
+                "the model's logits are not finite (NaN): its weights are damaged or training diverged"
+            )
+        self.ids.append(token)
+        self.logprobs.append(logprob)
+
+    @property
+    def stopped(self) -> bool:
+        return self.ids[-1] in self.request.stop_ids
+
+    @property
+    def ended(self) -> bool:
+        """By an end-of-turn id or by its limit."""
+        return self.stopped or len(self.ids) >= self.request.limit
 
 
 @dataclass(eq=False)
@@ -39,7 +62,12 @@ class Request:
 
     def close(self, sequence: Sequence, reason: FinishReason, version: int) -> None:
         self.done[sequence.sample] = Completion(
-            sequence.ids, sequence.logprobs, self.params.logprob_meaning, reason, version
+            sequence.ids,
+            sequence.logprobs,
+            self.params.logprob_meaning,
+            reason,
+            version,
+            torch.cat(sequence.routing) if sequence.routing else None,
         )
 
 

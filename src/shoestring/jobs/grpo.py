@@ -12,7 +12,7 @@ from shoestring.budget.flops import decode_flops
 from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
-from shoestring.errors import ShoestringError
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
 from shoestring.lm import LanguageModel, load
 from shoestring.origin import Origin
@@ -29,6 +29,7 @@ from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, parse_suite
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner, Metrics
+from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
 from shoestring.train.state import Stateful
 
@@ -50,6 +51,8 @@ class GRPOSettings(Settings):
     refill_rounds: int = Field(1, ge=0)  # times that dropped groups are replaced by fresh ones in a step
     loss: PolicyLossSettings = PolicyLossSettings()
     optim: OptimSettings = OptimSettings()
+    objectives: Objectives = Objectives()
+    routing_replay: bool = False  # train with the experts that the sampler took (mixtures of experts)
     micro_batch_tokens: int = Field(4096, ge=1)
     max_batch: int = Field(256, ge=1)
     seed: int = 0
@@ -126,13 +129,15 @@ def check(settings: GRPOSettings) -> object:
 
 def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
+    if settings.routing_replay and not lm.config.n_routed_experts:
+        raise BadInput(f"routing_replay: {settings.model} has no experts whose routing could be replayed")
     with Judge() as judge:
         trainer = Trainer(
             settings,
             lm,
             Engine(lm, max_batch=settings.max_batch),
             judge,
-            Learner(lm, settings.optim, settings.steps),
+            Learner(lm, settings.optim, settings.steps, settings.objectives),
             Streams(settings.suites, settings.seed),
             Reference(settings.model, lm, settings.temperature) if settings.loss.kl_coefficient else None,
         )
@@ -207,6 +212,7 @@ def gather(trainer: Trainer) -> Gathered:
             temperature=settings.temperature,
             n=settings.samples_per_prompt,
             seed=settings.seed,
+            record_routing=settings.routing_replay,
         )
         began = time.perf_counter()
         completions = sample(trainer.generator, asked, params)

@@ -39,8 +39,21 @@ def _grpo() -> Job:
     return Job(grpo.GRPOSettings, grpo.main, check=grpo.check)
 
 
+def _tokenizer() -> Job:
+    from shoestring.jobs import tokenizer
+
+    return Job(tokenizer.TokenizerSettings, tokenizer.main)
+
+
+def _pretrain() -> Job:
+    from shoestring.jobs import pretrain, pretrain_settings
+
+    return Job(pretrain_settings.PretrainSettings, pretrain.main, check=pretrain_settings.check)
+
+
 POLL_S = 1.0
-JOBS: JobTable = {"eval": _eval, "sft": _sft, "grpo": _grpo}  # imported when a recipe asks for them
+# imported when a recipe asks for them
+JOBS: JobTable = {"eval": _eval, "tokenizer": _tokenizer, "pretrain": _pretrain, "sft": _sft, "grpo": _grpo}
 
 
 def run(

@@ -21,6 +21,7 @@ from shoestring.text.packing import pack, share_prefix, split_by_tokens
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
 from shoestring.train.loss import sft_loss
+from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
 from shoestring.train.state import Stateful
 
@@ -42,6 +43,7 @@ class SFTSettings(Settings):
     max_row_tokens: int = Field(default=1024, ge=2)  # longer rows are left out and counted, never cut
     micro_batch_tokens: int = Field(default=4096, ge=1)
     optim: SFTOptim = SFTOptim()
+    objectives: Objectives = Objectives()
     seed: int = 0
     save_every: int = Field(default=50, ge=1)
     dtype: str = "auto"
@@ -92,7 +94,7 @@ def open_rows(settings: SFTSettings) -> RowSource:
 def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
     rows = open_rows(settings)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
-    learner = Learner(lm, settings.optim, settings.steps)
+    learner = Learner(lm, settings.optim, settings.steps, settings.objectives)
     tally = Tally()
     parts: dict[str, Stateful] = {"rows": rows, "tally": tally}
     done = restore(stage, learner, parts)

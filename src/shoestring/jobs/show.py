@@ -1,4 +1,4 @@
-"""Show what a thing is: a model, a run, a suite of problems, or what is trained of its rows."""
+"""Show what a thing is: a model, a preset, a run, a suite of problems, or what is trained of its rows."""
 
 import json
 import random
@@ -13,10 +13,13 @@ from shoestring.errors import BadInput
 from shoestring.evals.evaluate import gold_text
 from shoestring.jobs.describe import headline, lineage_lines, sizes
 from shoestring.jobs.mask import DATA_SUFFIXES, masked, print_row, rows_of
+from shoestring.jobs.show_preset import show_preset
 from shoestring.lm import load
+from shoestring.models.bases import BASES
+from shoestring.models.presets import PRESETS
 from shoestring.report.read import read_run
 from shoestring.report.terminal import print_report
-from shoestring.settings import Settings
+from shoestring.settings import Settings, nearest
 from shoestring.tasks import FAMILIES
 from shoestring.tasks.suite import ROOM, draw_problems, parse_suite
 
@@ -37,6 +40,13 @@ def main(settings: ShowSettings, console: Console) -> dict[str, Any]:
         return show_run(path, console)
     if target.partition(":")[0] in (*FAMILIES, "gym") or any(s in target for s in DATA_SUFFIXES):
         return show_suite(settings, console)
+    if target in PRESETS and not path.exists():
+        return show_preset(target, console)
+    if target not in BASES and not path.exists() and "://" not in target:
+        known = nearest(target, [*BASES, *PRESETS])
+        raise BadInput(
+            f"no model '{target}': no such file or folder, and no base or preset of this name{known}"
+        )
     return show_model(target, console)
 
 

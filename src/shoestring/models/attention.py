@@ -1,24 +1,43 @@
-"""Grouped-query attention (Llama, Qwen2, Qwen3). What a query may see is the context's business, not the
-layer's."""
-
-from typing import Protocol
+"""Attention layers: grouped-query (Llama, Qwen2, Qwen3). What a query may see is the context's business, not
+the layer's. `models.mla` has the latent kind."""
 
 import torch
 from torch import Tensor, nn
 
 from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
+from shoestring.models.rope import softmax_scale
 from shoestring.ops.norm import rms_norm
 from shoestring.ops.rotary import apply_rope, split_rope
 
 
-class AttentionContext(Protocol):
+class AttentionContext:
     """Which keys each query sees, and where keys and values are kept: plain causal rows, packed rows with a
-    shared prompt, or a decode cache. One instance serves one forward pass; `layer` tells the calls apart."""
+    shared prompt, a prefill or a decode cache. One instance serves one forward pass; `layer` tells the calls
+    apart.
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (T, H, D), k and v (T, Hkv, D), rotated, T the tokens of this forward -> (T, H, D)."""
-        ...
+    Latent attention hands every layer's latents to `keep_latent`, which a prefill answers, and calls
+    `attend_latent` instead of `attend` where `absorbs` is set (a decode cache of latents)."""
+
+    absorbs = False
+
+    @property
+    def row_of(self) -> Tensor | None:
+        """(T,) int64, the row of each token, rows numbered in the tokens' order; None where rows are not whole
+        texts (decode)."""
+        return None
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        """q (T, H, D), k (T, Hkv, D), v (T, Hkv, Dv), rotated, T the tokens of this forward -> (T, H, Dv)."""
+        raise NotImplementedError
+
+    def keep_latent(self, layer: int, latent: Tensor) -> None:
+        """latent (T, kv_lora_rank + qk_rope_head_dim): the normed latent, then the rotated key."""
+
+    def attend_latent(self, layer: int, q: Tensor, latent: Tensor, rank: int, scale: float) -> Tensor:
+        """q (T, H, rank + qk_rope_head_dim) and the same tokens' latents -> (T, H, rank), the weighted sum of
+        latents."""
+        raise NotImplementedError
 
 
 class Attention(nn.Module):
@@ -26,6 +45,7 @@ class Attention(nn.Module):
         super().__init__()
         self.layer = layer
         self.head_dim = config.head_dim
+        self.scale = softmax_scale(config)
         self.num_heads, self.num_kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.eps = config.rms_norm_eps
         # q, k and v share one matrix: three narrow products run at half the speed of one on a CPU
@@ -46,5 +66,5 @@ class Attention(nn.Module):
             q, k, v = heads.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
             q = apply_rope(rms_norm(q, self.q_norm, self.eps), *rope)
             k = apply_rope(rms_norm(k, self.k_norm, self.eps), *rope)
-        out = context.attend(self.layer, q, k, v)
+        out = context.attend(self.layer, q, k, v, self.scale)
         return self.o_proj(out.reshape(x.shape[0], -1))

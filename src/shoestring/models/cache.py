@@ -6,26 +6,32 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from shoestring.models.attention import AttentionContext
 from shoestring.ops.attend import causal_attention, prefixed_attention
 from shoestring.ops.packed_attention import ROOM_UP_TO, RowParts, packed_attention, packed_library
 from shoestring.ops.rows import RowIndex, to_flat, to_rows
 
 
 @dataclass(frozen=True)
-class CausalRows:
+class CausalRows(AttentionContext):
     """B rows of T tokens each, every token sees its row up to itself. Nothing is kept."""
 
     num_rows: int
     row_length: int
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         shape = (self.num_rows, self.row_length)
-        out = causal_attention(q.unflatten(0, shape), k.unflatten(0, shape), v.unflatten(0, shape))
+        out = causal_attention(q.unflatten(0, shape), k.unflatten(0, shape), v.unflatten(0, shape), scale)
         return out.flatten(0, 1)
 
+    @property
+    def row_of(self) -> Tensor:
+        return torch.arange(self.num_rows).repeat_interleave(self.row_length)
 
-class PackedRows:
+
+class PackedRows(AttentionContext):
     """Rows of any length laid end to end over flat tokens, without padding and without sight of each other.
 
     A row may have a parent: a root row whose whole text comes before it (a group's shared prompt, computed
@@ -38,11 +44,25 @@ class PackedRows:
         self.rows = starts, lengths, parents
         self.num_tokens = num_tokens
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        library = packed_library(q, k, v)
-        if library is not None and self._parts.room <= ROOM_UP_TO:
-            return packed_attention(library, q, k, v, self._parts)
-        return self._products.attend(q, k, v)
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        wide, values = q.shape[-1], v.shape[-1]
+        library = packed_library(q, k)
+        if library is None or values > wide or self._parts.room > ROOM_UP_TO:
+            return self._products.attend(q, k, v, scale)
+        if values < wide:  # the kernel has one width
+            v = F.pad(v, (0, wide - values))
+        return packed_attention(library, q, k, v, self._parts, scale)[..., :values]
+
+    @property
+    def row_of(self) -> Tensor:
+        """A shared beginning counts as a row of its own."""
+        return self._row_of
+
+    @cached_property
+    def _row_of(self) -> Tensor:
+        starts, lengths, _ = self.rows
+        lengths = lengths[torch.argsort(starts)]
+        return torch.arange(len(starts), device=starts.device).repeat_interleave(lengths)
 
     @cached_property
     def _parts(self) -> RowParts:
@@ -91,9 +111,9 @@ class RowProducts:
         self.parent_places = place_of_root[used]
         self.children = RowIndex.build(grid_starts.flatten(), grid_lengths.flatten(), num_tokens)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         root_k, root_v = to_rows(k, self.roots), to_rows(v, self.roots)
-        out = to_flat(causal_attention(to_rows(q, self.roots), root_k, root_v), self.roots)
+        out = to_flat(causal_attention(to_rows(q, self.roots), root_k, root_v, scale), self.roots)
         if self.children is None:
             return out
         assert self.roots.tokens is not None, "children hold tokens of their own"
@@ -106,7 +126,8 @@ class RowProducts:
             root_k.index_select(0, self.parent_places),
             root_v.index_select(0, self.parent_places),
             self.root_lengths[self.parent_places],
+            scale,
         )
-        joined = out.new_empty(q.shape)
+        joined = out.new_empty(*q.shape[:-1], out.shape[-1])
         joined = joined.index_copy(0, self.roots.tokens, out)
         return joined.index_copy(0, self.children.tokens, to_flat(own.flatten(0, 1), self.children))

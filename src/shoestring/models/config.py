@@ -2,13 +2,11 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from shoestring.errors import BadInput
 
-FAMILIES = ("llama", "qwen2", "qwen3")
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -19,34 +17,60 @@ SIZES = (
     "head_dim",
     "max_position_embeddings",
 )
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+ROPE_KINDS = ("linear", "llama3", "yarn")
+TOPK_METHODS = ("noaux_tc", "group_limited_greedy", "greedy")
+SCORINGS = ("sigmoid", "softmax")
 
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Llama 3's frequency scaling or plain linear interpolation (`rope_type` "llama3" or "linear")."""
+    """How rotary frequencies are stretched; `models.rope` applies it. Of the fields after `factor` the first
+    two are Llama 3's, the last five YaRN's."""
 
     rope_type: str
     factor: float
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float = 0.0  # 0: not given
+    mscale_all_dim: float = 0.0
+    attention_factor: float | None = None  # on cos and sin; None: from factor and the two mscales
 
     def __post_init__(self) -> None:
+        if self.rope_type not in ROPE_KINDS:
+            kinds = ", ".join(ROPE_KINDS)
+            raise BadInput(f"rope type {self.rope_type!r} is not supported; supported: default, {kinds}")
         for name, value in dataclasses.asdict(self).items():
-            if name != "rope_type" and not (math.isfinite(value) and value > 0):
+            if name == "rope_type" or value is None or (name.startswith("mscale") and value == 0):
+                continue
+            if not (math.isfinite(value) and value > 0):
                 raise BadInput(f"rope scaling: {name} = {value} must be a finite number above 0")
         if self.low_freq_factor >= self.high_freq_factor:
             raise BadInput("rope scaling: low_freq_factor must be below high_freq_factor")
+        if self.beta_slow >= self.beta_fast:
+            raise BadInput("rope scaling: beta_slow must be below beta_fast")
 
     def to_hf(self) -> dict[str, Any]:
-        if self.rope_type == "linear":
-            return {"rope_type": "linear", "factor": self.factor}
-        return dataclasses.asdict(self)
+        kept = {
+            "linear": ("rope_type", "factor"),
+            "llama3": tuple(f.name for f in dataclasses.fields(self))[:5],
+            "yarn": ("rope_type", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow"),
+        }[self.rope_type]
+        raw = {name: vars(self)[name] for name in kept}
+        if self.rope_type == "yarn":
+            given = ("mscale", "mscale_all_dim", "attention_factor")
+            raw |= {name: vars(self)[name] for name in given if vars(self)[name]}
+        return raw
 
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The dense families need the first block of fields only. `kv_lora_rank` makes attention latent (MLA),
+    `n_routed_experts` makes layers from `first_k_dense_replace` on mixtures of experts, and
+    `num_nextn_predict_layers` adds modules that predict further tokens (MTP); each stands alone."""
+
     model_type: str
     vocab_size: int
     hidden_size: int
@@ -54,19 +78,41 @@ class ModelConfig:
     num_hidden_layers: int
     num_attention_heads: int
     num_key_value_heads: int
-    head_dim: int
+    head_dim: int  # of queries and keys; with MLA what of it turns with the position is qk_rope_head_dim
     max_position_embeddings: int = 2048
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10000.0
     rope_scaling: RopeScaling | None = None
     tie_word_embeddings: bool = False
-    attention_bias: bool = False  # on q, k, v (Qwen2 always has it)
+    attention_bias: bool = False  # on q, k, v (Qwen2 always has it); with MLA on q_a_proj and kv_a_proj
     attention_output_bias: bool = False  # on o_proj (Llama puts it there too when attention_bias is set)
     mlp_bias: bool = False
     qk_norm: bool = False  # RMSNorm over each head's q and k before rope (Qwen3)
     initializer_range: float = 0.02
     bos_token_id: int | None = None
     eos_token_id: tuple[int, ...] = ()
+    # multi-head latent attention
+    q_lora_rank: int | None = None
+    kv_lora_rank: int | None = None
+    qk_nope_head_dim: int = 0
+    qk_rope_head_dim: int = 0
+    v_head_dim: int = 0
+    rope_interleave: bool = False  # pairs (x[2j], x[2j + 1]) rather than (x[j], x[j + d / 2])
+    # mixture of experts
+    n_routed_experts: int = 0
+    n_shared_experts: int = 0
+    num_experts_per_tok: int = 0
+    moe_intermediate_size: int = 0
+    first_k_dense_replace: int = 0
+    moe_layer_freq: int = 1
+    n_group: int = 1
+    topk_group: int = 1
+    topk_method: str = "noaux_tc"
+    scoring_func: str = "sigmoid"
+    norm_topk_prob: bool = True
+    routed_scaling_factor: float = 1.0
+    # multi-token prediction
+    num_nextn_predict_layers: int = 0
 
     def __post_init__(self) -> None:
         for name in SIZES:
@@ -80,121 +126,93 @@ class ModelConfig:
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads {self.num_key_value_heads}"
             )
-        if self.head_dim % 2:
-            raise BadInput(f"head_dim {self.head_dim} must be even for rotary positions")
+        if self.rope_dim % 2:
+            name = "qk_rope_head_dim" if self.is_mla else "head_dim"
+            raise BadInput(f"{name} {self.rope_dim} must be even for rotary positions")
+        if self.is_mla:
+            self._check_latent()
+        if self.n_routed_experts:
+            self._check_experts()
+        if self.num_nextn_predict_layers < 0:
+            raise BadInput(f"num_nextn_predict_layers = {self.num_nextn_predict_layers} must not be negative")
 
-    @classmethod
-    def from_hf(cls, raw: Mapping[str, Any]) -> "ModelConfig":
-        """From a `config.json` of the Llama, Qwen2 or Qwen3 family, as written by transformers 4 or 5."""
-        kind = raw.get("model_type")
-        if kind not in FAMILIES:
-            raise BadInput(f"model_type {kind!r} is not supported; supported: {', '.join(FAMILIES)}")
-        if raw.get("hidden_act", "silu") != "silu":
-            raise BadInput(f"hidden_act {raw['hidden_act']!r} is not supported; only 'silu' is")
-        if raw.get("use_sliding_window"):
-            raise BadInput("use_sliding_window = true is not supported")
-        if "quantization_config" in raw:
+    def _check_latent(self) -> None:
+        for name in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
+            if (vars(self)[name] or 0) < 1:
+                raise BadInput(f"{name} = {vars(self)[name]} must be at least 1 with latent attention")
+        if self.q_lora_rank is not None and self.q_lora_rank < 1:
+            raise BadInput(f"q_lora_rank = {self.q_lora_rank} must be at least 1, or null for none")
+        if self.head_dim != self.qk_nope_head_dim + self.qk_rope_head_dim:
             raise BadInput(
-                "this folder holds quantised weights (quantization_config); give a bf16 or GGUF copy"
+                f"head_dim {self.head_dim} is not qk_nope_head_dim {self.qk_nope_head_dim} + "
+                f"qk_rope_head_dim {self.qk_rope_head_dim}"
             )
-        try:
-            heads = int(raw["num_attention_heads"])
-            rope_theta, rope_scaling = _rope(raw)
-            bias = bool(raw.get("attention_bias", False))
-            head_dim = raw.get("head_dim") or (
-                128 if kind == "qwen3" else int(raw["hidden_size"]) // max(heads, 1)
+        if self.num_key_value_heads != self.num_attention_heads:
+            raise BadInput(
+                f"num_key_value_heads {self.num_key_value_heads} must equal num_attention_heads "
+                f"{self.num_attention_heads} with latent attention"
             )
-            return cls(
-                model_type=kind,
-                vocab_size=int(raw["vocab_size"]),
-                hidden_size=int(raw["hidden_size"]),
-                intermediate_size=int(raw["intermediate_size"]),
-                num_hidden_layers=int(raw["num_hidden_layers"]),
-                num_attention_heads=heads,
-                num_key_value_heads=int(raw.get("num_key_value_heads") or heads),
-                head_dim=int(head_dim),
-                max_position_embeddings=int(raw.get("max_position_embeddings", 2048)),
-                rms_norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
-                rope_theta=rope_theta,
-                rope_scaling=rope_scaling,
-                # transformers leaves the key out where it equals the family's default
-                tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
-                attention_bias=bias or kind == "qwen2",
-                attention_output_bias=bias and kind in ("llama", "qwen3"),
-                mlp_bias=bool(raw.get("mlp_bias", False)),
-                qk_norm=kind == "qwen3",
-                initializer_range=float(raw.get("initializer_range", 0.02)),
-                bos_token_id=raw.get("bos_token_id"),
-                eos_token_id=_ids(raw.get("eos_token_id")),
+        if self.qk_norm:
+            raise BadInput("qk_norm goes with plain attention, not with latent attention")
+
+    def _check_experts(self) -> None:
+        experts, groups = self.n_routed_experts, self.n_group
+        if self.moe_intermediate_size < 1:
+            raise BadInput(f"moe_intermediate_size = {self.moe_intermediate_size} must be at least 1")
+        if self.topk_method not in TOPK_METHODS:
+            raise BadInput(f"topk_method {self.topk_method!r} is none of: {', '.join(TOPK_METHODS)}")
+        if self.scoring_func not in SCORINGS:
+            raise BadInput(f"scoring_func {self.scoring_func!r} is none of: {', '.join(SCORINGS)}")
+        if groups < 1 or experts % groups:
+            raise BadInput(f"n_routed_experts {experts} is not a multiple of n_group {groups}")
+        if not 1 <= self.topk_group <= groups:
+            raise BadInput(f"topk_group {self.topk_group} must lie between 1 and n_group {groups}")
+        eligible = experts // groups * self.topk_group
+        if not 1 <= self.num_experts_per_tok <= eligible:
+            raise BadInput(
+                f"num_experts_per_tok {self.num_experts_per_tok} must lie between 1 and the {eligible} experts "
+                f"of the {self.topk_group} groups that a token may use"
             )
-        except KeyError as error:
-            raise BadInput(f"lacks {error.args[0]!r}") from None
-        except (TypeError, ValueError, OverflowError) as error:
-            raise BadInput(f"a value is of the wrong kind: {error}") from None
+        if self.topk_method == "noaux_tc" and groups > 1 and experts // groups < 2:
+            raise BadInput(
+                f"n_group {groups} leaves {experts // groups} expert a group; a group's score is the sum of its "
+                "best two, so it needs at least 2"
+            )
+        if self.moe_layer_freq < 1:
+            raise BadInput(f"moe_layer_freq = {self.moe_layer_freq} must be at least 1")
+        if not 0 <= self.first_k_dense_replace <= self.num_hidden_layers:
+            raise BadInput(
+                f"first_k_dense_replace {self.first_k_dense_replace} must lie between 0 and num_hidden_layers "
+                f"{self.num_hidden_layers}"
+            )
 
-    def with_end_ids(self, more: Any) -> "ModelConfig":
-        """With the end ids of a generation_config.json (one, a list or None) after the config's own."""
-        return dataclasses.replace(self, eos_token_id=tuple(dict.fromkeys((*self.eos_token_id, *_ids(more)))))
+    @property
+    def is_mla(self) -> bool:
+        return self.kv_lora_rank is not None
 
-    def to_hf(self, dtype: str = "bfloat16") -> dict[str, Any]:
-        """A `config.json` that transformers 4 and 5 read."""
-        eos = list(self.eos_token_id)
-        raw: dict[str, Any] = {
-            "architectures": [ARCHITECTURES[self.model_type]],
-            "model_type": self.model_type,
-            "hidden_act": "silu",
-            "torch_dtype": dtype,
-            "eos_token_id": eos[0] if len(eos) == 1 else (eos or None),
-            "rope_scaling": self.rope_scaling.to_hf() if self.rope_scaling else None,
-        }
-        dropped = {"rope_scaling", "eos_token_id", "model_type", "qk_norm", "attention_output_bias"}
-        if self.model_type == "qwen2":
-            dropped |= {"attention_bias", "mlp_bias"}
-        if self.model_type == "qwen3":
-            dropped |= {"mlp_bias"}
-        raw |= {k: v for k, v in dataclasses.asdict(self).items() if k not in dropped}
-        return raw
+    @property
+    def rope_dim(self) -> int:
+        """Numbers of each query and key that turn with the position."""
+        return self.qk_rope_head_dim if self.is_mla else self.head_dim
 
+    @property
+    def value_dim(self) -> int:
+        return self.v_head_dim if self.is_mla else self.head_dim
 
-def _rope(raw: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
-    """transformers 4 writes rope_theta and rope_scaling; 5 writes both inside rope_parameters."""
-    params = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
-    theta = float(params.get("rope_theta", raw.get("rope_theta", 10000.0)))
-    kind = params.get("rope_type", params.get("type", "default"))
-    if float(params.get("partial_rotary_factor", 1.0)) != 1.0:
-        raise BadInput("partial_rotary_factor is not supported")
-    if kind == "default":
-        return theta, None
-    if kind not in ("llama3", "linear"):
-        raise BadInput(f"rope type {kind!r} is not supported; supported: default, linear, llama3")
-    if kind == "linear":
-        return theta, RopeScaling(kind, float(params["factor"]))
-    window = int(params["original_max_position_embeddings"])
-    low, high = float(params["low_freq_factor"]), float(params["high_freq_factor"])
-    return theta, RopeScaling(kind, float(params["factor"]), low, high, window)
+    @property
+    def has_router_bias(self) -> bool:
+        return self.n_routed_experts > 0 and self.topk_method == "noaux_tc"
 
+    def is_moe(self, layer: int) -> bool:
+        """Whether this layer, or MTP module (numbered on from num_hidden_layers), is a mixture of experts."""
+        regular = layer >= self.first_k_dense_replace and layer % self.moe_layer_freq == 0
+        return self.n_routed_experts > 0 and regular
 
-def _ids(value: Any) -> tuple[int, ...]:
-    """Token ids as config files write them: one, a list, or null."""
-    if value is None:
-        return ()
-    return tuple(int(v) for v in value) if isinstance(value, list) else (int(value),)
+    @property
+    def moe_layers(self) -> list[int]:
+        """Numbers of the mixture layers, MTP modules after the main ones."""
+        return [i for i in range(self.num_hidden_layers + self.num_nextn_predict_layers) if self.is_moe(i)]
 
-
-def scaled_inverse_frequencies(config: ModelConfig) -> list[float]:
-    """theta^(-2i/d) for i in 0..d/2-1, with the config's scaling applied (Llama 3: low frequencies divided by
-    `factor`, high ones kept, a linear blend between)."""
-    d = config.head_dim
-    freqs = [config.rope_theta ** (-2 * i / d) for i in range(d // 2)]
-    scaling = config.rope_scaling
-    if scaling is None:
-        return freqs
-    if scaling.rope_type == "linear":
-        return [f / scaling.factor for f in freqs]
-    low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    result = []
-    for f in freqs:
-        turns = scaling.original_max_position_embeddings * f / (2 * math.pi)  # over the original window
-        keep = min(max((turns - low) / (high - low), 0.0), 1.0)
-        result.append(f * keep + f / scaling.factor * (1 - keep))
-    return result
+    def with_end_ids(self, more: tuple[int, ...]) -> "ModelConfig":
+        """With the end ids of a generation_config.json after the config's own."""
+        return dataclasses.replace(self, eos_token_id=tuple(dict.fromkeys((*self.eos_token_id, *more))))

@@ -1,22 +1,29 @@
 """The layers' matrix product."""
 
+from typing import Literal
+
 from torch import Tensor, is_grad_enabled, nn
 from torch.nn import functional as F
 
+from shoestring.ops.fp8 import fp8_linear
 from shoestring.ops.linear import can_pack, linear, pack_weight, packed_linear
 from shoestring.ops.packed import PackedCopy
 
 
 class Linear(nn.Linear):
     """(T, in_features) -> (T, out_features). Where `packs` is set and nothing is learned the product reads a
-    packed copy of the weight, which costs its memory once more."""
+    packed copy of the weight, which costs its memory once more. `numerics` is "weights" (the weights' own
+    dtype) or "fp8" (E4M3 operands, learning or not; `models.numerics` sets it)."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
         super().__init__(in_features, out_features, bias=bias)
         self.packs = False
+        self.numerics: Literal["weights", "fp8"] = "weights"
         self._packed = PackedCopy(pack_weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.numerics == "fp8":
+            return fp8_linear(x, self.weight, self.bias)
         if is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
             return linear(x, self.weight, self.bias)
         if self.packs and can_pack(x):

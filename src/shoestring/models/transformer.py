@@ -8,19 +8,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shoestring.models.attention import Attention, AttentionContext
+from shoestring.models.block import Block
 from shoestring.models.cache import CausalRows
-from shoestring.models.config import ModelConfig, scaled_inverse_frequencies
+from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
-from shoestring.models.rope import rope_tables
+from shoestring.models.mla import LatentAttention
+from shoestring.models.moe import MoE, Router, RoutingTrace
+from shoestring.models.mtp import MTPModule
+from shoestring.models.names import public_tensors
+from shoestring.models.rope import rope_factor, rope_tables, scaled_inverse_frequencies, softmax_scale
 from shoestring.ops.head import Head
-from shoestring.ops.norm import add_rms_norm, rms_norm
-from shoestring.ops.swiglu import silu_mul
+from shoestring.ops.norm import add_rms_norm
 
 PACK_UP_TO = 2 << 30  # bytes of bf16 weights; above, a second copy of them might not fit beside the first
 
 
 class Output(NamedTuple):
-    """hidden (..., hidden_size) after the final norm. routing, loads, aux_loss are None without experts."""
+    """hidden (..., hidden_size) after the final norm. Of the mixture layers that ran: routing (T, layers, K)
+    the experts of each token, loads (layers, E) the tokens of each expert, aux_loss () the sequence-wise
+    balance loss without its weight, where gradients and rows are known. None without experts."""
 
     hidden: Tensor
     routing: Tensor | None = None
@@ -28,50 +34,8 @@ class Output(NamedTuple):
     aux_loss: Tensor | None = None
 
 
-class MLP(nn.Module):
-    """SwiGLU: down(silu(gate(x)) * up(x)); gate and up share one matrix."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size, bias=config.mlp_bias)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(silu_mul(self.gate_up_proj(x)))
-
-
-class Block(nn.Module):
-    """Pre-norm residual block: x += attention(norm(x)); x += mlp(norm(x)).
-
-    The residual stream x is float32 whatever the weights are: rounding it to bf16 after every branch is what
-    made two ways of computing the same logprob differ most. The last branch's output is handed on unadded, so
-    that each sum is made in one pass with the norm that follows it."""
-
-    def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
-        self.eps = config.rms_norm_eps
-        self.input_layernorm = nn.Parameter(torch.ones(config.hidden_size))
-        self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = nn.Parameter(torch.ones(config.hidden_size))
-        self.mlp = MLP(config)
-
-    def forward(
-        self, x: Tensor, branch: Tensor | None, rope: tuple[Tensor, Tensor], context: AttentionContext
-    ) -> tuple[Tensor, Tensor]:
-        """x (T, hidden) float32 and the branch output still to be added (None before the first block) -> the
-        same."""
-        if branch is None:
-            normed = rms_norm(x, self.input_layernorm, self.eps)
-        else:
-            x, normed = add_rms_norm(x, branch, self.input_layernorm, self.eps)
-        x, normed = add_rms_norm(
-            x, self.self_attn(normed, rope, context), self.post_attention_layernorm, self.eps
-        )
-        return x, self.mlp(normed)
-
-
 class Transformer(nn.Module):
-    """Decoder of the Llama, Qwen2 and Qwen3 families."""
+    """Decoder of the Llama, Qwen2, Qwen3 and DeepSeek-V2/V3 families."""
 
     inv_freq: Tensor
 
@@ -86,11 +50,16 @@ class Transformer(nn.Module):
             if config.tie_word_embeddings
             else nn.Parameter(torch.empty(config.vocab_size, config.hidden_size))
         )
+        first = config.num_hidden_layers
+        self.mtp = nn.ModuleList(
+            MTPModule(config, first + depth) for depth in range(config.num_nextn_predict_layers)
+        )
         self._head = Head()
         packs = 2 * sum(p.numel() for p in self.parameters()) <= PACK_UP_TO
         for module in self.modules():
             if isinstance(module, Linear):
                 module.packs = packs
+        self.rope_factor = rope_factor(config)
         self.register_buffer("inv_freq", torch.empty(0), persistent=False)
         self._set_frequencies()
 
@@ -103,6 +72,14 @@ class Transformer(nn.Module):
         self._set_frequencies()  # .to(bfloat16) would round them, .to_empty() would leave them unset
         return self
 
+    def stretch(self, config: ModelConfig) -> None:
+        """Take a config that differs in its window and rope scaling alone."""
+        self.config, self.rope_factor = config, rope_factor(config)
+        for module in self.modules():
+            if isinstance(module, Attention | LatentAttention):
+                module.scale = softmax_scale(config)
+        self._set_frequencies()
+
     def init_weights(self, seed: int) -> None:
         """Normal weights of std `initializer_range`, norms one, biases zero; the same for the same seed."""
         generator = torch.Generator(device="cpu").manual_seed(seed)
@@ -114,6 +91,8 @@ class Transformer(nn.Module):
                     p.fill_(1.0)
                 else:
                     p.copy_(torch.randn(p.shape, generator=generator) * self.config.initializer_range)
+            for router in self.routers():
+                router.e_score_correction_bias.zero_()
 
     def forward(
         self,
@@ -124,19 +103,42 @@ class Transformer(nn.Module):
     ) -> Output:
         """ids and positions (B, T), or flat (T,) with a `cache` that knows the rows -> Output.
 
-        Without a cache each row is plain causal text. `routing` replays a recorded choice of experts.
+        Without a cache each row is plain causal text. `routing` (T, layers, K) replays a recorded choice of
+        experts; the weights are the router's own, so it learns.
         """
-        if routing is not None:
+        if routing is not None and not self.config.n_routed_experts:
             raise ValueError("routing was given to a model without experts")
         context = cache if cache is not None else CausalRows(*_rows(ids))
-        x = F.embedding(ids.reshape(-1), self.embed_tokens).float()
-        rope = rope_tables(self.inv_freq, positions.reshape(-1))
+        trace = RoutingTrace(routing, context.row_of)
+        x = self.embed(ids.reshape(-1)).float()
+        rope = rope_tables(self.inv_freq, positions.reshape(-1), self.rope_factor)
         branch: Tensor | None = None
         for layer in self.layers:
-            x, branch = layer(x, branch, rope, context)
+            x, branch = layer(x, branch, rope, context, trace)
         assert branch is not None, "a network has at least one layer"
         _, x = add_rms_norm(x, branch, self.norm, self.config.rms_norm_eps)
-        return Output(hidden=x.view(*ids.shape, -1))
+        return _output(x.view(*ids.shape, -1), trace)
+
+    def predict_further(
+        self,
+        depth: int,
+        hidden: Tensor,
+        next_ids: Tensor,
+        positions: Tensor,
+        cache: AttentionContext,
+        routing: Tensor | None = None,
+    ) -> Output:
+        """MTP module `depth` (from 0): flat hidden (T, h) of the model or of the module before, and the ids
+        (T,) of the token after the one each state was made from -> hidden (T, h) for the head, whose logits
+        are of the token after that."""
+        trace = RoutingTrace(routing, cache.row_of)
+        rope = rope_tables(self.inv_freq, positions, self.rope_factor)
+        hidden = self.mtp[depth](hidden, self.embed(next_ids), rope, cache, trace)
+        return _output(hidden, trace)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids (T,) -> (T, hidden_size) in the weights' dtype."""
+        return F.embedding(ids, self.embed_tokens)
 
     def head(self, hidden: Tensor) -> Tensor:
         """hidden (..., hidden_size) -> logits (..., V) float32."""
@@ -152,36 +154,22 @@ class Transformer(nn.Module):
         """(V, hidden_size); the embedding where the head is tied to it."""
         return self.embed_tokens if self.lm_head is None else self.lm_head
 
+    def routers(self) -> list[Router]:
+        """Of the mixture layers in order, MTP modules' after the main ones."""
+        blocks = [*self.layers, *(module.block for module in self.mtp)]
+        return [block.mlp.gate for block in blocks if isinstance(block.mlp, MoE)]
+
     def public_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """(public checkpoint name, view of the live tensor). Fused matrices appear as their public parts,
         so that copying into a view loads it and reading one saves it. Tied heads appear once, as the
-        embedding."""
-        c = self.config
-        heads = (c.num_attention_heads * c.head_dim,) + (c.num_key_value_heads * c.head_dim,) * 2
-        yield "model.embed_tokens.weight", self.embed_tokens.detach()
-        for i, block in enumerate(self.layers):
-            assert isinstance(block, Block)
-            prefix = f"model.layers.{i}."
-            yield prefix + "input_layernorm.weight", block.input_layernorm.detach()
-            attention = block.self_attn
-            fused = (
-                ("self_attn", ("q_proj", "k_proj", "v_proj"), attention.qkv_proj, heads),
-                ("self_attn", ("o_proj",), attention.o_proj, (c.hidden_size,)),
-                ("mlp", ("gate_proj", "up_proj"), block.mlp.gate_up_proj, (c.intermediate_size,) * 2),
-                ("mlp", ("down_proj",), block.mlp.down_proj, (c.hidden_size,)),
-            )
-            for module, names, linear, sizes in fused:
-                for kind, tensor in (("weight", linear.weight), ("bias", linear.bias)):
-                    if tensor is not None:
-                        for name, part in zip(names, tensor.detach().split(sizes), strict=True):
-                            yield f"{prefix}{module}.{name}.{kind}", part
-            if attention.q_norm is not None and attention.k_norm is not None:
-                yield prefix + "self_attn.q_norm.weight", attention.q_norm.detach()
-                yield prefix + "self_attn.k_norm.weight", attention.k_norm.detach()
-            yield prefix + "post_attention_layernorm.weight", block.post_attention_layernorm.detach()
-        yield "model.norm.weight", self.norm.detach()
-        if self.lm_head is not None:
-            yield "lm_head.weight", self.lm_head.detach()
+        embedding; what MTP modules share with the main model appears once too."""
+        return public_tensors(self)
+
+
+def _output(hidden: Tensor, trace: RoutingTrace) -> Output:
+    if not trace.chosen:
+        return Output(hidden)
+    return Output(hidden, torch.stack(trace.chosen, dim=1), torch.stack(trace.loads), trace.aux_loss)
 
 
 def _rows(ids: Tensor) -> tuple[int, int]:

@@ -12,26 +12,32 @@ from shoestring.ops.native import Library
 SPAN = 32  # tokens of one block of the decode cache (native/decode.cpp)
 
 
-def attention_plain(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
-    """The reference, in float32: q (B, T, H, D), k and v (B, S, Hkv, D), visible (B, T, S) bool ->
-    (B, T, H, D). Head h reads key head h // (H / Hkv)."""
+def attention_plain(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, scale: float) -> Tensor:
+    """The reference, in float32: q (B, T, H, D), k (B, S, Hkv, D), v (B, S, Hkv, Dv), visible (B, T, S) bool
+    -> (B, T, H, Dv). Head h reads key head h // (H / Hkv)."""
     rep = q.shape[2] // k.shape[2]
     k, v = k.repeat_interleave(rep, dim=2), v.repeat_interleave(rep, dim=2)
-    scores = torch.einsum("bthd,bshd->bhts", q.float(), k.float()) / math.sqrt(q.shape[-1])
+    scores = torch.einsum("bthd,bshd->bhts", q.float(), k.float()) * scale
     scores = scores.masked_fill(~visible[:, None], -math.inf)
     return torch.einsum("bhts,bshd->bthd", scores.softmax(-1), v.float()).to(q.dtype)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """q (B, T, H, D), k and v (B, T, Hkv, D), each token sees its row up to itself -> (B, T, H, D)."""
     out = F.scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True, scale=scale
     )
     return out.transpose(1, 2)
 
 
 def prefixed_attention(
-    q: Tensor, k: Tensor, v: Tensor, prefix_k: Tensor, prefix_v: Tensor, prefix_lengths: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    prefix_k: Tensor,
+    prefix_v: Tensor,
+    prefix_lengths: Tensor,
+    scale: float,
 ) -> Tensor:
     """Rows that share a prefix, group by group: q (P, N, L, H, D), k and v (P, N, L, Hkv, D) are N rows for
     each of P prefixes; prefix_k and prefix_v (P, S, Hkv, D) stand once for the whole group, prefix_lengths
@@ -48,19 +54,19 @@ def prefixed_attention(
     by_prefix = q.reshape(num_prefixes * kv_heads, rows * length * rep, dim)
     by_row = q.reshape(num_prefixes * kv_heads * rows, length * rep, dim)
     own_k = k.permute(0, 3, 1, 2, 4).reshape(-1, length, dim)
-    own_v = v.permute(0, 3, 1, 2, 4).reshape(-1, length, dim)
+    own_v = v.permute(0, 3, 1, 2, 4).reshape(-1, length, v.shape[-1])
     shared_k = prefix_k.transpose(1, 2).reshape(-1, span, dim)
-    shared_v = prefix_v.transpose(1, 2).reshape(-1, span, dim)
+    shared_v = prefix_v.transpose(1, 2).reshape(-1, span, v.shape[-1])
     shape = (num_prefixes, kv_heads, rows, length, rep)
     on_prefix, on_own = _prefix_softmax(
         torch.bmm(by_prefix, shared_k.transpose(1, 2)).view(*shape, span),
         torch.bmm(by_row, own_k.transpose(1, 2)).view(*shape, length),
         prefix_lengths,
-        1 / math.sqrt(dim),
+        scale,
     )
     from_prefix = torch.bmm(on_prefix.view(by_prefix.shape[0], -1, span), shared_v)
     from_own = torch.bmm(on_own.view(by_row.shape[0], -1, length), own_v)
-    out = from_prefix.view(*shape, dim) + from_own.view(*shape, dim)
+    out = from_prefix.view(*shape, -1) + from_own.view(*shape, -1)
     return out.permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
 
 
@@ -118,7 +124,7 @@ class Level:
 
 
 def decode_attention(
-    library: Library, q: Tensor, k: Tensor, v: Tensor, prompts: Level, own: Level, runs: DecodeRuns
+    library: Library, q: Tensor, k: Tensor, v: Tensor, prompts: Level, own: Level, runs: DecodeRuns, scale: float
 ) -> Tensor:
     """One new token a slot: q (A, H, D), k and v (A, Hkv, D) are put at the end of each slot's own row, then
     every query sees its group's prompt and its own row, the new token included -> (A, H, D). Only real tokens
@@ -132,7 +138,7 @@ def decode_attention(
     library.call(
         "decode", (q,), q, k, v, prompts.keys, prompts.values, own.keys, own.values, prompts.lengths,
         own.lengths, runs.order, runs.runs, len(runs.runs), heads, kv_heads, dim, prompt_room,
-        own_room, 1 / math.sqrt(dim), out,
+        own_room, scale, out,
     )  # fmt: skip
     return out
 

@@ -1,7 +1,6 @@
 """Attention of packed rows in one kernel: no padding, no gathering, no scores in memory. The plain version is
 `models.cache.PackedRows` over `ops.attend`'s batched products."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,43 +75,49 @@ def _dealt(parts: Sequence[int], costs: Sequence[float]) -> list[int]:
     return [part for thread in range(threads) for part in falling[thread::threads]]
 
 
-def packed_library(q: Tensor, k: Tensor, v: Tensor) -> Library | None:
-    """The kernel where it takes q (T, H, D), k and v (T, Hkv, D)."""
-    if q.shape[-1] % LANES or not q.dtype == k.dtype == v.dtype:
+def packed_library(q: Tensor, k: Tensor) -> Library | None:
+    """The kernel where it takes q (T, H, D), k and v (T, Hkv, D) of one dtype."""
+    if q.shape[-1] % LANES or q.dtype != k.dtype:
         return None
-    return library_for(q, k, v)
+    return library_for(q, k)
 
 
-def packed_attention(library: Library, q: Tensor, k: Tensor, v: Tensor, parts: RowParts) -> Tensor:
+def packed_attention(
+    library: Library, q: Tensor, k: Tensor, v: Tensor, parts: RowParts, scale: float
+) -> Tensor:
     """q (T, H, D), k and v (T, Hkv, D) -> (T, H, D): each token sees its row's prefix, if it has one, and its
     own row up to itself."""
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
-        return _PackedAttention.apply(q, k, v, parts, library)  # type: ignore[return-value]
-    return _forward(library, q.contiguous(), k.contiguous(), v.contiguous(), parts)[0]
+        return _PackedAttention.apply(q, k, v, parts, library, scale)  # type: ignore[return-value]
+    return _forward(library, q.contiguous(), k.contiguous(), v.contiguous(), parts, scale)[0]
 
 
-def _numbers(q: Tensor, k: Tensor, parts: RowParts) -> tuple[int | float, ...]:
+def _numbers(q: Tensor, k: Tensor, parts: RowParts, scale: float) -> tuple[int | float, ...]:
     others = len(parts.parts) - parts.behind
     dim = q.shape[-1]
-    return parts.behind, others, q.shape[1], k.shape[1], dim, parts.room, 1 / math.sqrt(dim)
+    return parts.behind, others, q.shape[1], k.shape[1], dim, parts.room, scale
 
 
-def _forward(library: Library, q: Tensor, k: Tensor, v: Tensor, parts: RowParts) -> tuple[Tensor, Tensor]:
+def _forward(
+    library: Library, q: Tensor, k: Tensor, v: Tensor, parts: RowParts, scale: float
+) -> tuple[Tensor, Tensor]:
     out, normalizer = torch.empty_like(q), torch.empty(q.shape[:2])
     library.call(
         "attend_forward", (q,), q, k, v, out, normalizer, parts.parts, parts.rows, parts.order,
-        *_numbers(q, k, parts),
+        *_numbers(q, k, parts, scale),
     )  # fmt: skip
     return out, normalizer
 
 
 class _PackedAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, parts: RowParts, library: Library) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx, q: Tensor, k: Tensor, v: Tensor, parts: RowParts, library: Library, scale: float
+    ) -> Tensor:
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-        out, normalizer = _forward(library, q, k, v, parts)
+        out, normalizer = _forward(library, q, k, v, parts, scale)
         ctx.save_for_backward(q, k, v, normalizer)
-        ctx.parts, ctx.library = parts, library
+        ctx.parts, ctx.library, ctx.scale = parts, library, scale
         return out
 
     @staticmethod
@@ -123,6 +128,6 @@ class _PackedAttention(torch.autograd.Function):
         shares = torch.empty(parts.shares * k.shape[1] * 2 * k.shape[2])
         ctx.library.call(
             "attend_backward", (q,), q, k, v, grad.contiguous(), normalizer, *grads, shares, parts.parts,
-            parts.rows, parts.order, *_numbers(q, k, parts),
+            parts.rows, parts.order, *_numbers(q, k, parts, ctx.scale),
         )  # fmt: skip
-        return *grads, None, None
+        return *grads, None, None, None

@@ -57,7 +57,24 @@ def _micro_batch(parts: list[list[tuple[Rollout, float, float]]]) -> MicroBatch:
             weights.append(np.full(count, weight, dtype=np.float32))
             logprobs.append(np.asarray(sequence.logprobs, dtype=np.float32))
     columns = (torch.from_numpy(np.concatenate(c)) for c in (weights, advantages, logprobs))
-    return MicroBatch(pack(families), *columns)
+    packed = pack(families)
+    return MicroBatch(packed, *columns, routing=_routing(parts))
+
+
+def _routing(parts: list[list[tuple[Rollout, float, float]]]) -> torch.Tensor | None:
+    """(T, layers, K) in the order of `pack`: each family's prompt, then its samples; -1 for a sample's last
+    token, which the sampler never read. None where it was not recorded."""
+    laid: list[torch.Tensor] = []
+    for rows in parts:
+        recorded = [r.sequence.routing for r, _, _ in rows]
+        if any(routing is None for routing in recorded):
+            return None
+        prompt = len(rows[0][0].sequence.prompt)
+        laid += [routing[:prompt] for routing in recorded[:1] if routing is not None]
+        for routing in recorded:
+            assert routing is not None
+            laid += [routing[prompt:], torch.full_like(routing[:1], -1)]
+    return torch.cat(laid)
 
 
 def _reward(rollout: Rollout) -> float:

@@ -44,7 +44,12 @@ def make_groups(
         for i, (completion, reply, verdict) in enumerate(samples):
             row_id = f"{asked.name}/{i}"
             sequence = Sampled(
-                asked.prompt, completion.ids, completion.logprobs, completion.weights_version, row_id
+                asked.prompt,
+                completion.ids,
+                completion.logprobs,
+                completion.weights_version,
+                row_id,
+                completion.routing,
             )
             reward = reward_of(kind, verdict, reply, truncated, seed, row_id)
             rollouts.append(Rollout(asked.problem, sequence, reply, verdict, reward))

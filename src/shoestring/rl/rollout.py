@@ -3,6 +3,8 @@
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.tasks.base import Outcome, Problem, Verdict
@@ -20,6 +22,7 @@ class Sequence:
     logprobs: list[float]
     version: int
     row_id: str
+    routing: Tensor | None = None  # (prompt and ids but the last, layers, K) int16, if it was recorded
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,3 +94,78 @@ def split_by_tokens(sizes: Sequence[int], limit: int) -> list[list[int]]:
         batches[-1].append(i)
         filled += sizes[i]
     return batches
+
+
+Row = list[list[int]]  # the pieces of documents that one row is made of, in order
+
+
+class RowPacker:
+    """Documents laid end to end and cut into rows of exactly `sequence_length` tokens. What doesn't fill a
+    row waits for the next document, so nothing is lost; a saved state goes on with the same rows.
+
+    `documents` counts what was added, `split` those of them laid over two rows or more, `longer` those that
+    no single row could have held."""
+
+    def __init__(self, sequence_length: int, bos_id: int | None, eos_id: int) -> None:
+        """bos_id and eos_id go around every document that doesn't bring them."""
+        assert sequence_length >= 2, sequence_length  # one token predicts nothing
+        self.sequence_length, self._bos_id, self._eos_id = sequence_length, bos_id, eos_id
+        self.documents = self.split = self.longer = 0
+        self._full: list[Row] = []
+        self._open: Row = []
+        self._filled = 0  # tokens in the open row
+
+    @property
+    def rows(self) -> int:
+        """Full rows that can be taken."""
+        return len(self._full)
+
+    def add(self, ids: Sequence[int]) -> None:
+        before = [self._bos_id] if self._bos_id is not None and list(ids[:1]) != [self._bos_id] else []
+        after = [self._eos_id] if not ids or ids[-1] != self._eos_id else []
+        whole = [*before, *ids, *after]
+        self.documents += 1
+        self.split += len(whole) > self.sequence_length - self._filled
+        self.longer += len(whole) > self.sequence_length
+        at = 0
+        while at < len(whole):
+            piece = whole[at : at + self.sequence_length - self._filled]
+            at += len(piece)
+            self._open.append(piece)
+            self._filled += len(piece)
+            if self._filled == self.sequence_length:
+                self._full.append(self._open)
+                self._open, self._filled = [], 0
+
+    def take(self, count: int) -> list[Row]:
+        """The oldest `count` full rows, which must be there."""
+        assert count <= self.rows, f"{count} rows asked for and {self.rows} full"
+        taken, self._full = self._full[:count], self._full[count:]
+        return taken
+
+    def state_dict(self) -> dict[str, Any]:
+        counts = {"documents": self.documents, "split": self.split, "longer": self.longer}
+        return {"full": [list(row) for row in self._full], "open": list(self._open), **counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._full, self._open = [list(row) for row in state["full"]], list(state["open"])
+        self._filled = sum(map(len, self._open))
+        self.documents, self.split, self.longer = state["documents"], state["split"], state["longer"]
+
+
+def pack_documents(rows: Sequence[Row], document_mask: bool) -> PackedBatch:
+    """One flat batch in which every token but the first of its row is a target. Without `document_mask` a
+    token sees all before it in its row, other documents too, as in DeepSeek-V3's pretraining; with it each
+    piece of a document is a row of its own, with positions from 0. Owners count the batch's rows."""
+    if document_mask:
+        laid = [piece for row in rows for piece in row]
+    else:
+        laid = [[token for piece in row for token in piece] for row in rows]
+    lengths = np.asarray([len(row) for row in laid], dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    ids = np.asarray([token for row in laid for token in row], dtype=np.int64)
+    owners = np.repeat(np.arange(len(laid), dtype=np.int64), lengths)
+    positions = np.arange(len(ids), dtype=np.int64) - starts[owners]
+    targets = np.flatnonzero(positions > 0)
+    parents = np.full(len(laid), -1, dtype=np.int64)
+    return PackedBatch(ids, positions, starts, lengths, parents, targets - 1, ids[targets], owners[targets])

@@ -22,6 +22,7 @@ class MicroBatch:
     advantages: Tensor | None = None  # (N,) float32
     sampler_logprobs: Tensor | None = None  # (N,) float32
     reference_logprobs: Tensor | None = None  # (N,) float32
+    routing: Tensor | None = None  # (T, mixture layers, K) of the packed tokens, to be replayed
 
     @property
     def num_tokens(self) -> int:
@@ -38,6 +39,7 @@ class MicroBatch:
                 ("advantages", self.advantages),
                 ("sampler_logprobs", self.sampler_logprobs),
                 ("reference_logprobs", self.reference_logprobs),
+                ("routing", self.routing),
             )
         }
         return dataclasses.replace(self, weights=self.weights.to(device), **columns)
@@ -48,15 +50,28 @@ def attention_rows(packed: PackedBatch, device: torch.device) -> PackedRows:
     return PackedRows(*rows, num_tokens=len(packed.ids))
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A packed batch on the network's device."""
+
+    ids: Tensor  # (T,)
+    positions: Tensor  # (T,)
+    predict_from: Tensor  # (N,)
+    targets: Tensor  # (N,)
+    rows: PackedRows
+
+    @classmethod
+    def of(cls, packed: PackedBatch, device: torch.device) -> "Placed":
+        columns = (packed.ids, packed.positions, packed.predict_from, packed.targets)
+        placed = (torch.from_numpy(column).to(device) for column in columns)
+        return cls(*placed, attention_rows(packed, device))
+
+
 def hidden_at_targets(network: Transformer, packed: PackedBatch) -> tuple[Tensor, Tensor]:
     """One forward pass -> the hidden states (N, d) that predict the batch's targets, and the targets (N,)."""
-    device = network.embed_tokens.device
-    ids, positions, predict_from, targets = (
-        torch.from_numpy(a).to(device)
-        for a in (packed.ids, packed.positions, packed.predict_from, packed.targets)
-    )
-    hidden = network(ids, positions, cache=attention_rows(packed, device)).hidden
-    return hidden.index_select(0, predict_from), targets
+    placed = Placed.of(packed, network.embed_tokens.device)
+    hidden = network(placed.ids, placed.positions, cache=placed.rows).hidden
+    return hidden.index_select(0, placed.predict_from), placed.targets
 
 
 def sum_of_contexts(packed: PackedBatch) -> int:

@@ -17,6 +17,7 @@ class OptimSettings(Settings):
     learning_rate: float = Field(default=2e-5, gt=0)
     warmup_steps: int = Field(default=5, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
+    constant_share: float = Field(default=0.0, ge=0, lt=1)  # of the steps, at the peak before a cosine begins
     final_share: float = Field(default=0.1, ge=0, le=1)  # of the peak, where a cosine ends
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
@@ -26,14 +27,15 @@ class OptimSettings(Settings):
 
 
 def learning_rate_at(settings: OptimSettings, step: int, total_steps: int) -> float:
-    """Of 0-based `step`: linear from peak / warmup_steps to the peak, then constant or a cosine to
-    final_share * peak at the last step."""
+    """Of 0-based `step`: linear from peak / warmup_steps to the peak, then constant, or constant for
+    constant_share of the steps and a cosine to final_share * peak at the last step."""
     peak = settings.learning_rate
     if step < settings.warmup_steps:
         return peak * (step + 1) / settings.warmup_steps
     if settings.schedule == "constant":
         return peak
-    done = (step - settings.warmup_steps) / max(1, total_steps - 1 - settings.warmup_steps)
+    begin = max(settings.warmup_steps, round(settings.constant_share * total_steps))
+    done = max(0.0, (step - begin) / max(1, total_steps - 1 - begin))
     low = settings.final_share * peak
     return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 

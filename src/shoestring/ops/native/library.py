@@ -23,6 +23,10 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "keep": [_P] * 6 + [_N] * 6,
     "attend_forward": [_P] * 8 + [_N] * 6 + [_F],
     "attend_backward": [_P] * 12 + [_N] * 6 + [_F],
+    "latent_heads": [_P] * 3 + [_N] + [_P] * 5 + [_N] * 6,
+    "latent_heads_backward": [_P] * 8 + [_N] * 6,
+    "combine_rows": [_P] * 4 + [_N] * 3,
+    "spread_rows": [_P] * 6 + [_N] * 3,
     "adamw": [_P] * 5 + [_N] + [_F] * 8,
     "add_into": [_P] * 2 + [_N],
 }

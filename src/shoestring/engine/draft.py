@@ -1,0 +1,80 @@
+"""Drafting the token after next with the model's own MTP module, to be checked by its next forward pass.
+
+A draft is drawn with the same number that the sampler will use at its place, and is kept exactly when the
+sampler, given the model's own logits there, takes the same token. So what comes out is token for token what
+would have come without drafts, greedy or sampled, and the drafts decide only how many passes it takes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shoestring.engine.latent import LatentCache
+from shoestring.engine.pool import fill_gaps
+from shoestring.models.transformer import Transformer
+
+WINDOW = 2  # tokens of a slot in one pass: its newest one and a draft
+
+
+@dataclass
+class DraftCount:
+    """Of all decode steps so far: sequences stepped, tokens made, drafts kept."""
+
+    steps: int = 0
+    tokens: int = 0
+    accepted: int = 0
+
+    @property
+    def acceptance(self) -> float:
+        """Drafts kept, as a share of those made."""
+        return self.accepted / self.steps if self.steps else 0.0
+
+    @property
+    def tokens_per_forward(self) -> float:
+        return self.tokens / self.steps if self.steps else 0.0
+
+
+class Drafter:
+    """The first MTP module over a latent cache of its own. Module and cache lag one token behind: at place i it
+    reads the state of token i and token i + 1, so what a pass has just made waits in `states` until the next
+    draft."""
+
+    def __init__(self, network: Transformer, dtype: torch.dtype, device: torch.device) -> None:
+        config = network.config
+        self.network, self.device = network, device
+        self.cache = LatentCache(config, 1, dtype, device, first=config.num_hidden_layers)
+        self.states = torch.empty(0, WINDOW, config.hidden_size, dtype=dtype, device=device)
+        self.waiting = torch.empty(0, dtype=torch.int64, device=device)  # (A,) states of each slot, 1 or 2
+        self.count = DraftCount()
+
+    def add(self, last: Tensor) -> None:
+        """last (S, hidden): the states that made the first token of S new slots."""
+        new = last.new_zeros(len(last), WINDOW, last.shape[1])
+        new[:, 0] = last
+        self.states = torch.cat((self.states, new))
+        self.waiting = torch.cat((self.waiting, torch.ones(len(last), dtype=torch.int64, device=self.device)))
+
+    def remove(self, slots: list[int]) -> None:
+        """As `DecodeCache.remove`."""
+        order = torch.tensor(fill_gaps(len(self.states), slots), dtype=torch.int64, device=self.device)
+        self.states, self.waiting = self.states[order], self.waiting[order]
+        self.cache.remove(slots)
+
+    def hidden(self, newest: Tensor, places: Tensor) -> Tensor:
+        """newest (A, 2): each slot's last two tokens, places (A,) of the last -> (A, hidden) for the head, of
+        the token after it."""
+        one = self.waiting == 1
+        ids = torch.stack((torch.where(one, newest[:, 1], newest[:, 0]), newest[:, 1]), dim=1)
+        first = places - self.waiting  # of the states that wait
+        positions = first[:, None] + torch.arange(WINDOW, device=self.device)
+        self.cache.begin_step(WINDOW)
+        out = self.network.predict_further(
+            0, self.states.flatten(0, 1), ids.flatten(), positions.flatten(), self.cache
+        )
+        self.cache.end_step(self.waiting)
+        slots = torch.arange(len(newest), device=self.device)
+        return out.hidden.unflatten(0, (-1, WINDOW))[slots, self.waiting - 1]
+
+    def checked(self, states: Tensor, accepted: Tensor) -> None:
+        """states (A, 2, hidden) that the pass made of the newest token and the draft; accepted (A,) 0 or 1."""
+        self.states, self.waiting = states, accepted + 1

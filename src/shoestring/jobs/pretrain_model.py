@@ -1,0 +1,70 @@
+"""The network that pretraining begins with: a preset with random weights, or a model that goes on."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from shoestring.errors import BadInput
+from shoestring.jobs.pretrain_settings import PretrainSettings
+from shoestring.lm import DTYPES, LanguageModel, load, load_template
+from shoestring.models.config import ModelConfig, RopeScaling
+from shoestring.models.presets import preset_config
+from shoestring.models.transformer import Transformer
+from shoestring.ops.hardware import native_bf16
+from shoestring.origin import Lineage
+
+
+def new_model(settings: PretrainSettings) -> LanguageModel:
+    """Random weights, the same for the same seed."""
+    tokenizer, template = load_template(Path(settings.tokenizer))
+    given = {"vocab_size": tokenizer.vocab_size, "max_position_embeddings": settings.sequence_length}
+    config = preset_config(settings.preset, **(given | settings.architecture))
+    config = dataclasses.replace(
+        config,
+        bos_token_id=tokenizer.token_id(tokenizer.special.bos) if tokenizer.special.bos else None,
+        eos_token_id=template.stop_ids,
+    )
+    if config.vocab_size < tokenizer.vocab_size:
+        raise BadInput(
+            f"architecture.vocab_size {config.vocab_size} is less than the tokenizer's {tokenizer.vocab_size}"
+        )
+    if settings.sequence_length > config.max_position_embeddings:
+        raise BadInput(
+            f"sequence_length {settings.sequence_length} is more than the architecture's "
+            f"max_position_embeddings {config.max_position_embeddings}"
+        )
+    network = Transformer(config)
+    network.init_weights(settings.seed)
+    device = torch.device(settings.device)
+    dtype = DTYPES.get(settings.dtype) or (torch.bfloat16 if native_bf16(device) else torch.float32)
+    return LanguageModel(
+        network.to(device, dtype), tokenizer, template, config, Lineage(()), settings.preset
+    )
+
+
+def continued_model(settings: PretrainSettings) -> LanguageModel:
+    """A model to go on from, its window stretched by YaRN where that is asked for."""
+    lm = load(settings.model, dtype=settings.dtype, device=settings.device)
+    if settings.yarn_factor:
+        lm.network.stretch(stretched(lm.config, settings.yarn_factor))
+        lm.config = lm.network.config
+    if settings.sequence_length > lm.config.max_position_embeddings:
+        raise BadInput(
+            f"sequence_length {settings.sequence_length} is more than the window of {settings.model}, "
+            f"{lm.config.max_position_embeddings}: give yarn_factor"
+        )
+    return lm
+
+
+def stretched(config: ModelConfig, factor: float) -> ModelConfig:
+    """The config with YaRN as DeepSeek-V3 has it (beta 32 and 1, mscale 1) over `factor` times the window."""
+    if config.rope_scaling is not None:
+        raise BadInput("yarn_factor: the model's positions are stretched already")
+    window = config.max_position_embeddings
+    scaling = RopeScaling(
+        "yarn", factor, original_max_position_embeddings=window, mscale=1.0, mscale_all_dim=1.0
+    )
+    return dataclasses.replace(
+        config, rope_scaling=scaling, max_position_embeddings=round(window * factor)
+    )

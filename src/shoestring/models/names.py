@@ -1,0 +1,102 @@
+"""The public checkpoint's names of a network's tensors."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from shoestring.models.attention import Attention
+from shoestring.models.block import Block
+from shoestring.models.linear import Linear
+from shoestring.models.mla import LatentAttention
+from shoestring.models.moe import MLP, MoE
+
+if TYPE_CHECKING:
+    from shoestring.models.transformer import Transformer
+
+Named = Iterator[tuple[str, Tensor]]
+
+EMBEDDING, HEAD, NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
+
+
+def public_tensors(network: "Transformer") -> Named:
+    """As `Transformer.public_tensors` says."""
+    yield EMBEDDING, network.embed_tokens.detach()
+    for i, block in enumerate(network.layers):
+        assert isinstance(block, Block)
+        yield from _block(f"model.layers.{i}.", block)
+    for i, module in enumerate(network.mtp, start=len(network.layers)):
+        prefix = f"model.layers.{i}."
+        yield prefix + "enorm.weight", module.enorm.detach()
+        yield prefix + "hnorm.weight", module.hnorm.detach()
+        yield prefix + "eh_proj.weight", module.eh_proj.weight.detach()
+        yield from _block(prefix, module.block)
+        yield prefix + "shared_head.norm.weight", module.norm.detach()
+    yield NORM, network.norm.detach()
+    if network.lm_head is not None:
+        yield HEAD, network.lm_head.detach()
+
+
+def shared_names(network: "Transformer") -> Iterator[tuple[str, str]]:
+    """(name, what it repeats): the copies of embedding and head that a checkpoint holds for MTP modules."""
+    head = EMBEDDING if network.lm_head is None else HEAD
+    for i in range(len(network.layers), len(network.layers) + len(network.mtp)):
+        yield f"model.layers.{i}.embed_tokens.weight", EMBEDDING
+        yield f"model.layers.{i}.shared_head.head.weight", head
+
+
+def _block(prefix: str, block: Block) -> Named:
+    yield prefix + "input_layernorm.weight", block.input_layernorm.detach()
+    attention = block.self_attn
+    latent = isinstance(attention, LatentAttention)
+    yield from (_latent if latent else _grouped_query)(prefix + "self_attn.", attention)
+    yield from (_moe if isinstance(block.mlp, MoE) else _mlp)(prefix + "mlp.", block.mlp)
+    yield prefix + "post_attention_layernorm.weight", block.post_attention_layernorm.detach()
+
+
+def _split(prefix: str, names: tuple[str, ...], linear: Linear, sizes: tuple[int, ...]) -> Named:
+    for kind, tensor in (("weight", linear.weight), ("bias", linear.bias)):
+        if tensor is not None:
+            for name, part in zip(names, tensor.detach().split(sizes), strict=True):
+                yield f"{prefix}{name}.{kind}", part
+
+
+def _grouped_query(prefix: str, layer: Attention) -> Named:
+    heads = (layer.num_heads * layer.head_dim, *(layer.num_kv_heads * layer.head_dim,) * 2)
+    yield from _split(prefix, ("q_proj", "k_proj", "v_proj"), layer.qkv_proj, heads)
+    yield from _split(prefix, ("o_proj",), layer.o_proj, (layer.o_proj.out_features,))
+    if layer.q_norm is not None and layer.k_norm is not None:
+        yield prefix + "q_norm.weight", layer.q_norm.detach()
+        yield prefix + "k_norm.weight", layer.k_norm.detach()
+
+
+def _latent(prefix: str, layer: LatentAttention) -> Named:
+    queries, rank, rope = layer.parts
+    first = "q_proj" if layer.q_b_proj is None else "q_a_proj"
+    yield from _split(prefix, (first, "kv_a_proj_with_mqa"), layer.a_proj, (queries, rank + rope))
+    if layer.q_a_layernorm is not None and layer.q_b_proj is not None:
+        yield prefix + "q_a_layernorm.weight", layer.q_a_layernorm.detach()
+        yield prefix + "q_b_proj.weight", layer.q_b_proj.weight.detach()
+    yield prefix + "kv_a_layernorm.weight", layer.kv_a_layernorm.detach()
+    yield prefix + "kv_b_proj.weight", layer.kv_b_proj.weight.detach()
+    yield from _split(prefix, ("o_proj",), layer.o_proj, (layer.o_proj.out_features,))
+
+
+def _mlp(prefix: str, mlp: MLP) -> Named:
+    inner = mlp.down_proj.in_features
+    yield from _split(prefix, ("gate_proj", "up_proj"), mlp.gate_up_proj, (inner, inner))
+    yield from _split(prefix, ("down_proj",), mlp.down_proj, (mlp.down_proj.out_features,))
+
+
+def _moe(prefix: str, moe: MoE) -> Named:
+    yield prefix + "gate.weight", moe.gate.weight.detach()
+    if moe.gate.config.has_router_bias:
+        yield prefix + "gate.e_score_correction_bias", moe.gate.e_score_correction_bias
+    gate_up, down = moe.experts.gate_up_proj.detach(), moe.experts.down_proj.detach()
+    for i in range(len(gate_up)):
+        gate, up = gate_up[i].chunk(2)
+        yield f"{prefix}experts.{i}.gate_proj.weight", gate
+        yield f"{prefix}experts.{i}.up_proj.weight", up
+        yield f"{prefix}experts.{i}.down_proj.weight", down[i]
+    if moe.shared_experts is not None:
+        yield from _mlp(prefix + "shared_experts.", moe.shared_experts)

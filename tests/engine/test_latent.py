@@ -1,0 +1,83 @@
+"""Latent attention in the engine: absorbed decode against the full forward, and drafts that change nothing."""
+
+import pytest
+import torch
+
+from shoestring.engine.engine import Engine
+from shoestring.engine.request import SamplingParams
+from shoestring.lm import LanguageModel
+from tiny_v3 import tiny_v3
+
+PROMPTS = [[5, 9, 200, 31, 7], [5, 9, 200, 31, 8, 77, 1], list(range(40, 75)), [3]]
+LONG = [[*range(60, 90), 100 + i, 7 * i] for i in range(3)]  # a common beginning that is kept once
+
+
+@torch.no_grad()
+def greedy(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
+    """By whole forward passes, nothing kept."""
+    ids = list(prompt)
+    for _ in range(tokens):
+        ids.append(int(lm.logits([ids])[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("speculative", [False, True])
+@pytest.mark.parametrize("prompts", [PROMPTS, LONG])
+def test_cached_decode_equals_the_full_forward(speculative: bool, prompts: list[list[int]]) -> None:
+    lm = tiny_v3()
+    params = SamplingParams(max_tokens=24, temperature=0.0, ignore_eos=True)
+    made = Engine(lm, speculative=speculative).generate(prompts, params)
+    for prompt, (completion,) in zip(prompts, made, strict=True):
+        assert completion.ids == greedy(lm, prompt, 24)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.5])
+def test_drafts_change_no_token_and_no_logprob(temperature: float) -> None:
+    lm = tiny_v3()
+    params = SamplingParams(max_tokens=30, temperature=temperature, n=3, seed=4)
+    plain = Engine(lm, max_batch=8, speculative=False).generate(PROMPTS, params)
+    engine = Engine(lm, max_batch=8)
+    drafted = engine.generate(PROMPTS, params)
+    assert engine.drafts is not None and engine.drafts.steps > 0
+    for one, other in zip(plain, drafted, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a.ids == b.ids and a.finish_reason == b.finish_reason
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_right_drafts_are_kept_and_counted() -> None:
+    """With an embedding-free module that copies the model's own head nothing is certain, so the count is held
+    to its definition: tokens made are one a step and one more for each draft kept."""
+    lm = tiny_v3()
+    engine = Engine(lm)
+    params = SamplingParams(max_tokens=40, temperature=0.0, ignore_eos=True)
+    made = engine.generate(PROMPTS, params)
+    count = engine.drafts
+    assert count is not None
+    assert count.tokens == count.steps + count.accepted
+    assert count.tokens == sum(len(c.ids) - 1 for (c,) in made)  # the first comes from the prompt
+    assert 0 <= count.acceptance <= 1 and count.tokens_per_forward == count.tokens / count.steps
+
+
+@pytest.mark.parametrize("speculative", [False, True])
+def test_recorded_routing_is_what_the_full_forward_takes(speculative: bool) -> None:
+    lm = tiny_v3()
+    params = SamplingParams(max_tokens=12, temperature=1.0, n=2, record_routing=True)
+    made = Engine(lm, speculative=speculative).generate(PROMPTS, params)
+    for prompt, samples in zip(PROMPTS, made, strict=True):
+        for completion in samples:
+            ids = torch.tensor([prompt + completion.ids[:-1]])
+            full = lm.network(ids, torch.arange(ids.shape[1])[None]).routing
+            assert completion.routing is not None and full is not None
+            assert torch.equal(completion.routing.long().sort(-1)[0], full.sort(-1)[0])
+
+
+def test_a_drafting_engine_streams_and_aborts() -> None:
+    lm = tiny_v3()
+    params = SamplingParams(max_tokens=20, temperature=0.0, ignore_eos=True)
+    engine = Engine(lm)
+    assert list(engine.stream(PROMPTS[0], params)) == greedy(lm, PROMPTS[0], 20)
+    stream = engine.stream(PROMPTS[1], params)
+    next(stream)
+    stream.close()
+    assert engine.generate([PROMPTS[2]], params)[0][0].ids == greedy(lm, PROMPTS[2], 20)
