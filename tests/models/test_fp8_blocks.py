@@ -156,7 +156,8 @@ def test_fp8_shards_come_back_the_same(tmp_path):
     again = load_checkpoint(tmp_path / "b", torch.float32, "cpu")
     for (name, first), (_, second) in zip(once.public_tensors(), again.public_tensors(), strict=True):
         assert torch.equal(first, second), name
-    assert (once(IDS, POSITIONS).hidden - network.float()(IDS, POSITIONS).hidden).abs().max() < 1.0
+    ours, exact = once(IDS, POSITIONS).hidden, network.float()(IDS, POSITIONS).hidden
+    assert (ours - exact).norm() < 0.15 * exact.norm()
 
 
 def test_an_unquantised_folder_has_no_quantization_config(tmp_path):

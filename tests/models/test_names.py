@@ -1,5 +1,6 @@
 """A network's public names are the published checkpoint's, all of them and no others."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -58,10 +59,13 @@ def test_671b_has_it_in_the_published_shape(published, name, shape, dtype):
     assert (published[name].shape, published[name].dtype) == (shape, dtype)
 
 
-def test_a_loader_reads_every_published_tensor_once(published, monkeypatch):
+@pytest.mark.parametrize("layers", [4, pytest.param(61, marks=pytest.mark.slow)])
+def test_a_loader_reads_every_published_tensor_once(layers, monkeypatch):
     """Tensors without data through the real loader: nothing missing, nothing left over."""
     monkeypatch.setattr(torch, "isfinite", lambda _: True)  # there are no values to look at
-    network = empty_network(BIG, torch.bfloat16, "meta")
+    config = dataclasses.replace(BIG, num_hidden_layers=layers)
+    published = {stored.name: stored for stored in checkpoint_names(config, fp8=True)}
+    network = empty_network(config, torch.bfloat16, "meta")
     reads: Counter[str] = Counter()
 
     def read(name: str) -> torch.Tensor:

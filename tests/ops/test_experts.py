@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from shoestring.ops.experts import combine, grouped_experts, grouped_experts_plain, spread
+from shoestring.ops.experts import Layout, combine, grouped_experts, grouped_experts_plain, spread
 
 
 def inputs(dtype: torch.dtype, tokens: int = 50) -> list[torch.Tensor]:
@@ -36,11 +36,20 @@ def test_grouped_equals_looped(dtype: torch.dtype, close: float) -> None:
 
 def test_rows_go_to_their_places_and_come_back() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    place = torch.tensor([[3, 0], [1, 2]])
-    assert spread(x, place).tolist() == [[1, 2], [3, 4], [3, 4], [1, 2]]
+    layout = Layout(torch.tensor([[4, 0], [1, 2]]), [4, 5], torch.tensor([3]))
+    assert spread(x, layout).tolist() == [[1, 2], [3, 4], [3, 4], [0, 0], [1, 2]]
     weights = torch.tensor([[0.5, 2.0], [1.0, -1.0]])
-    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0], [4.0, 4.0]])
-    assert combine(rows, place, weights).tolist() == [[4.0, 2.0], [0.0, -2.0]]
+    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0], [9.0, 9.0], [4.0, 4.0]])
+    assert combine(rows, layout, weights).tolist() == [[4.0, 2.0], [0.0, -2.0]]
+
+
+def test_an_experts_rows_are_filled_up_to_few_numbers() -> None:
+    ids = torch.tensor([[0, 2]] * 40 + [[2, 1]] * 27)  # 40, 27 and 67 of 134 pairs: steps of 2
+    layout = Layout.of(ids, 4)
+    assert layout.ends == [40, 68, 136, 136] and layout.empty.tolist() == [67, 135]
+    places = layout.place.flatten().sort()[0].tolist()
+    assert places == [i for i in range(136) if i not in (67, 135)]
+    assert layout.place[0].tolist() == [0, 68] and layout.place[40].tolist() == [108, 40]
 
 
 def test_plain_torch_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

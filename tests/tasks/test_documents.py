@@ -46,7 +46,7 @@ def test_wrong_ones_are_wrong_and_look_alike(suite):
         assert document.messages is not None
         assert document.messages[:-1] == right[:-1]
         wrong = reply_of(document)
-        assert score(problem, wrong).outcome is Outcome.WRONG, (problem, wrong)
+        assert score(problem, wrong).outcome is not Outcome.RIGHT, (problem, wrong)
         assert wrong.reasoning != right[-1].get("reasoning_content")
         told = (wrong.reasoning or "").splitlines()
         assert len(told) == len((right[-1].get("reasoning_content") or "").splitlines())

@@ -36,7 +36,7 @@ def corpus(seed: int = 0, window: int = 2_000, share: float = 0.1, given=None) -
 
 
 def texts(source, count: int) -> list[str]:
-    return [source.next().text for _ in range(count)]
+    return [source.next().text or "" for _ in range(count)]
 
 
 @pytest.mark.parametrize("window", [1, 2_000, 10**9])
@@ -110,9 +110,12 @@ def test_the_text_alone_decides():
     held_out = {d.text for d in corpus(seed=0).validation(1000)}
     assert {d.text for d in corpus(seed=1).validation(1000)} == held_out
     moved = [
-        Given("elsewhere", [f" {text.replace(' ', '  ')}\n" for b in blocks()[::-1] for text in b.texts])
+        Given(
+            "elsewhere",
+            [f" {text.replace(' ', '  ')}\n" for b in blocks()[::-1] for text in map(str, b.texts)],
+        )
     ]
-    assert {" ".join(d.text.split()) for d in corpus(given=moved).validation(1000)} == held_out
+    assert {" ".join((d.text or "").split()) for d in corpus(given=moved).validation(1000)} == held_out
     assert held_out < {d.text for d in corpus(share=0.3).validation(1000)}
 
 

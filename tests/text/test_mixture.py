@@ -7,6 +7,7 @@ import pytest
 
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
+from shoestring.text.message import Message
 from shoestring.text.mixture import Document, Mixture
 
 
@@ -38,8 +39,8 @@ def mixture(seed: int = 0, weights=(6, 3, 1)) -> Mixture:
     return Mixture([Numbers("a"), Numbers("b"), Numbers("c")], weights, seed)
 
 
-def texts(source, count: int) -> list[str | None]:
-    return [source.next().text for _ in range(count)]
+def texts(source, count: int) -> list[str]:
+    return [source.next().text or "" for _ in range(count)]
 
 
 def test_shares_and_order():
@@ -114,7 +115,7 @@ def test_numbers_that_do_not_fit():
 
 
 def test_a_document_is_one_thing_or_the_other():
-    turns = [{"role": "user", "content": "q"}]
+    turns = [Message(role="user", content="q")]
     assert Document(None, "i", "s", turns).messages == turns
     with pytest.raises(AssertionError, match="either text or messages"):
         Document("x", "i", "s", turns)

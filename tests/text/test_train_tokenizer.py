@@ -51,14 +51,15 @@ def theirs(folder):
 
 
 def said(answer: str, reasoning: str | None = None) -> Message:
-    message = Message(role="assistant", content=answer)
-    return message if reasoning is None else message | Message(reasoning_content=reasoning)
+    if reasoning is None:
+        return Message(role="assistant", content=answer)
+    return Message(role="assistant", content=answer, reasoning_content=reasoning)
 
 
 USER = Message(role="user", content="What is 1 + 2?")
 
 
-def with_thinking(count: int, seed: int) -> list[list[Message]]:
+def with_thinking(count: int, seed: int):
     rng = random.Random(seed)
     conversations = random_conversations(count, seed)
     for messages in conversations:

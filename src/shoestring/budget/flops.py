@@ -15,7 +15,7 @@ def causal_pairs(length: int, before: int = 0) -> int:
 
 
 def token_flops(config: ModelConfig) -> int:
-    """One token through every layer's matrices. `forward_flops` adds the head, `mtp_flops` has MTP modules."""
+    """One token through every layer's matrices; `forward_flops` adds the head, `mtp_flops` MTP modules."""
     return sum(layer_flops(config, layer) for layer in range(config.num_hidden_layers))
 
 

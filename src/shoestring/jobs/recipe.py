@@ -53,7 +53,13 @@ def _pretrain() -> Job:
 
 POLL_S = 1.0
 # imported when a recipe asks for them
-JOBS: JobTable = {"eval": _eval, "tokenizer": _tokenizer, "pretrain": _pretrain, "sft": _sft, "grpo": _grpo}
+JOBS: JobTable = {
+    "eval": _eval,
+    "tokenizer": _tokenizer,
+    "pretrain": _pretrain,
+    "sft": _sft,
+    "grpo": _grpo,
+}
 
 
 def run(

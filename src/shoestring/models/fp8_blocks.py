@@ -1,5 +1,5 @@
 """What a public folder stores for a network, FP8 weights included: E4M3 values under the weight's name, and
-beside them NAME_scale_inv, one float32 number for every block of 128 x 128. Despite its name it multiplies."""
+beside them NAME_scale_inv, a float32 number for each block of 128 x 128. Despite its name it multiplies."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -60,13 +60,13 @@ def read_block_size(raw: Mapping[str, Any]) -> tuple[int, int] | None:
         return None
     told = told if isinstance(told, Mapping) else {}
     method, kind, size = told.get("quant_method"), told.get("fmt", "e4m3"), told.get("weight_block_size")
-    two_sizes = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)
-    if method != "fp8" or kind != "e4m3" or not two_sizes:
-        raise BadInput(
-            f"quantised weights of quant_method {method!r}, fmt {kind!r}, weight_block_size {size!r} are not "
-            "supported; fp8 in e4m3 with blocks such as [128, 128] is"
-        )
-    return size[0], size[1]
+    match size:
+        case [int(rows), int(columns)] if rows > 0 and columns > 0 and (method, kind) == ("fp8", "e4m3"):
+            return rows, columns
+    raise BadInput(
+        f"quantised weights of quant_method {method!r}, fmt {kind!r}, weight_block_size {size!r} are not "
+        "supported; fp8 in e4m3 with blocks such as [128, 128] is"
+    )
 
 
 def without_scales(

@@ -8,7 +8,17 @@ from shoestring.models.config import ModelConfig
 from shoestring.models.transformer import Transformer
 
 ROUTED, MTP = "routed experts", "MTP"
-PARTS = ("embedding", "attention", "dense FFN", ROUTED, "shared experts", "router", "norms", "head", MTP)
+PARTS: tuple[str, ...] = (
+    "embedding",
+    "attention",
+    "dense FFN",
+    ROUTED,
+    "shared experts",
+    "router",
+    "norms",
+    "head",
+    MTP,
+)
 
 
 @dataclass(frozen=True)

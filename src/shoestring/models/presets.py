@@ -1,5 +1,5 @@
-"""Configurations of the V3 architecture by name: two that a laptop trains, from one dial, and two of published
-sizes."""
+"""Configurations of the V3 architecture by name: two that a laptop trains, from one dial, and two of
+published sizes."""
 
 import dataclasses
 from typing import Any
@@ -12,9 +12,9 @@ HEAD_DIM = 64  # of queries, keys and values; half of a query or key turns with 
 
 
 def from_width(width: int, vocab_size: int) -> ModelConfig:
-    """All sizes from `width`, a multiple of 128. Layers grow with it, and experts: 4 of width / 16 are chosen,
-    each half as wide inside as the model, so with the shared one a token meets 2.5 widths, as in the dense
-    first layer. Every dimension is a multiple of 32."""
+    """All sizes from `width`, a multiple of 128. Layers grow with it, and experts: 4 of width / 16 are
+    chosen, each half as wide inside as the model, so with the shared one a token meets 2.5 widths, as in the
+    dense first layer. Every dimension is a multiple of 32."""
     if width < 128 or width % 128:
         raise BadInput(f"width {width} must be a multiple of 128")
     heads, chosen = width // HEAD_DIM, 4

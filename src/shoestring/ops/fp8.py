@@ -1,19 +1,20 @@
 """FP8 training as numerics (arXiv 2412.19437, section 3.3): operands are E4M3 with a float32 scale for every
 1 x 128 tile of activations and gradients and every 128 x 128 block of weights, tiles lie along the dimension
 that a product sums over, and sums are float32. Emulated: values times scales go through a float32 product,
-which differs from the scaled sum of 128-wide parts (`product_plain`) by float32 rounding only. It says what FP8
-costs in accuracy, not what it gains in time.
+which differs from the scaled sum of 128-wide parts (`product_plain`) by float32 rounding only. It says what
+FP8 costs in accuracy, not what it gains in time.
 
 Left out of the recipe: the input of the matrix after attention is tiled as all others (published: E5M6 with
 power-of-two scales), and what the SwiGLU of an expert reads is not kept in FP8."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from shoestring.ops.experts import combine, spread
+from shoestring.ops.experts import Layout, combine, group_spans, spread
 from shoestring.ops.swiglu import silu_mul
 
 E4M3 = torch.float8_e4m3fn
@@ -41,7 +42,7 @@ def quantize_tiles(x: Tensor, power_of_two: bool = False) -> Scaled:
 
 def dequantize_tiles(x: Scaled) -> Tensor:
     """-> (..., K) float32."""
-    return x.values.float() * x.scales.repeat_interleave(TILE, -1)[..., : x.values.shape[-1]]
+    return x.values.float().mul_(x.scales.repeat_interleave(TILE, -1)[..., : x.values.shape[-1]])
 
 
 def quantize_blocks(weight: Tensor, power_of_two: bool = False) -> Scaled:
@@ -60,7 +61,9 @@ def block_scales(weight: Tensor) -> Tensor:
 
 def dequantize_blocks(weight: Scaled, block: tuple[int, int] = BLOCK) -> Tensor:
     """-> (..., N, K) float32."""
-    return weight.values.float() * _spread(weight, block)
+    rows, columns = weight.values.shape[-2:]
+    scales = weight.scales.float().repeat_interleave(block[1], -1)[..., :columns]
+    return weight.values.float().mul_(scales.repeat_interleave(block[0], -2)[..., :rows, :])
 
 
 def fp8_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -69,21 +72,17 @@ def fp8_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _FP8Linear.apply(x, weight, bias)  # type: ignore[return-value]
 
 
-def fp8_grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
-    """`ops.experts.grouped_linear` in these numerics: x (M, K) sorted by group, weight (G, N, K), ends (G,) ->
-    (M, N). Tiles along tokens begin anew in each group."""
+def fp8_grouped_linear(x: Tensor, weight: Tensor, ends: Sequence[int]) -> Tensor:
+    """`ops.experts.grouped_linear` in these numerics: x (M, K) sorted by group, weight (G, N, K), ends (G,)
+    -> (M, N). Tiles along tokens begin anew in each group."""
     return _FP8GroupedLinear.apply(x, weight, ends)  # type: ignore[return-value]
 
 
 def fp8_grouped_experts(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """`ops.experts.grouped_experts` with these products."""
-    order = torch.argsort(ids.flatten(), stable=True)
-    ends = torch.bincount(ids.flatten(), minlength=len(gate_up)).cumsum(0)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    place = place.view(ids.shape)
-    made = silu_mul(fp8_grouped_linear(spread(x, place), gate_up, ends))
-    return combine(fp8_grouped_linear(made, down, ends), place, weights)
+    layout = Layout.of(ids, len(gate_up))
+    made = silu_mul(fp8_grouped_linear(spread(x, layout), gate_up, layout.ends))
+    return combine(fp8_grouped_linear(made, down, layout.ends), layout, weights)
 
 
 def product_plain(a: Scaled, b: Scaled) -> Tensor:
@@ -117,13 +116,6 @@ def _blocks(weight: Tensor) -> Tensor:
     rows, columns = weight.shape[-2:]
     padded = F.pad(weight, (0, -columns % TILE, 0, -rows % TILE))
     return padded.unflatten(-1, (-1, TILE)).unflatten(-3, (-1, TILE))
-
-
-def _spread(weight: Scaled, block: tuple[int, int]) -> Tensor:
-    """Each value's scale (..., N, K)."""
-    rows, columns = weight.values.shape[-2:]
-    wide = weight.scales.float().repeat_interleave(block[1], -1)[..., :columns]
-    return wide.repeat_interleave(block[0], -2)[..., :rows, :]
 
 
 def _weight_gradient(grad: Tensor, x: Scaled) -> Tensor:
@@ -162,9 +154,9 @@ class _FP8Linear(torch.autograd.Function):
 
 class _FP8GroupedLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx, x: Tensor, weight: Tensor, ends: Sequence[int]) -> Tensor:  # type: ignore[override]
         rows, matrices = quantize_tiles(x), quantize_blocks(weight)
-        ctx.spans, ctx.dtypes = _spans(ends), (x.dtype, weight.dtype)
+        ctx.spans, ctx.dtypes = group_spans(ends), (x.dtype, weight.dtype)
         ctx.save_for_backward(*rows, *matrices)
         read, out = dequantize_tiles(rows), x.new_empty(len(x), weight.shape[1])
         for group, begin, end in ctx.spans:
@@ -189,9 +181,3 @@ class _FP8GroupedLinear(torch.autograd.Function):
                 x = Scaled(x_values[begin:end], x_scales[begin:end])
                 grad_weight[group] = _weight_gradient(grad[begin:end], x)
         return grad_x, grad_weight, None
-
-
-def _spans(ends: Tensor) -> list[tuple[int, int, int]]:
-    """(group, begin, end) of the groups that have rows."""
-    after = ends.tolist()
-    return [(g, b, e) for g, (b, e) in enumerate(zip([0, *after], after, strict=False)) if e > b]

@@ -7,6 +7,7 @@ is a corpus that is always there."""
 import importlib
 import inspect
 import json
+import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -112,8 +113,8 @@ def standard_library_blocks() -> list[Block]:
     """The interpreter's own sources without tests and what was installed beside them, then the docstrings of
     the modules compiled into it."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    files = sorted((f.relative_to(root).as_posix(), f) for f in root.rglob("*.py"))
-    sources = [Stretch(f, name, 0, f.stat().st_size, _whole) for name, f in files if _is_library(name)]
+    files = sorted((f.relative_to(root).as_posix(), f) for f in _library_files(root))
+    sources = [Stretch(f, name, 0, f.stat().st_size, _whole) for name, f in files]
     # what a debugger or a test has hung into sys is no part of the library
     built_in = [name for name in sorted(sys.builtin_module_names) if name != "sys"]
     return [*sources, *(Docstrings(name) for name in built_in if "test" not in name)]
@@ -203,13 +204,15 @@ def _is_read(name: str) -> bool:
     return not hidden and name.endswith((".jsonl", ".parquet", *TEXT_SUFFIXES))
 
 
-def _is_library(name: str) -> bool:
-    parts = name.split("/")
+def _library_files(root: Path) -> Iterator[Path]:
     others = {"test", "tests", "idlelib", "site-packages", "dist-packages"}
-    # _sysconfigdata holds the paths and flags of the machine that built the interpreter
-    return not others.intersection(parts) and not parts[-1].startswith(("test_", "_sysconfigdata"))
+    for folder, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if name not in others]  # not even looked into: some are large
+        # _sysconfigdata holds the paths and flags of the machine that built the interpreter
+        sources = [name for name in files if name.endswith(".py")]
+        yield from (Path(folder, n) for n in sources if not n.startswith(("test_", "_sysconfigdata")))
 
 
 def _told(name: str, value: object) -> list[str]:
-    doc = inspect.cleandoc(value.__doc__ or "")
-    return ["", name, doc] if doc else []
+    doc = value.__doc__
+    return ["", name, inspect.cleandoc(doc)] if isinstance(doc, str) and doc else []
