@@ -5,7 +5,13 @@ from typing import Any
 import torch
 
 from shoestring.jobs.pretrain_check import validate
-from shoestring.jobs.pretrain_data import TokenRows, corpus_counts, held_out, open_mixture
+from shoestring.jobs.pretrain_data import (
+    TokenRows,
+    corpus_counts,
+    document_ids,
+    held_out,
+    open_mixture,
+)
 from shoestring.jobs.pretrain_model import continued_model, new_model
 from shoestring.jobs.pretrain_settings import PretrainSettings, check
 from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
@@ -21,7 +27,8 @@ def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
     check(settings)
     lm = continued_model(settings) if settings.model else new_model(settings)
     use_fp8(lm.network, settings.numerics == "fp8")
-    mixture = open_mixture(settings.corpus, settings.seed)
+    length_of = lambda document: len(document_ids(document, lm.tokenizer, lm.template))  # noqa: E731
+    mixture = open_mixture(settings.corpus, settings.seed, length_of)
     rows = TokenRows(mixture, lm.tokenizer, lm.template, settings.sequence_length)
     kept = held_out(rows, settings.validation_documents)
     learner = Learner(lm, settings.optim, settings.steps)

@@ -1,6 +1,6 @@
 """What pretraining reads: the corpus that the settings name, as rows of tokens, and its held-out documents."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +18,15 @@ from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
 
 
+SAMPLED = 64  # documents of a source whose mean length stands for all
+
+
 class CorpusSettings(Settings):
     """One source of documents. worked: solutions of our families, made by code; stdlib: the running Python's
     own library; files: a text, .jsonl or .parquet file, or a folder of these."""
 
     kind: Literal["worked", "stdlib", "files"]
-    weight: float = Field(default=1.0, gt=0)  # share of the documents
+    weight: float = Field(default=1.0, gt=0)  # share of the tokens
     suites: list[str] = Field(default_factory=list)  # worked
     share_right: float = Field(default=1.0, ge=0, le=1)  # worked: the rest end in a plausible slip
     path: str = ""  # files
@@ -32,10 +35,27 @@ class CorpusSettings(Settings):
     licence: str = "unknown"  # files
 
 
-def open_mixture(corpus: Sequence[CorpusSettings], seed: int) -> Mixture:
-    """Raises BadInput where a source is empty, unreadable or wrongly described."""
+def open_mixture(
+    corpus: Sequence[CorpusSettings], seed: int, length_of: Callable[[Document], int]
+) -> Mixture:
+    """Weights are shares of what length_of counts: a mixture draws documents, so each source's share is divided
+    by the mean length of its first ones. Raises BadInput where a source is empty, unreadable or wrongly
+    described."""
     sources = [_open(settings, seed + number) for number, settings in enumerate(corpus)]
-    return Mixture(sources, [settings.weight for settings in corpus], seed)
+    shares = []
+    for settings, source in zip(corpus, sources, strict=True):
+        start = dict(source.state_dict())
+        lengths = [length_of(source.next()) for _ in range(SAMPLED)]
+        source.load_state_dict(start)
+        shares.append(settings.weight * SAMPLED / max(1, sum(lengths)))
+    return Mixture(sources, shares, seed)
+
+
+def num_characters(document: Document) -> int:
+    parts = [document.text or ""]
+    for message in document.messages or []:
+        parts += [message["content"], message.get("reasoning_content", "")]
+    return sum(map(len, parts))
 
 
 def _open(settings: CorpusSettings, seed: int) -> Source:
