@@ -1,4 +1,4 @@
-"""`python -m killed_runs BASE SUITE OUT`: runs that kill -9 themselves, each in its own folder and process.
+"""`python -m killed_runs BASE SUITE TOKENIZER OUT`: runs that kill -9 themselves, each in its own folder and process.
 Torch is imported once and each run is a fork of that, made before any thread is."""
 
 import os
@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from shoestring.run import Stage
 from shoestring.train import state
-from training_runs import grpo_settings, run, sft_settings
+from training_runs import grpo_settings, pretrain_settings, run, sft_settings
 
 # (name, what is patched, which call of it is never made)
 RENAMES_OF_FIRST_SAVE = 2  # into state.new, into state; later ones put the old state aside in between
@@ -39,11 +39,12 @@ def killing(real: Callable, call: int) -> Callable:
     return counted
 
 
-def main(base: Path, suite: str, out: Path) -> None:
+def main(base: Path, suite: str, tokenizer: Path, out: Path) -> None:
     settings = {"sft": sft_settings(base), "grpo": grpo_settings(base, suite)}
+    settings |= {"pretrain": pretrain_settings(tokenizer)}
     for job in settings:
         for name, (owner, attribute, call) in POINTS.items():
-            if job == "grpo" and name not in ("after-step", "before-rename-3"):
+            if job != "sft" and name not in ("after-step", "before-rename-3"):
                 continue
             child = os.fork()
             if child == 0:
@@ -55,4 +56,4 @@ def main(base: Path, suite: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))

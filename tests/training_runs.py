@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from shoestring.jobs import grpo, sft
+from shoestring.jobs import grpo, pretrain, sft, tokenizer
+from shoestring.jobs.pretrain_settings import PretrainSettings
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
 from shoestring.settings import build
@@ -68,12 +69,68 @@ def grpo_settings(base: Path, suite: str, **changed: Any) -> grpo.GRPOSettings:
     return build(grpo.GRPOSettings, values | changed, "grpo")
 
 
-def run(settings: sft.SFTSettings | grpo.GRPOSettings, folder: Path, resume: bool = False) -> dict[str, Any]:
+def save_tokenizer(folder: Path) -> Path:
+    """The folder of a byte tokenizer with DeepSeek's markers and template."""
+    settings = {"corpus": [{"kind": "worked", "suites": ["letters"]}], "vocab_size": 300, "documents": 50}
+    with Stage(folder, folder.name, None, False) as stage:
+        stage.finish(tokenizer.main(build(tokenizer.TokenizerSettings, settings, "tokenizer"), stage))
+    return folder / "model"
+
+
+# a mixture of experts with MLA and an MTP module, of a few thousand weights
+TINY_V3 = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 16,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "initializer_range": 0.1,
+}
+
+
+def pretrain_settings(tokenizer_folder: Path, **changed: Any) -> PretrainSettings:
+    values: dict[str, Any] = {
+        "tokenizer": str(tokenizer_folder),
+        "preset": "tiny",
+        "architecture": TINY_V3,
+        "corpus": [{"kind": "worked", "suites": ["letters"], "share_right": 0.5}],
+        "steps": 6,
+        "rows_per_step": 3,
+        "ramp_rows_from": 1,
+        "ramp_steps": 3,
+        "sequence_length": 48,
+        "micro_batch_tokens": 100,
+        "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
+        "objectives": {"late_from": 0.5, "balance_weight": 1e-2},
+        "validation_every": 3,
+        "validation_documents": 4,
+        "samples": 2,
+        "sample_tokens": 4,
+        "save_every": 2,
+        "dtype": "float32",
+    }
+    return build(PretrainSettings, values | changed, "pretrain")
+
+
+def run(
+    settings: sft.SFTSettings | grpo.GRPOSettings | PretrainSettings, folder: Path, resume: bool = False
+) -> dict[str, Any]:
     with Stage(folder, folder.name, None, resume) as stage:
         if isinstance(settings, sft.SFTSettings):
             result = sft.main(settings, stage)
-        else:
+        elif isinstance(settings, grpo.GRPOSettings):
             result = grpo.main(settings, stage)
+        else:
+            result = pretrain.main(settings, stage)
         stage.finish(result)
     return result
 

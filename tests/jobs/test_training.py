@@ -20,9 +20,11 @@ from shoestring.run import Stage
 from training_runs import (
     grpo_settings,
     metrics,
+    pretrain_settings,
     run,
     same,
     save_base,
+    save_tokenizer,
     sft_settings,
     timeless,
     toy_suite,
@@ -82,13 +84,16 @@ def test_ctrl_c_on_the_command_line(base, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_kill_9_anywhere_and_the_same_bits_after_going_on(base, tmp_path):
     suite = toy_suite(tmp_path)
+    tokenizer = save_tokenizer(tmp_path / "tokenizer")
     settings = {"sft": sft_settings(base), "grpo": grpo_settings(base, suite)}
+    settings |= {"pretrain": pretrain_settings(tokenizer)}
     for job in settings:
         run(settings[job], tmp_path / job)
-    command = [sys.executable, "-m", "killed_runs", str(base), suite, str(tmp_path / "killed")]
+    command = [sys.executable, "-m", "killed_runs", str(base), suite, str(tokenizer)]
+    command.append(str(tmp_path / "killed"))
     subprocess.run(command, env={**os.environ, "PYTHONPATH": str(TESTS)}, check=True, timeout=600)
     folders = sorted((tmp_path / "killed").iterdir())
-    assert len(folders) == len(POINTS) + 2
+    assert len(folders) == len(POINTS) + 4
     for folder in folders:
         job, _, point = folder.name.partition("-")
         assert not (folder / "model").exists()

@@ -5,13 +5,7 @@ from typing import Any
 import torch
 
 from shoestring.jobs.pretrain_check import validate
-from shoestring.jobs.pretrain_data import (
-    TokenRows,
-    corpus_counts,
-    document_ids,
-    held_out,
-    open_mixture,
-)
+from shoestring.jobs.pretrain_data import TokenRows, held_out
 from shoestring.jobs.pretrain_model import continued_model, new_model
 from shoestring.jobs.pretrain_settings import PretrainSettings, check
 from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
@@ -27,9 +21,7 @@ def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
     check(settings)
     lm = continued_model(settings) if settings.model else new_model(settings)
     use_fp8(lm.network, settings.numerics == "fp8")
-    length_of = lambda document: len(document_ids(document, lm.tokenizer, lm.template))  # noqa: E731
-    mixture = open_mixture(settings.corpus, settings.seed, length_of)
-    rows = TokenRows(mixture, lm.tokenizer, lm.template, settings.sequence_length)
+    rows = TokenRows(settings.corpus, settings.seed, lm.tokenizer, lm.template, settings.sequence_length)
     kept = held_out(rows, settings.validation_documents)
     learner = Learner(lm, settings.optim, settings.steps)
     parts: dict[str, Stateful] = {"rows": rows}
@@ -51,9 +43,9 @@ def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
         if step % settings.save_every == 0 and step < settings.steps:
             save_progress(stage, learner, parts)
         stop_if_asked(stage, learner, parts)
-    save_model(stage, lm, "pretrain", settings, mixture.origins, settings.steps)
+    save_model(stage, lm, "pretrain", settings, rows.origins, settings.steps)
     last = {k: v for k, v in measured.items() if k.startswith(("val", "max_vio", "mtp"))}
-    return {"steps": settings.steps, **corpus_counts(mixture, rows.packer), **last}
+    return {"steps": settings.steps, **rows.counts(), **last}
 
 
 def rows_at(settings: PretrainSettings, step: int) -> int:

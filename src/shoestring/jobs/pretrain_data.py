@@ -1,6 +1,7 @@
 """What pretraining reads: the corpus that the settings name, as rows of tokens, and its held-out documents."""
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,12 +9,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from shoestring.errors import BadInput
+from shoestring.origin import Origin
 from shoestring.settings import Settings
 from shoestring.tasks.documents import WorkedDocuments
 from shoestring.text.corpus import open_corpus, standard_library
 from shoestring.text.message import PackedBatch
 from shoestring.text.mixture import Document, Mixture, Source
-from shoestring.text.packing import RowPacker, pack_documents
+from shoestring.text.packing import Row, RowPacker, pack_documents
 from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
 
@@ -35,20 +37,21 @@ class CorpusSettings(Settings):
     licence: str = "unknown"  # files
 
 
-def open_mixture(
-    corpus: Sequence[CorpusSettings], seed: int, length_of: Callable[[Document], int]
-) -> Mixture:
-    """Weights are shares of what length_of counts: a mixture draws documents, so each source's share is divided
-    by the mean length of its first ones. Raises BadInput where a source is empty, unreadable or wrongly
-    described."""
-    sources = [_open(settings, seed + number) for number, settings in enumerate(corpus)]
+def open_mixture(corpus: Sequence[CorpusSettings], seed: int) -> Mixture:
+    """Documents, weights as shares of characters: each source's is divided by the mean length of its first
+    documents. Raises BadInput where a source is empty, unreadable or wrongly described."""
+    sources = open_sources(corpus, seed)
     shares = []
     for settings, source in zip(corpus, sources, strict=True):
         start = dict(source.state_dict())
-        lengths = [length_of(source.next()) for _ in range(SAMPLED)]
+        length = sum(num_characters(source.next()) for _ in range(SAMPLED))
         source.load_state_dict(start)
-        shares.append(settings.weight * SAMPLED / max(1, sum(lengths)))
+        shares.append(settings.weight * SAMPLED / max(1, length))
     return Mixture(sources, shares, seed)
+
+
+def open_sources(corpus: Sequence[CorpusSettings], seed: int) -> list[Source]:
+    return [_open(settings, seed + number) for number, settings in enumerate(corpus)]
 
 
 def num_characters(document: Document) -> int:
@@ -80,28 +83,70 @@ def document_ids(document: Document, tokenizer: Tokenizer, template: Template) -
 
 
 class TokenRows:
-    """Rows of `sequence_length` tokens, without end, from a mixture. Its state is the mixture's place and the
-    tokens that wait for a row to fill."""
+    """Rows of `length` tokens, without end. A number keyed on (seed, i) says which source row i is filled from,
+    by its weight, and a source's documents go on from row to row. So weights are shares of tokens, and a
+    long text is spread over steps: drawn by documents, one file of Python filled whole steps, and the loss
+    jumped by a factor of five."""
 
-    def __init__(self, mixture: Mixture, tokenizer: Tokenizer, template: Template, length: int) -> None:
-        self.mixture, self.tokenizer, self.template = mixture, tokenizer, template
-        eos = template.stop_ids[0] if template.stop_ids else None
-        if eos is None:
+    def __init__(
+        self,
+        corpus: Sequence[CorpusSettings],
+        seed: int,
+        tokenizer: Tokenizer,
+        template: Template,
+        length: int,
+    ) -> None:
+        if not template.stop_ids:
             raise BadInput("the tokenizer names no end-of-text token: documents could not be told apart")
-        bos = tokenizer.special.bos
-        self.packer = RowPacker(length, tokenizer.token_id(bos) if bos else None, eos)
+        self.sources, self.seed, self.index = open_sources(corpus, seed), seed, 0
+        self.weights = [settings.weight for settings in corpus]
+        self.tokenizer, self.template, self.length = tokenizer, template, length
+        bos = tokenizer.token_id(tokenizer.special.bos) if tokenizer.special.bos else None
+        self.packers = [RowPacker(length, bos, template.stop_ids[0]) for _ in corpus]
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        return tuple(dict.fromkeys(origin for source in self.sources for origin in source.origins))
 
     def take(self, rows: int, document_mask: bool) -> PackedBatch:
-        while self.packer.rows < rows:
-            self.packer.add(document_ids(self.mixture.next(), self.tokenizer, self.template))
-        return pack_documents(self.packer.take(rows), document_mask)
+        return pack_documents([self._row() for _ in range(rows)], document_mask)
+
+    def _row(self) -> Row:
+        rng = random.Random(f"rows:{self.seed}:{self.index}")
+        (chosen,) = rng.choices(range(len(self.sources)), self.weights)
+        self.index += 1
+        packer = self.packers[chosen]
+        while not packer.rows:
+            packer.add(document_ids(self.sources[chosen].next(), self.tokenizer, self.template))
+        (row,) = packer.take(1)
+        return row
+
+    def counts(self) -> dict[str, int]:
+        """What was read, cut and left out."""
+        found = {
+            "documents": sum(packer.documents for packer in self.packers),
+            "documents_split": sum(packer.split for packer in self.packers),
+            "documents_over_a_row": sum(packer.longer for packer in self.packers),
+        }
+        for source in self.sources:
+            for name, count in getattr(source, "counts", {}).items():
+                if name != "documents":
+                    found[f"corpus_{name}"] = found.get(f"corpus_{name}", 0) + count
+        return found
 
     def state_dict(self) -> dict[str, Any]:
-        return {"mixture": self.mixture.state_dict(), "packer": self.packer.state_dict()}
+        return {
+            "index": self.index,
+            "sources": [dict(source.state_dict()) for source in self.sources],
+            "packers": [packer.state_dict() for packer in self.packers],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.mixture.load_state_dict(state["mixture"])
-        self.packer.load_state_dict(state["packer"])
+        self.index = state["index"]
+        for source, saved in zip(self.sources, state["sources"], strict=True):
+            source.load_state_dict(saved)
+        for packer, saved in zip(self.packers, state["packers"], strict=True):
+            packer.load_state_dict(saved)
 
 
 @dataclass(frozen=True)
@@ -114,26 +159,17 @@ class HeldOut:
 
 
 def held_out(rows: TokenRows, documents: int) -> list[HeldOut]:
-    """At most so many of the mixture's, by source; one longer than a row is cut to it, bytes counted likewise."""
+    """About so many, of every source by its weight; one longer than a row is cut to it, bytes likewise."""
     by_source: dict[str, list[list[int]]] = {}
-    length = rows.packer.sequence_length
-    for document in rows.mixture.validation(documents):
-        ids = document_ids(document, rows.tokenizer, rows.template)[:length]
-        if len(ids) > 1:
-            by_source.setdefault(document.source, []).append(ids)
+    for source, weight in zip(rows.sources, rows.weights, strict=True):
+        share = max(1, round(documents * weight / sum(rows.weights)))
+        for document in source.validation(share):
+            ids = document_ids(document, rows.tokenizer, rows.template)[: rows.length]
+            if len(ids) > 1:
+                by_source.setdefault(document.source, []).append(ids)
     found = []
     for source, texts in sorted(by_source.items()):
         packed = pack_documents([[ids] for ids in texts], document_mask=True)
         size = sum(len(rows.tokenizer.decode(ids[1:]).encode()) for ids in texts)
         found.append(HeldOut(source, packed, size))
     return found
-
-
-def corpus_counts(mixture: Mixture, rows: RowPacker) -> Mapping[str, int]:
-    """What was read, cut and left out, for the stage's result."""
-    counts = {"documents": rows.documents, "documents_split": rows.split, "documents_over_a_row": rows.longer}
-    for source in mixture.sources:
-        for name, count in getattr(source, "counts", {}).items():
-            if name != "documents":
-                counts[f"corpus_{name}"] = counts.get(f"corpus_{name}", 0) + count
-    return counts

@@ -46,6 +46,12 @@ def new_model(settings: PretrainSettings) -> LanguageModel:
 def continued_model(settings: PretrainSettings) -> LanguageModel:
     """A model to go on from, its window stretched by YaRN where that is asked for."""
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
+    if settings.tokenizer:
+        other, _ = load_template(Path(settings.tokenizer))
+        if difference := lm.tokenizer.first_difference(other):
+            raise BadInput(
+                f"the tokenizer {settings.tokenizer} is not {settings.model}'s ({difference}): leave it out"
+            )
     if settings.yarn_factor:
         lm.network.stretch(stretched(lm.config, settings.yarn_factor))
         lm.config = lm.network.config

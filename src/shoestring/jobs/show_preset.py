@@ -11,7 +11,7 @@ from shoestring.models.config import ModelConfig
 from shoestring.models.parameters import MTP, CachePerToken, Parameters, cache_per_token, count_parameters
 from shoestring.models.presets import preset_config
 
-UNITS = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def show_preset(name: str, console: Console) -> dict[str, Any]:
@@ -25,8 +25,9 @@ def show_preset(name: str, console: Console) -> dict[str, Any]:
         markup=False,
     )
     console.print(_cache_table(cache))
+    console.print("FLOPs of a token in all matrices and the head, what it attends to apart:")
     for told, count in flops.items():
-        console.print(f"{told.replace('_', ' ')}: {short(count, flops=True)}FLOP a token", markup=False)
+        console.print(f"  {told.replace('_', ' ')}: {short(count, flops=True)}FLOP", markup=False)
     return {
         "preset": name,
         "config": asdict(config),
@@ -85,7 +86,7 @@ def _cache_table(cache: CachePerToken) -> Table:
     table.add_column("times its own", justify="right")
     rows = (
         ("its own (MLA)", cache.own),
-        (f"with {cache.groups} key heads (GQA)", cache.grouped),
+        (f"with {cache.groups} key head{'s' if cache.groups > 1 else ''} (GQA)", cache.grouped),
         ("with all heads (MHA)", cache.full),
     )
     for title, count in rows:

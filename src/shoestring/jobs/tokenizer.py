@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from shoestring.jobs.pretrain_data import CorpusSettings, num_characters, open_mixture
+from shoestring.jobs.pretrain_data import CorpusSettings, open_mixture
 from shoestring.models.checkpoint import GENERATION_CONFIG, write_json
 from shoestring.run import Stage, replace_folder
 from shoestring.settings import Settings
@@ -25,7 +25,7 @@ class TokenizerSettings(Settings):
 def main(settings: TokenizerSettings, stage: Stage) -> dict[str, Any]:
     """The stage's model folder holds the tokenizer and its template, and no weights."""
     began = time.perf_counter()
-    mixture = open_mixture(settings.corpus, settings.seed, num_characters)
+    mixture = open_mixture(settings.corpus, settings.seed)
     tokenizer = train_tokenizer(_texts(mixture, settings.documents), settings.vocab_size, settings.pre)
     temporary = stage.folder / "model.tmp"
     temporary.mkdir(parents=True, exist_ok=True)

@@ -75,6 +75,18 @@ class Tokenizer:
     def token_id(self, token: str) -> int | None:
         return self._backend.token_to_id(token)
 
+    def first_difference(self, other: "Tokenizer") -> str | None:
+        """The first id for which the two have different tokens, in words: vocabularies of one size may still be
+        two."""
+        mine, theirs = (
+            {i: token for token, i in t._backend.get_vocab(with_added_tokens=True).items()}
+            for t in (self, other)
+        )
+        for i in sorted(mine.keys() | theirs.keys()):
+            if mine.get(i) != theirs.get(i):
+                return f"id {i} is {mine.get(i)!r} in one and {theirs.get(i)!r} in the other"
+        return None
+
     def save(self, folder: Path, chat_template: str | None = None) -> None:
         """The files that transformers.AutoTokenizer reads as they are, the chat template among them."""
         config: dict[str, Any] = {

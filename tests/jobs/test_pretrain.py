@@ -1,0 +1,179 @@
+"""Pretraining: what it learns from, that it goes on with the same bits, and what it refuses."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shoestring.errors import BadInput, Interrupted
+from shoestring.jobs.pretrain_model import stretched
+from shoestring.jobs.pretrain_settings import check
+from shoestring.lm import load
+from shoestring.run import Stage
+from shoestring.settings import build
+from tiny_v3 import v3_config
+from training_runs import (
+    metrics,
+    pretrain_settings,
+    run,
+    same,
+    save_tokenizer,
+    timeless,
+    weights,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tokenizer(tmp_path_factory.mktemp("tokenizer") / "t")
+
+
+def test_a_stopped_run_goes_on_with_the_same_bits(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, the routers' biases, the rows that wait to be filled, the ramp and the late weights."""
+    settings = pretrain_settings(tokenizer)
+    whole = run(settings, tmp_path / "whole")
+    real = Stage.log
+
+    def log(self: Stage, number: int, values: dict[str, float]) -> None:
+        real(self, number, values)
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stage, "log", log)
+        with pytest.raises(Interrupted, match="after step 3"):
+            run(settings, tmp_path / "cut")
+    assert run(settings, tmp_path / "cut", resume=True) == whole
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
+
+
+def test_what_a_run_tells(tokenizer: Path, tmp_path: Path) -> None:
+    result = run(pretrain_settings(tokenizer), tmp_path / "run")
+    rows = metrics(tmp_path / "run")
+    assert [row["num_tokens"] for row in rows] == [48, 48, 96, 144, 144, 144]  # the ramp
+    assert all(row["max_vio"] >= 0 and row["mtp_loss"] > 0 for row in rows)
+    assert rows[2]["val_bpb"] > rows[5]["val_bpb"] > 0
+    assert {"documents", "documents_split", "val_bpb", "mtp_acceptance"} <= result.keys()
+    assert sorted(p.name for p in (tmp_path / "run/rollouts").iterdir()) == [
+        "step-000003.parquet",
+        "step-000006.parquet",
+    ]
+    biases = [v for k, v in weights(tmp_path / "run").items() if k.endswith("correction_bias")]
+    assert len(biases) == 2 and all(b.dtype == torch.float32 and b.abs().max() > 0 for b in biases)
+    lineage = load(tmp_path / "run").lineage
+    assert lineage.stages[-1].job == "pretrain" and lineage.stages[-1].origins
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"preset": ""}, "either preset"),
+        ({"tokenizer": ""}, "a preset needs a tokenizer"),
+        ({"yarn_factor": 2.0}, "yarn_factor stretches the window of a model"),
+        ({"preset": "tinny"}, "tiny"),
+        ({"architecture": {"kv_lora_rnk": 4}}, "kv_lora_rank"),
+        ({"architecture": {"num_experts_per_tok": 99}}, "num_experts_per_tok 99 must lie between"),
+        ({"architecture": {"n_group": 3}}, "not a multiple of n_group 3"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_runs(
+    tokenizer: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        check(pretrain_settings(tokenizer, **changes))
+
+
+@pytest.mark.parametrize(
+    ("corpus", "said"),
+    [
+        ({"kind": "files", "path": "nowhere"}, "nowhere"),
+        ({"kind": "files"}, "a path is what 'files' needs"),
+        ({"kind": "worked"}, "suites are what 'worked' needs"),
+        ({"kind": "worked", "suites": ["sumz"]}, "sums"),
+    ],
+)
+def test_a_corpus_that_cannot_be_read(
+    tokenizer: Path, tmp_path: Path, corpus: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        run(pretrain_settings(tokenizer, corpus=[corpus]), tmp_path / "run")
+
+
+def test_an_empty_corpus_and_documents_longer_than_a_row(tokenizer: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("")
+    with pytest.raises(BadInput, match="no text to train on"):
+        run(pretrain_settings(tokenizer, corpus=[{"kind": "files", "path": str(text)}]), tmp_path / "a")
+    text.write_text("\n---\n".join(f"{i} is a number, {i + 1} is the next one. " * 4 for i in range(60)))
+    corpus = [{"kind": "files", "path": str(text), "separator": "---"}]
+    result = run(pretrain_settings(tokenizer, corpus=corpus, steps=2), tmp_path / "b")
+    assert result["documents_over_a_row"] == result["documents"] > 0
+
+
+def test_a_model_goes_on_over_a_longer_window(tokenizer: Path, tmp_path: Path) -> None:
+    run(pretrain_settings(tokenizer, steps=2), tmp_path / "first")
+    again = {"preset": "", "tokenizer": "", "architecture": {}, "model": str(tmp_path / "first"), "steps": 2}
+    with pytest.raises(BadInput, match="give yarn_factor"):
+        run(pretrain_settings(tokenizer, **again, sequence_length=96), tmp_path / "refused")
+    settings = pretrain_settings(tokenizer, **again, sequence_length=96, yarn_factor=2.0)
+    run(settings, tmp_path / "longer")
+    lm = load(tmp_path / "longer")
+    assert lm.config.max_position_embeddings == 96 and lm.config.rope_scaling is not None
+    assert lm.config.rope_scaling.factor == 2.0 and len(lm.lineage.stages) == 2
+
+
+def test_another_tokenizer_is_told_by_its_tokens(tokenizer: Path, tmp_path: Path) -> None:
+    """Of the same size: what tells them apart is the strings."""
+    run(pretrain_settings(tokenizer, steps=1), tmp_path / "first")
+    raw = (tokenizer / "tokenizer.json").read_text()
+    other = tmp_path / "other"
+    shutil.copytree(tokenizer, other)
+    (other / "tokenizer.json").write_text(raw.replace('"<think>"', '"<thinks>"'))
+    changed = {"preset": "", "architecture": {}, "model": str(tmp_path / "first"), "steps": 1}
+    with pytest.raises(BadInput, match="'<think>' in one and '<thinks>' in the other"):
+        run(pretrain_settings(other, **changed), tmp_path / "second")
+    run(pretrain_settings(tokenizer, **changed), tmp_path / "third")
+
+
+def test_stretching_once_is_enough() -> None:
+    config = stretched(v3_config(max_position_embeddings=64), 4.0)
+    assert config.max_position_embeddings == 256
+    with pytest.raises(BadInput, match="stretched already"):
+        stretched(config, 2.0)
+
+
+def test_fp8_is_another_run_that_stays_close(tokenizer: Path, tmp_path: Path) -> None:
+    losses = {}
+    for numerics in ("weights", "fp8"):
+        run(pretrain_settings(tokenizer, numerics=numerics, steps=4), tmp_path / numerics)
+        losses[numerics] = [row["loss"] for row in metrics(tmp_path / numerics)]
+    assert losses["fp8"] != losses["weights"]
+    assert losses["fp8"] == pytest.approx(losses["weights"], rel=0.02)
+
+
+def test_the_model_loads_in_transformers_with_the_same_logits(tokenizer: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run(pretrain_settings(tokenizer, steps=2), tmp_path / "run")
+    folder = tmp_path / "run/model"
+    ids = torch.arange(5, 40)[None]
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    lm = load(folder, dtype="float32")
+    with torch.no_grad():
+        assert (theirs(ids).logits - lm.logits(ids)).abs().max() < 1e-4
+    text = "How many?\n 12 + 30"
+    assert AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False).input_ids == lm.tokenizer.encode(text)
+
+
+def test_settings_say_what_is_unknown(tokenizer: Path) -> None:
+    from shoestring.jobs.pretrain_settings import PretrainSettings
+
+    with pytest.raises(BadInput, match="rows_per_step"):
+        build(PretrainSettings, {"rows_per_stepp": 3, "corpus": [], "steps": 1}, "pretrain")
