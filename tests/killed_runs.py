@@ -1,5 +1,5 @@
-"""`python -m killed_runs BASE SUITE TOKENIZER OUT`: runs that kill -9 themselves, each in its own folder and process.
-Torch is imported once and each run is a fork of that, made before any thread is."""
+"""`python -m killed_runs BASE SUITE TOKENIZER OUT`: runs that kill -9 themselves, each in its own folder and
+process. Torch is imported once and each run is a fork of that, made before any thread is."""
 
 import os
 import signal

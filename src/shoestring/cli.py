@@ -99,6 +99,39 @@ def run(
 
 
 @verb
+def tokenizer(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
+    set_: Set = [],  # noqa: B006
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Learn a tokenizer from a corpus: one stage."""
+    from shoestring.jobs import tokenizer as job
+    from shoestring.jobs.one_stage import run_one
+
+    result = run_one(job.TokenizerSettings, job.main, settings, set_, output_dir, resume)
+    write_json(json_file, result)
+
+
+@verb
+def pretrain(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
+    set_: Set = [],  # noqa: B006
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Train a network from nothing, or go on with one: one stage."""
+    from shoestring.jobs import pretrain as job
+    from shoestring.jobs.one_stage import run_one
+    from shoestring.jobs.pretrain_settings import PretrainSettings
+
+    result = run_one(PretrainSettings, job.main, settings, set_, output_dir, resume)
+    write_json(json_file, result)
+
+
+@verb
 def sft(
     settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
     set_: Set = [],  # noqa: B006
@@ -204,14 +237,16 @@ def chat(
 
 @verb
 def show(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A model, run, suite or data file.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A model, preset, run, suite or data file.")
+    ],
     mask: Annotated[bool, typer.Option("--mask", help="Show which tokens of its rows are trained.")] = False,
     model: Annotated[str, typer.Option(help="Whose tokenizer and template --mask uses.")] = "smollm2-135m",
     n: Annotated[int, typer.Option("-n", "--n", help="How many rows or examples.")] = 3,
     seed: Annotated[int, typer.Option()] = 0,
     json_file: JsonFile = None,
 ) -> None:
-    """What a model is, what a run did, what a suite asks, what of a row is trained."""
+    """What a model or preset is, what a run did, what a suite asks, what of a row is trained."""
     from rich.console import Console
 
     from shoestring.jobs import show as job

@@ -1,4 +1,4 @@
-"""Latent attention in the engine: absorbed decode against the full forward, and drafts that change nothing."""
+"""Latent attention in the engine: absorbed decode against the full forward; drafts change nothing."""
 
 import pytest
 import torch
@@ -38,10 +38,12 @@ def test_drafts_change_no_token_and_no_logprob(temperature: float) -> None:
     plain = Engine(lm, max_batch=8, speculative=False).generate(PROMPTS, params)
     engine = Engine(lm, max_batch=8)
     drafted = engine.generate(PROMPTS, params)
-    assert engine.drafts is not None and engine.drafts.steps > 0
+    assert engine.drafts is not None
+    assert engine.drafts.steps > 0
     for one, other in zip(plain, drafted, strict=True):
         for a, b in zip(one, other, strict=True):
-            assert a.ids == b.ids and a.finish_reason == b.finish_reason
+            assert a.ids == b.ids
+            assert a.finish_reason == b.finish_reason
             assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
 
 
@@ -56,7 +58,8 @@ def test_right_drafts_are_kept_and_counted() -> None:
     assert count is not None
     assert count.tokens == count.steps + count.accepted
     assert count.tokens == sum(len(c.ids) - 1 for (c,) in made)  # the first comes from the prompt
-    assert 0 <= count.acceptance <= 1 and count.tokens_per_forward == count.tokens / count.steps
+    assert 0 <= count.acceptance <= 1
+    assert count.tokens_per_forward == count.tokens / count.steps
 
 
 @pytest.mark.parametrize("speculative", [False, True])
@@ -68,7 +71,8 @@ def test_recorded_routing_is_what_the_full_forward_takes(speculative: bool) -> N
         for completion in samples:
             ids = torch.tensor([prompt + completion.ids[:-1]])
             full = lm.network(ids, torch.arange(ids.shape[1])[None]).routing
-            assert completion.routing is not None and full is not None
+            assert completion.routing is not None
+            assert full is not None
             assert torch.equal(completion.routing.long().sort(-1)[0], full.sort(-1)[0])
 
 

@@ -66,9 +66,11 @@ def test_what_a_run_tells(tokenizer: Path, tmp_path: Path) -> None:
         "step-000006.parquet",
     ]
     biases = [v for k, v in weights(tmp_path / "run").items() if k.endswith("correction_bias")]
-    assert len(biases) == 2 and all(b.dtype == torch.float32 and b.abs().max() > 0 for b in biases)
+    assert len(biases) == 2
+    assert all(b.dtype == torch.float32 and b.abs().max() > 0 for b in biases)
     lineage = load(tmp_path / "run").lineage
-    assert lineage.stages[-1].job == "pretrain" and lineage.stages[-1].origins
+    assert lineage.stages[-1].job == "pretrain"
+    assert lineage.stages[-1].origins
 
 
 @pytest.mark.parametrize(
@@ -125,8 +127,10 @@ def test_a_model_goes_on_over_a_longer_window(tokenizer: Path, tmp_path: Path) -
     settings = pretrain_settings(tokenizer, **again, sequence_length=96, yarn_factor=2.0)
     run(settings, tmp_path / "longer")
     lm = load(tmp_path / "longer")
-    assert lm.config.max_position_embeddings == 96 and lm.config.rope_scaling is not None
-    assert lm.config.rope_scaling.factor == 2.0 and len(lm.lineage.stages) == 2
+    assert lm.config.max_position_embeddings == 96
+    assert lm.config.rope_scaling is not None
+    assert lm.config.rope_scaling.factor == 2.0
+    assert len(lm.lineage.stages) == 2
 
 
 def test_another_tokenizer_is_told_by_its_tokens(tokenizer: Path, tmp_path: Path) -> None:
@@ -169,7 +173,9 @@ def test_the_model_loads_in_transformers_with_the_same_logits(tokenizer: Path, t
     with torch.no_grad():
         assert (theirs(ids).logits - lm.logits(ids)).abs().max() < 1e-4
     text = "How many?\n 12 + 30"
-    assert AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False).input_ids == lm.tokenizer.encode(text)
+    assert AutoTokenizer.from_pretrained(folder)(
+        text, add_special_tokens=False
+    ).input_ids == lm.tokenizer.encode(text)
 
 
 def test_settings_say_what_is_unknown(tokenizer: Path) -> None:

@@ -229,7 +229,14 @@ def refusal(folder) -> str:
         ({"num_hidden_layers": 0}, "num_hidden_layers = 0 must be at least 1"),
         ({"num_attention_heads": 0}, "num_attention_heads = 0 must be at least 1"),
         ({"num_key_value_heads": 4}, "num_attention_heads 6 is not a multiple of num_key_value_heads 4"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope type 'yarn' is not supported"),
+        (
+            {"rope_parameters": {"rope_type": "longrope", "factor": 2.0}},
+            "rope type 'longrope' is not supported",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
+            "lacks 'original_max_position_embeddings'",
+        ),
         (
             {"rope_parameters": {"rope_type": "llama3", "factor": 2.0}},
             "lacks 'original_max_position_embeddings'",

@@ -94,7 +94,9 @@ def logits(network: Transformer) -> torch.Tensor:
     return network.head(network(ids, torch.arange(TOKENS).expand(ids.shape)).hidden)
 
 
-@pytest.mark.parametrize(("make", "seed"), [(v3_peer, s) for s in range(20)] + [(v2_peer, s) for s in range(6)])
+@pytest.mark.parametrize(
+    ("make", "seed"), [(v3_peer, s) for s in range(20)] + [(v2_peer, s) for s in range(6)]
+)
 def test_logits_equal_transformers_both_ways(make: Any, seed: int, tmp_path: Path) -> None:
     peer = make(seed)
     with torch.no_grad():

@@ -44,7 +44,8 @@ def test_the_bias_moves_the_choice_and_never_the_weights() -> None:
     before, _ = router(x, RoutingTrace())
     router.e_score_correction_bias[:2] = 9.0
     ids, weights = router(x, RoutingTrace())
-    assert sorted(ids[0].tolist()) == [0, 1] and not torch.equal(before.sort(-1)[0], ids.sort(-1)[0])
+    assert sorted(ids[0].tolist()) == [0, 1]
+    assert not torch.equal(before.sort(-1)[0], ids.sort(-1)[0])
     own = scores.gather(1, ids)
     torch.testing.assert_close(weights, 2.0 * own / own.sum(-1, keepdim=True))
 
@@ -54,7 +55,8 @@ def test_the_bias_stays_float32_in_a_bf16_network() -> None:
     network.routers()[0].e_score_correction_bias.fill_(0.001)
     network.to(torch.bfloat16)
     bias = network.routers()[0].e_score_correction_bias
-    assert bias.dtype == torch.float32 and bias[0].item() == torch.tensor(0.001).item()
+    assert bias.dtype == torch.float32
+    assert bias[0].item() == torch.tensor(0.001).item()
 
 
 def test_balance_loss_by_hand() -> None:
@@ -65,7 +67,8 @@ def test_balance_loss_by_hand() -> None:
     loss = balance_loss(scores, rows, top_k=1)
     torch.testing.assert_close(loss, torch.tensor(1.25))
     loss.backward()
-    assert scores.grad is not None and scores.grad[2, 0] > 0
+    assert scores.grad is not None
+    assert scores.grad[2, 0] > 0
 
 
 def test_replay_gives_the_same_states_and_lets_the_router_learn() -> None:
@@ -73,8 +76,10 @@ def test_replay_gives_the_same_states_and_lets_the_router_learn() -> None:
     ids = torch.arange(12)[None]
     positions = torch.arange(12)[None]
     first = network(ids, positions)
-    assert first.routing is not None and first.routing.shape == (12, 2, 2)
-    assert first.loads is not None and first.loads.sum(-1).tolist() == [24, 24]
+    assert first.routing is not None
+    assert first.routing.shape == (12, 2, 2)
+    assert first.loads is not None
+    assert first.loads.sum(-1).tolist() == [24, 24]
     for router in network.routers():
         router.e_score_correction_bias.normal_(0, 3, generator=torch.Generator().manual_seed(0))
     moved = network(ids, positions)
@@ -84,7 +89,9 @@ def test_replay_gives_the_same_states_and_lets_the_router_learn() -> None:
     partly = first.routing.clone()
     partly[5:] = -1
     again = network(ids, positions, routing=partly)
-    assert torch.equal(again.routing[:5], first.routing[:5]) and torch.equal(again.routing[6:], moved.routing[6:])
+    assert torch.equal(again.routing[:5], first.routing[:5])
+    assert torch.equal(again.routing[6:], moved.routing[6:])
     replayed.hidden.sum().backward()
     grad = network.routers()[0].weight.grad
-    assert grad is not None and grad.abs().max() > 0
+    assert grad is not None
+    assert grad.abs().max() > 0

@@ -46,10 +46,12 @@ def test_rows_go_to_their_places_and_come_back() -> None:
 def test_an_experts_rows_are_filled_up_to_few_numbers() -> None:
     ids = torch.tensor([[0, 2]] * 40 + [[2, 1]] * 27)  # 40, 27 and 67 of 134 pairs: steps of 2
     layout = Layout.of(ids, 4)
-    assert layout.ends == [40, 68, 136, 136] and layout.empty.tolist() == [67, 135]
+    assert layout.ends == [40, 68, 136, 136]
+    assert layout.empty.tolist() == [67, 135]
     places = layout.place.flatten().sort()[0].tolist()
     assert places == [i for i in range(136) if i not in (67, 135)]
-    assert layout.place[0].tolist() == [0, 68] and layout.place[40].tolist() == [108, 40]
+    assert layout.place[0].tolist() == [0, 68]
+    assert layout.place[40].tolist() == [108, 40]
 
 
 def test_plain_torch_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

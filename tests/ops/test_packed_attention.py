@@ -1,7 +1,6 @@
 """The kernel of packed rows against whole score matrices."""
 
 import shutil
-
 from functools import partial
 
 import pytest
@@ -127,7 +126,9 @@ def test_what_the_kernel_does_not_take_goes_by_products(length, dim, taken):
     out = made.attend(0, q, k, v, scale_of(q))
     assert ("_products" in vars(made)) == (not taken)
     seen = torch.ones(length, length, dtype=torch.bool).tril()[None]
-    torch.testing.assert_close(out, attention_plain(q[None], k[None], v[None], seen, scale_of(q))[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        out, attention_plain(q[None], k[None], v[None], seen, scale_of(q))[0], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_library_is_here():

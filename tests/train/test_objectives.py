@@ -35,18 +35,21 @@ def test_further_targets_by_hand() -> None:
     assert first.next_ids.tolist() == [11, 12, 13, 0, 21, 0]
     # 12 and 13 are predicted from the states of 10 and 11, which read 11 and 12; 21 has nothing before 20
     assert first.predict_from.tolist() == [0, 1]
-    assert first.targets.tolist() == [12, 13] and first.kept.tolist() == [1, 2]
+    assert first.targets.tolist() == [12, 13]
+    assert first.kept.tolist() == [1, 2]
     second = further_targets(packed, 1)
     assert second.next_ids.tolist() == [12, 13, 0, 0, 0, 0]
-    assert second.predict_from.tolist() == [0] and second.targets.tolist() == [13]
+    assert second.predict_from.tolist() == [0]
+    assert second.targets.tolist() == [13]
 
 
 def test_further_targets_stay_in_their_row_behind_a_shared_beginning() -> None:
     packed = pack([Family([1, 2, 3], [row([10, 11, 12]), row([20, 21])])])
     found = further_targets(packed, 0)
-    # 10 and 20 follow the beginning's end, whose last state but one has read the 3 before them; 11 and 21 would
-    # need a state of the 3 that has read 10 or 20; 12 has that of the 10 (place 3)
-    assert found.predict_from.tolist() == [1, 3, 1] and found.targets.tolist() == [10, 12, 20]
+    # 10 and 20 follow the beginning's end, whose last state but one has read the 3 before them; 11 and 21
+    # would need a state of the 3 that has read 10 or 20; 12 has that of the 10 (place 3)
+    assert found.predict_from.tolist() == [1, 3, 1]
+    assert found.targets.tolist() == [10, 12, 20]
 
 
 def reference_loss(lm: LanguageModel, rows: list[list[int]], weight: float, alpha: float) -> torch.Tensor:
@@ -112,8 +115,10 @@ def test_an_update_moves_the_biases_and_says_how_uneven_the_load_was() -> None:
     learner = Learner(lm, OPTIM, 10, Objectives(bias_update_speed=0.01, mtp_weight=0.3))
     packed = pack([Family([], [row(list(range(10, 30)))])])
     metrics = learner.update([batch_of(packed)], sft_loss)
-    assert metrics.max_vio is not None and metrics.max_vio.shape == (3,)  # the MTP module's router too
-    assert metrics.mtp_loss is not None and metrics.mtp_loss > 0
+    assert metrics.max_vio is not None
+    assert metrics.max_vio.shape == (3,)
+    assert metrics.mtp_loss is not None
+    assert metrics.mtp_loss > 0
     assert {round(b, 4) for b in lm.network.routers()[2].e_score_correction_bias.tolist()} <= {-0.01, 0, 0.01}
 
 

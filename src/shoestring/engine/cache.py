@@ -1,5 +1,5 @@
-"""The decode cache: what running sequences have seen, in two levels, a prompt kept once for all its samples and
-each sample's own tokens.
+"""The decode cache: what running sequences have seen, in two levels, a prompt kept once for all its samples
+and each sample's own tokens.
 
 Everything is dense and contiguous, since a strided operand makes a bf16 batched product on a CPU four times
 slower: slots 0..A-1 are the running sequences and groups 0..G-1 their prompts. A finished one is replaced by
@@ -16,15 +16,15 @@ from shoestring.engine.plan import StepPlan
 from shoestring.engine.pool import Pool, fill_gaps
 from shoestring.models.attention import AttentionContext
 from shoestring.models.config import ModelConfig
-from shoestring.ops.attend import SPAN, Level, decode_attention, keep_tokens
+from shoestring.ops.attend import SPAN, decode_attention, keep_tokens
 from shoestring.ops.native import Library
 
 
 @dataclass(frozen=True)
 class Prefilled:
-    """What a prefill leaves of each layer over flat tokens, in the order of the cache's stores: keys and values
-    (T, Hkv, D), or latents (T, 1, W). Prompt i is the first `shared` tokens and then lengths[i] from starts[i]
-    on."""
+    """What a prefill leaves of each layer over flat tokens, in the order of the cache's stores: keys and
+    values (T, Hkv, D), or latents (T, 1, W). Prompt i is the first `shared` tokens and then lengths[i] from
+    starts[i] on."""
 
     stores: Sequence[Sequence[Tensor]]
     starts: Tensor
@@ -33,8 +33,8 @@ class Prefilled:
 
 
 class DecodeCache(AttentionContext):
-    """Slots (one running sequence each) over groups (one prompt each). `group_of[s]` is slot s's group. What is
-    kept of a token, and how it is attended to, is a subclass's."""
+    """Slots (one running sequence each) over groups (one prompt each). `group_of[s]` is slot s's group. What
+    is kept of a token, and how it is attended to, is a subclass's."""
 
     def __init__(self, prompts: Pool, own: Pool) -> None:
         self.prompts, self.own = prompts, own
@@ -112,8 +112,8 @@ class DecodeCache(AttentionContext):
         return self._plan
 
     def end_step(self, kept: Tensor | int = 1) -> None:
-        """kept: of the step's tokens, how many stay in each slot, (A,) or one number; the rest are written over
-        by the next step."""
+        """kept: of the step's tokens, how many stay in each slot, (A,) or one number; the rest are written
+        over by the next step."""
         self.own.lengths[: self.own.count] += kept
 
 

@@ -35,9 +35,9 @@ class DraftCount:
 
 
 class Drafter:
-    """The first MTP module over a latent cache of its own. Module and cache lag one token behind: at place i it
-    reads the state of token i and token i + 1, so what a pass has just made waits in `states` until the next
-    draft."""
+    """The first MTP module over a latent cache of its own. Module and cache lag one token behind: at place i
+    it reads the state of token i and token i + 1, so what a pass has just made waits in `states` until the
+    next draft."""
 
     def __init__(self, network: Transformer, dtype: torch.dtype, device: torch.device) -> None:
         config = network.config
@@ -76,5 +76,5 @@ class Drafter:
         return out.hidden.unflatten(0, (-1, WINDOW))[slots, self.waiting - 1]
 
     def checked(self, states: Tensor, accepted: Tensor) -> None:
-        """states (A, 2, hidden) that the pass made of the newest token and the draft; accepted (A,) 0 or 1."""
+        """states (A, 2, hidden) that the pass made of newest token and draft; accepted (A,) 0 or 1."""
         self.states, self.waiting = states, accepted + 1

@@ -1,5 +1,5 @@
-"""The decode cache of latent attention: kv_lora_rank + qk_rope_head_dim numbers a token and layer, read as keys
-by all heads at once, their first kv_lora_rank as values."""
+"""The decode cache of latent attention: kv_lora_rank + qk_rope_head_dim numbers a token and layer, read as
+keys by all heads at once, their first kv_lora_rank as values."""
 
 import torch
 from torch import Tensor

@@ -57,7 +57,8 @@ class Completion:
     logprob_meaning: str
     finish_reason: FinishReason
     weights_version: int
-    # (T, layers, K) int16, the experts of the prompt's tokens and of all made but the last, which no pass read
+    # (T, layers, K) int16, the experts of the prompt's tokens and of all made but the last, which no pass
+    # read
     routing: Tensor | None = None
 
     @property

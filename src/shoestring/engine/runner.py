@@ -58,8 +58,8 @@ class _Prefill(AttentionContext):
 
 
 def _common_beginning(prompts: list[list[int]], spare: int) -> int:
-    """Tokens that all prompts begin with but for `spare`, leaving each one of its own at least; 0 where sharing
-    won't pay."""
+    """Tokens that all prompts begin with but for `spare`, leaving each one of its own at least; 0 where
+    sharing won't pay."""
     if len(prompts) < 2:
         return 0
     first, longest = prompts[0], min(len(p) for p in prompts) - 1
@@ -111,7 +111,9 @@ class Runner:
     ) -> None:
         """The module's latents of each prompt but its last token, whose successor is not drawn yet."""
         before = len(context.kept)
-        following = torch.cat((context.ids[1:], context.ids[:1]))  # of a row's last token: any, it is not kept
+        following = torch.cat(
+            (context.ids[1:], context.ids[:1])
+        )  # of a row's last token: any, it is not kept
         self.network.predict_further(0, hidden, following, context.positions, context)
         drafter.cache.reserve(len(counts), sum(counts), longest)
         drafter.cache.add_groups(context.prefilled(slice(before, None), without_last=True), counts)
@@ -141,9 +143,7 @@ class Runner:
         for row, sequence in enumerate(running):
             sequence.take(drawn[row], logprobs[row])
 
-    def _decode_checked(
-        self, drafter: Drafter, running: list[Sequence], ids: Tensor, places: Tensor
-    ) -> None:
+    def _decode_checked(self, drafter: Drafter, running: list[Sequence], ids: Tensor, places: Tensor) -> None:
         before = [(s.ids[-2] if len(s.ids) > 1 else s.request.prompt[-1]) for s in running]
         newest = torch.stack((torch.tensor(before, device=self.device), ids), dim=1)
         guess = drafter.hidden(newest, places)
@@ -171,9 +171,7 @@ class Runner:
         drafter.count.tokens += len(running) + sum(accepted)
         drafter.count.accepted += sum(accepted)
 
-    def _record(
-        self, running: list[Sequence], routing: Tensor | None, tokens: int, kept: list[int]
-    ) -> None:
+    def _record(self, running: list[Sequence], routing: Tensor | None, tokens: int, kept: list[int]) -> None:
         """routing (A * tokens, layers, K) of the tokens fed, of which the first kept[i] of slot i stand."""
         if routing is None or not any(s.request.params.record_routing for s in running):
             return

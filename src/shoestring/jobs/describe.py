@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shoestring.lm import LanguageModel
+from shoestring.models.parameters import cache_per_token, count_parameters
 from shoestring.origin import Lineage
 
 
@@ -20,22 +21,8 @@ class Sizes:
 
 
 def sizes(lm: LanguageModel) -> Sizes:
-    parts = {"embedding": 0, "attention": 0, "feed-forward": 0, "norms": 0, "head": 0}
-    for name, tensor in lm.network.public_tensors():
-        parts[_part(name)] += tensor.numel()
-    c = lm.config
-    values = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim
-    return Sizes(parts, values * lm.dtype.itemsize)
-
-
-def _part(name: str) -> str:
-    if "norm" in name:
-        return "norms"
-    if "embed_tokens" in name:
-        return "embedding"
-    if "self_attn" in name:
-        return "attention"
-    return "feed-forward" if "mlp" in name else "head"
+    counted = {part: count for part, count in count_parameters(lm.config).parts.items() if count}
+    return Sizes(counted, cache_per_token(lm.config, lm.dtype.itemsize).own)
 
 
 def headline(lm: LanguageModel) -> str:

@@ -260,4 +260,5 @@ def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
 
 def meter_update(trainer: Trainer, batches: list[MicroBatch], update: Metrics, stage: Stage) -> None:
     tokens = sum(b.num_tokens for b in batches)
-    stage.use("train", update.seconds, tokens, update_flops(trainer.lm.config, batches))
+    flops = update_flops(trainer.lm.config, batches, mtp=update.mtp_loss is not None)
+    stage.use("train", update.seconds, tokens, flops)

@@ -33,7 +33,8 @@ def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
         metrics = learner.update(batches, sft_loss)
         measured = step_metrics(metrics, batches)
         tokens = count * settings.sequence_length
-        stage.use("train", metrics.seconds, tokens, update_flops(lm.config, batches))
+        flops = update_flops(lm.config, batches, mtp=metrics.mtp_loss is not None)
+        stage.use("train", metrics.seconds, tokens, flops)
         if step % settings.validation_every == 0 or step == settings.steps:
             measured |= validate(learner, kept, settings, stage, step)
         stage.log(step, measured)

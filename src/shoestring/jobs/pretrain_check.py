@@ -98,4 +98,7 @@ def write_samples(
     stage.rollouts(step, rows)
     if engine.drafts is None:
         return {}
-    return {"mtp_acceptance": engine.drafts.acceptance, "tokens_per_forward": engine.drafts.tokens_per_forward}
+    return {
+        "mtp_acceptance": engine.drafts.acceptance,
+        "tokens_per_forward": engine.drafts.tokens_per_forward,
+    }

@@ -1,4 +1,4 @@
-"""What pretraining reads: the corpus that the settings name, as rows of tokens, and its held-out documents."""
+"""What pretraining reads: the corpus of the settings as rows of tokens, and its held-out documents."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from shoestring.text.mixture import Document, Mixture, Source
 from shoestring.text.packing import Row, RowPacker, pack_documents
 from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
-
 
 SAMPLED = 64  # documents of a source whose mean length stands for all
 
@@ -83,9 +82,9 @@ def document_ids(document: Document, tokenizer: Tokenizer, template: Template) -
 
 
 class TokenRows:
-    """Rows of `length` tokens, without end. A number keyed on (seed, i) says which source row i is filled from,
-    by its weight, and a source's documents go on from row to row. So weights are shares of tokens, and a
-    long text is spread over steps: drawn by documents, one file of Python filled whole steps, and the loss
+    """Rows of `length` tokens, without end. A number keyed on (seed, i) says which source row i is filled
+    from, by its weight, and a source's documents go on from row to row. So weights are shares of tokens, and
+    a long text is spread over steps: drawn by documents, one file of Python filled whole steps, and the loss
     jumped by a factor of five."""
 
     def __init__(

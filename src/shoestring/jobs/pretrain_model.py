@@ -38,9 +38,7 @@ def new_model(settings: PretrainSettings) -> LanguageModel:
     network.init_weights(settings.seed)
     device = torch.device(settings.device)
     dtype = DTYPES.get(settings.dtype) or (torch.bfloat16 if native_bf16(device) else torch.float32)
-    return LanguageModel(
-        network.to(device, dtype), tokenizer, template, config, Lineage(()), settings.preset
-    )
+    return LanguageModel(network.to(device, dtype), tokenizer, template, config, Lineage(()), settings.preset)
 
 
 def continued_model(settings: PretrainSettings) -> LanguageModel:
@@ -71,6 +69,4 @@ def stretched(config: ModelConfig, factor: float) -> ModelConfig:
     scaling = RopeScaling(
         "yarn", factor, original_max_position_embeddings=window, mscale=1.0, mscale_all_dim=1.0
     )
-    return dataclasses.replace(
-        config, rope_scaling=scaling, max_position_embeddings=round(window * factor)
-    )
+    return dataclasses.replace(config, rope_scaling=scaling, max_position_embeddings=round(window * factor))

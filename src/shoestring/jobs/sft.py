@@ -105,7 +105,8 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
 
         targets = sum(b.num_targets for b in batches)
         tokens = sum(len(r.ids) for r in rendered)
-        stage.use("train", seconds=metrics.seconds, tokens=tokens, flops=update_flops(lm.config, batches))
+        flops = update_flops(lm.config, batches, mtp=metrics.mtp_loss is not None)
+        stage.use("train", seconds=metrics.seconds, tokens=tokens, flops=flops)
         measured = {
             "loss": metrics.loss,
             "grad_norm": metrics.grad_norm,

@@ -17,7 +17,9 @@ from shoestring.text.train_tokenizer import CHAT_TEMPLATE_SOURCE, EOS, PreTokeni
 class TokenizerSettings(Settings):
     corpus: list[CorpusSettings] = Field(min_length=1)
     vocab_size: int = Field(default=4096, ge=1)
-    pre: PreTokenizer = "qwen2"  # how text is cut: "qwen2" makes every digit a token, "deepseek-v3" up to three
+    pre: PreTokenizer = (
+        "qwen2"  # how text is cut: "qwen2" makes every digit a token, "deepseek-v3" up to three
+    )
     documents: int = Field(default=20000, ge=1)
     seed: int = 0
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 
-from shoestring.budget.flops import train_flops
+from shoestring.budget.flops import mtp_flops, train_flops
 from shoestring.errors import Interrupted
 from shoestring.lm import LanguageModel
 from shoestring.models.config import ModelConfig
@@ -49,11 +49,12 @@ def stop_if_asked(stage: Stage, learner: Learner, parts: Mapping[str, Stateful])
         )
 
 
-def update_flops(config: ModelConfig, batches: Sequence[MicroBatch]) -> int:
-    """What one update's mathematics needed."""
+def update_flops(config: ModelConfig, batches: Sequence[MicroBatch], mtp: bool = False) -> int:
+    """What one update's mathematics needed; mtp: whether the MTP modules were trained."""
     pairs = sum(sum_of_contexts(b.packed) for b in batches)
     tokens, targets = sum(b.num_tokens for b in batches), sum(b.num_targets for b in batches)
-    return train_flops(config, tokens, pairs, targets)
+    further = 3 * mtp_flops(config, tokens, pairs, targets) if mtp else 0
+    return train_flops(config, tokens, pairs, targets) + further
 
 
 def save_model(

@@ -23,8 +23,8 @@ class AttentionContext:
 
     @property
     def row_of(self) -> Tensor | None:
-        """(T,) int64, the row of each token, rows numbered in the tokens' order; None where rows are not whole
-        texts (decode)."""
+        """(T,) int64, the row of each token, rows numbered in the tokens' order; None where rows are not
+        whole texts (decode)."""
         return None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:

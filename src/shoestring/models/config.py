@@ -170,20 +170,20 @@ class ModelConfig:
         eligible = experts // groups * self.topk_group
         if not 1 <= self.num_experts_per_tok <= eligible:
             raise BadInput(
-                f"num_experts_per_tok {self.num_experts_per_tok} must lie between 1 and the {eligible} experts "
-                f"of the {self.topk_group} groups that a token may use"
+                f"num_experts_per_tok {self.num_experts_per_tok} must lie between 1 and the {eligible} "
+                f"experts of the {self.topk_group} groups that a token may use"
             )
         if self.topk_method == "noaux_tc" and groups > 1 and experts // groups < 2:
             raise BadInput(
-                f"n_group {groups} leaves {experts // groups} expert a group; a group's score is the sum of its "
-                "best two, so it needs at least 2"
+                f"n_group {groups} leaves {experts // groups} expert a group; a group's score is the sum of "
+                "its best two, so it needs at least 2"
             )
         if self.moe_layer_freq < 1:
             raise BadInput(f"moe_layer_freq = {self.moe_layer_freq} must be at least 1")
         if not 0 <= self.first_k_dense_replace <= self.num_hidden_layers:
             raise BadInput(
-                f"first_k_dense_replace {self.first_k_dense_replace} must lie between 0 and num_hidden_layers "
-                f"{self.num_hidden_layers}"
+                f"first_k_dense_replace {self.first_k_dense_replace} must lie between 0 and "
+                f"num_hidden_layers {self.num_hidden_layers}"
             )
 
     @property

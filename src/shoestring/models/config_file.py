@@ -156,20 +156,21 @@ def _rope(raw: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     if kind == "default":
         return theta, None
     if kind == "llama3":
-        named = ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+        named = ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
     elif kind == "yarn":
         named = ("original_max_position_embeddings",)
         if not params.get("truncate", True):
             raise BadInput("yarn with truncate = false is not supported")
     else:
         named = ()
-    given = {name: float(params[name]) for name in named}
+    given: dict[str, Any] = {name: float(params[name]) for name in named}
     if kind == "yarn":
         more = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim", "attention_factor")
         given |= {name: float(params[name]) for name in more if params.get(name) is not None}
     if "original_max_position_embeddings" in given:
         window = given.pop("original_max_position_embeddings")
-        return theta, RopeScaling(kind, _factor(params, raw), original_max_position_embeddings=int(window), **given)
+        factor = _factor(params, raw)
+        return theta, RopeScaling(kind, factor, original_max_position_embeddings=int(window), **given)
     return theta, RopeScaling(kind, _factor(params, raw), **given)
 
 

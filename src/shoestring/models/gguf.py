@@ -13,8 +13,8 @@ from torch import Tensor
 from shoestring.errors import BadInput
 from shoestring.models.config import ModelConfig, RopeScaling
 from shoestring.models.config_file import FAMILIES
-from shoestring.models.rope import scaled_inverse_frequencies
 from shoestring.models.gguf_file import GGUFFile
+from shoestring.models.rope import scaled_inverse_frequencies
 from shoestring.models.transformer import Transformer
 from shoestring.models.weights import WeightSource, empty_network, fill_network
 

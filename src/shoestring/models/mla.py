@@ -1,6 +1,7 @@
 """Multi-head latent attention (arXiv 2412.19437, eq. 1-11): keys and values are made from a latent of
-`kv_lora_rank` numbers a token and one rotary key that all heads share. Training and prefill expand it to whole
-heads; decode absorbs the up-projections into the queries and the output, and reads the latents alone."""
+`kv_lora_rank` numbers a token and one rotary key that all heads share. Training and prefill expand it to
+whole heads; decode absorbs the up-projections into the queries and the output, and reads the latents
+alone."""
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +35,7 @@ class LatentAttention(nn.Module):
         self.q_b_proj = None if self.query_rank is None else Linear(self.query_rank, queries, bias=False)
         self.kv_a_layernorm = nn.Parameter(torch.ones(self.rank))
         self.kv_b_proj = Linear(self.rank, self.heads * (nope + value), bias=False)
-        self.o_proj = Linear(
-            self.heads * value, config.hidden_size, bias=config.attention_output_bias
-        )
+        self.o_proj = Linear(self.heads * value, config.hidden_size, bias=config.attention_output_bias)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext) -> Tensor:
         """x (T, hidden) -> (T, hidden)."""
@@ -67,8 +66,8 @@ class LatentAttention(nn.Module):
     def _absorbed(
         self, q: Tensor, latent: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext
     ) -> Tensor:
-        """q_nope W_UK meets the latents directly, and their weighted sum goes through W_UV: attention with one
-        key head of kv_lora_rank + qk_rope_head_dim -> (T, H, v_head_dim)."""
+        """q_nope W_UK meets the latents directly, and their weighted sum goes through W_UV: attention with
+        one key head of kv_lora_rank + qk_rope_head_dim -> (T, H, v_head_dim)."""
         nope, value = self.widths.nope, self.widths.value
         up = self.kv_b_proj.weight.view(self.heads, nope + value, self.rank)
         q_nope, q_rope = q.split((nope, self.widths.rope), dim=-1)

@@ -10,6 +10,7 @@ from shoestring.models.block import Block
 from shoestring.models.linear import Linear
 from shoestring.models.mla import LatentAttention
 from shoestring.models.moe import MLP, MoE
+from shoestring.models.mtp import MTPModule
 
 if TYPE_CHECKING:
     from shoestring.models.transformer import Transformer
@@ -26,6 +27,7 @@ def public_tensors(network: "Transformer") -> Named:
         assert isinstance(block, Block)
         yield from _block(f"model.layers.{i}.", block)
     for i, module in enumerate(network.mtp, start=len(network.layers)):
+        assert isinstance(module, MTPModule)
         prefix = f"model.layers.{i}."
         yield prefix + "enorm.weight", module.enorm.detach()
         yield prefix + "hnorm.weight", module.hnorm.detach()
@@ -47,10 +49,12 @@ def shared_names(network: "Transformer") -> Iterator[tuple[str, str]]:
 
 def _block(prefix: str, block: Block) -> Named:
     yield prefix + "input_layernorm.weight", block.input_layernorm.detach()
-    attention = block.self_attn
-    latent = isinstance(attention, LatentAttention)
-    yield from (_latent if latent else _grouped_query)(prefix + "self_attn.", attention)
-    yield from (_moe if isinstance(block.mlp, MoE) else _mlp)(prefix + "mlp.", block.mlp)
+    attention, mlp = block.self_attn, block.mlp
+    if isinstance(attention, LatentAttention):
+        yield from _latent(prefix + "self_attn.", attention)
+    else:
+        yield from _grouped_query(prefix + "self_attn.", attention)
+    yield from _moe(prefix + "mlp.", mlp) if isinstance(mlp, MoE) else _mlp(prefix + "mlp.", mlp)
     yield prefix + "post_attention_layernorm.weight", block.post_attention_layernorm.detach()
 
 

@@ -10,8 +10,8 @@ from shoestring.models.config import ModelConfig, RopeScaling
 
 
 def rope_tables(inv_freq: Tensor, positions: Tensor, factor: float = 1.0) -> tuple[Tensor, Tensor]:
-    """positions (T,) -> cos, sin of shape (T, 1, D/2), float32: bf16 can't count past 256. Both are multiplied
-    by `factor`, YaRN's."""
+    """positions (T,) -> cos, sin of shape (T, 1, D/2), float32: bf16 can't count past 256. Both are
+    multiplied by `factor`, YaRN's."""
     angles = positions.to(torch.float32)[:, None] * inv_freq
     cos, sin = angles.cos()[:, None], angles.sin()[:, None]
     return (cos, sin) if factor == 1.0 else (cos * factor, sin * factor)

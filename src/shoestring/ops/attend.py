@@ -124,7 +124,14 @@ class Level:
 
 
 def decode_attention(
-    library: Library, q: Tensor, k: Tensor, v: Tensor, prompts: Level, own: Level, runs: DecodeRuns, scale: float
+    library: Library,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    prompts: Level,
+    own: Level,
+    runs: DecodeRuns,
+    scale: float,
 ) -> Tensor:
     """One new token a slot: q (A, H, D), k and v (A, Hkv, D) are put at the end of each slot's own row, then
     every query sees its group's prompt and its own row, the new token included -> (A, H, D). Only real tokens

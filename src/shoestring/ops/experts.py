@@ -47,8 +47,8 @@ def _step(mean: float) -> int:
 
 
 def grouped_experts(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """x (T, h), ids (T, K) int64 and weights (T, K) float32 of each token's experts, gate_up (E, 2 I, h), down
-    (E, h, I) -> sum_k weights[t, k] * expert_ids[t, k](x[t]), (T, h) in x's dtype."""
+    """x (T, h), ids (T, K) int64 and weights (T, K) float32 of each token's experts, gate_up (E, 2 I, h),
+    down (E, h, I) -> sum_k weights[t, k] * expert_ids[t, k](x[t]), (T, h) in x's dtype."""
     layout = Layout.of(ids, len(gate_up))
     made = silu_mul(grouped_linear(spread(x, layout), gate_up, layout.ends))
     return combine(grouped_linear(made, down, layout.ends), layout, weights)
@@ -74,9 +74,7 @@ def combine(x: Tensor, layout: Layout, weights: Tensor) -> Tensor:
     return _Combine.apply(x.contiguous(), layout, weights)  # type: ignore[return-value]
 
 
-def _spread(
-    x: Tensor, layout: Layout, weights: Tensor | None, other: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _spread(x: Tensor, layout: Layout, weights: Tensor | None, other: Tensor | None) -> tuple[Tensor, Tensor]:
     """The weighted rows at their places, and with `other` (rows, h) each pair's dot product (T, K)."""
     place, size = layout.place, x.shape[1]
     tokens, top_k = place.shape

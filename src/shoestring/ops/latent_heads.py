@@ -11,7 +11,7 @@ from shoestring.ops.rotary import apply_rope_interleaved, apply_rope_plain
 
 @dataclass(frozen=True)
 class HeadWidths:
-    """Of each head: what doesn't turn, what does, and its value. interleaved: a pair is (x[2i], x[2i + 1])."""
+    """Of each head: what doesn't turn, what does, its value. interleaved: a pair is (x[2i], x[2i + 1])."""
 
     nope: int
     rope: int

@@ -32,8 +32,8 @@ def split_rope(
 
 
 def apply_rope_interleaved(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """As `apply_rope` for pairs (x[2i], x[2i + 1]), DeepSeek's. The result's pairs lie half-split: queries and
-    keys are laid out alike, so no product of them changes."""
+    """As `apply_rope` for pairs (x[2i], x[2i + 1]), DeepSeek's. The result's pairs lie half-split: queries
+    and keys are laid out alike, so no product of them changes."""
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
 

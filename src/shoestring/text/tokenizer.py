@@ -76,8 +76,8 @@ class Tokenizer:
         return self._backend.token_to_id(token)
 
     def first_difference(self, other: "Tokenizer") -> str | None:
-        """The first id for which the two have different tokens, in words: vocabularies of one size may still be
-        two."""
+        """The first id for which the two have different tokens, in words: vocabularies of one size may still
+        be two."""
         mine, theirs = (
             {i: token for token, i in t._backend.get_vocab(with_added_tokens=True).items()}
             for t in (self, other)

@@ -63,8 +63,8 @@ class Placed:
     @classmethod
     def of(cls, packed: PackedBatch, device: torch.device) -> "Placed":
         columns = (packed.ids, packed.positions, packed.predict_from, packed.targets)
-        placed = (torch.from_numpy(column).to(device) for column in columns)
-        return cls(*placed, attention_rows(packed, device))
+        ids, positions, predict_from, targets = (torch.from_numpy(c).to(device) for c in columns)
+        return cls(ids, positions, predict_from, targets, attention_rows(packed, device))
 
 
 def hidden_at_targets(network: Transformer, packed: PackedBatch) -> tuple[Tensor, Tensor]:

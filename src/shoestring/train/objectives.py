@@ -33,8 +33,9 @@ class Further:
 
 
 def further_targets(packed: PackedBatch, depth: int) -> Further:
-    """Only within a row. Behind a shared beginning a row's second target (for depth 0) would be predicted from
-    the beginning's last token together with the row's first one, a state that no row has: it is left out."""
+    """Only within a row. Behind a shared beginning a row's second target (for depth 0) would be predicted
+    from the beginning's last token together with the row's first one, a state that no row has: it is left
+    out."""
     shift = depth + 1
     next_ids = np.zeros_like(packed.ids)
     next_ids[:-shift] = packed.ids[shift:]
