@@ -159,3 +159,25 @@ def test_packed_rows_equal_rows_alone(split: int) -> None:
     together = gradients([rows[:split], rows[split:]])
     for name, grad in gradients([[r] for r in rows]).items():
         torch.testing.assert_close(together[name], grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_shared_prompt_gives_the_gradients_of_prompts_of_their_own() -> None:
+    prompt = list(range(30, 44))
+    replies = [[50, 60, 70, 256], [51, 256], [52, 53, 54, 55, 56, 57, 256]]
+    total = sum(map(len, replies))
+
+    def gradients(families: list[Family]) -> tuple[float, dict[str, torch.Tensor]]:
+        learner = Learner(tiny_v3(), OPTIM, 10)
+        packed = pack(families)
+        batch = MicroBatch(packed, torch.full((len(packed.targets),), 1.0 / total))
+        loss, _ = learner.forward(batch, sft_loss)
+        loss.backward()
+        return loss.item(), dict(zip(learner.optimizer.names, learner.optimizer.grads, strict=True))
+
+    shared, found = gradients([Family(prompt, [row(reply) for reply in replies])])
+    mask = [False] * len(prompt)
+    own = [row(prompt + reply, mask + [True] * len(reply)) for reply in replies]
+    alone, wanted = gradients([Family([], own)])
+    assert shared == pytest.approx(alone, rel=1e-5)
+    for name, grad in wanted.items():
+        torch.testing.assert_close(found[name], grad, rtol=1e-4, atol=1e-6)
