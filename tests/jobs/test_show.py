@@ -41,9 +41,8 @@ def test_a_model(model):
     assert values["parameters"] == {
         "embedding": v * h,
         "attention": 2 * (h * (32 + 16 + 16) + 32 * h),
-        "feed-forward": 2 * 3 * h * f,
+        "dense FFN": 2 * 3 * h * f,
         "norms": 5 * h,
-        "head": 0,
     }
     width = 2 if "bfloat16" in text else 4
     assert values["cache_bytes_per_token"] == 2 * 2 * 2 * 8 * width
