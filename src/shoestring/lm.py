@@ -1,6 +1,7 @@
 """LanguageModel: a network with its tokenizer, template and lineage. Load and save."""
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,7 +173,7 @@ def _from_gguf(file: GGUFFile, dtype: torch.dtype, device: str, lineage: Lineage
 
 
 def _load_folder(folder: Path, dtype: torch.dtype, device: str, name: str) -> LanguageModel:
-    network = load_checkpoint(folder, dtype, device)
+    network = load_checkpoint(folder, dtype, device, say=lambda text: print(text, file=sys.stderr))
     ends = network.config.eos_token_id
     tokenizer, source = load_tokenizer(folder, ends)
     return _assemble(network, tokenizer, Template(tokenizer, source, ends), Lineage.load(folder), name)

@@ -11,9 +11,9 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from shoestring.errors import BadInput
 from shoestring.models.config import ModelConfig
-from shoestring.models.rope import scaled_inverse_frequencies
 from shoestring.models.gguf import INNER, OUTER, load_gguf, public_name
 from shoestring.models.gguf_file import GGUFFile
+from shoestring.models.rope import scaled_inverse_frequencies
 from shoestring.models.transformer import Transformer
 
 SIZES = {
