@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from shoestring.engine.engine import Engine
+from shoestring.engine.latent import LatentCache
 from shoestring.engine.request import SamplingParams
 from shoestring.lm import LanguageModel
 from tiny_v3 import tiny_v3
@@ -85,3 +86,22 @@ def test_a_drafting_engine_streams_and_aborts() -> None:
     next(stream)
     stream.close()
     assert engine.generate([PROMPTS[2]], params)[0][0].ids == greedy(lm, PROMPTS[2], 20)
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, LONG])
+def test_batched_products_give_the_same(
+    prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel against torch's products, samples of one prompt and drafts included."""
+    params = SamplingParams(max_tokens=16, temperature=1.0, n=3)
+    fast = Engine(tiny_v3()).generate(prompts, params)
+    for place in ("shoestring.engine.runner", "shoestring.engine.draft"):
+        monkeypatch.setattr(f"{place}.library_for", lambda *_: None)
+    engine = Engine(tiny_v3())
+    assert isinstance(engine.runner.cache, LatentCache)
+    assert engine.runner.cache.library is None
+    plain = engine.generate(prompts, params)
+    for one, other in zip(fast, plain, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a.ids == b.ids
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)

@@ -62,3 +62,37 @@ def test_plain_torch_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = grouped_experts(x, choice(), weights, gate_up, down)
     torch.testing.assert_close(fast, plain)
     torch.testing.assert_close(grads, torch.autograd.grad(plain.square().sum(), (x, weights)))
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("tokens", [1, 3, 50])
+def test_a_decode_steps_experts_in_one_call(
+    dtype: torch.dtype, close: float, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, gate_up, down, weights = (t.detach() for t in inputs(dtype, tokens))
+    ids = choice(tokens)
+    with torch.no_grad():
+        few = grouped_experts(x, ids, weights, gate_up, down)
+        plain = grouped_experts_plain(x, ids, weights, gate_up, down)
+        torch.testing.assert_close(few, plain, rtol=close, atol=close * float(plain.abs().max()))
+        alone = torch.cat(
+            [grouped_experts(x[i : i + 1], ids[i : i + 1], weights[i : i + 1], gate_up, down) for i in range(tokens)]
+        )
+        assert torch.equal(few, alone)  # neighbours change nothing, not a bit
+        monkeypatch.setattr("shoestring.ops.experts.FEW_PAIRS", 0)
+        sorted_out = grouped_experts(x, ids, weights, gate_up, down)
+        torch.testing.assert_close(few, sorted_out, rtol=close, atol=close * float(plain.abs().max()))
+
+
+def test_threads_change_nothing_in_a_decode_step() -> None:
+    x, gate_up, down, weights = (t.detach() for t in inputs(torch.bfloat16, 40))
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                results.append(grouped_experts(x, choice(40), weights, gate_up, down))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])

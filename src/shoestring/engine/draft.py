@@ -12,6 +12,7 @@ from torch import Tensor
 from shoestring.engine.latent import LatentCache
 from shoestring.engine.pool import fill_gaps
 from shoestring.models.transformer import Transformer
+from shoestring.ops.native import library_for
 
 WINDOW = 2  # tokens of a slot in one pass: its newest one and a draft
 
@@ -42,7 +43,8 @@ class Drafter:
     def __init__(self, network: Transformer, dtype: torch.dtype, device: torch.device) -> None:
         config = network.config
         self.network, self.device = network, device
-        self.cache = LatentCache(config, 1, dtype, device, first=config.num_hidden_layers)
+        library = library_for(network.embed_tokens)
+        self.cache = LatentCache(config, 1, dtype, device, library, first=config.num_hidden_layers)
         self.states = torch.empty(0, WINDOW, config.hidden_size, dtype=dtype, device=device)
         self.waiting = torch.empty(0, dtype=torch.int64, device=device)  # (A,) states of each slot, 1 or 2
         self.count = DraftCount()

@@ -8,6 +8,8 @@ from shoestring.engine.cache import DecodeCache
 from shoestring.engine.plan import StepPlan
 from shoestring.engine.pool import Pool
 from shoestring.models.config import ModelConfig
+from shoestring.ops.latent_heads import latent_decode
+from shoestring.ops.native import Library
 
 
 class LatentCache(DecodeCache):
@@ -17,9 +19,16 @@ class LatentCache(DecodeCache):
     absorbs = True
 
     def __init__(
-        self, config: ModelConfig, layers: int, dtype: torch.dtype, device: torch.device, first: int = 0
+        self,
+        config: ModelConfig,
+        layers: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        library: Library | None,
+        first: int = 0,
     ) -> None:
         assert config.kv_lora_rank is not None
+        self.library = library
         self.width = config.kv_lora_rank + config.qk_rope_head_dim
         prompts, own = (Pool(layers, 1, (self.width,), dtype, device) for _ in range(2))
         super().__init__(prompts, own)
@@ -27,15 +36,29 @@ class LatentCache(DecodeCache):
 
     def begin_step(self, tokens: int = 1) -> StepPlan:
         plan = super().begin_step(tokens)
-        plan.set_mask(self.prompts, self.own, tokens)
+        if self.library is None:
+            plan.set_mask(self.prompts, self.own, tokens)
         self.tokens = tokens
         return plan
 
     def attend_latent(self, layer: int, q: Tensor, latent: Tensor, rank: int, scale: float) -> Tensor:
         """Slot by slot, each slot's new tokens together: q (A * tokens, H, W), latent (A * tokens, W) ->
         (A * tokens, H, rank)."""
-        plan, tokens = self._plan, self.tokens
-        assert plan is not None and len(q) == self.own.count * tokens
+        plan = self._plan
+        assert plan is not None
+        assert len(q) == self.own.count * self.tokens
+        if self.library is None:
+            return self._attend_plain(plan, layer, q, latent, rank, scale)
+        prompts, own = (pool.stores[0][layer - self.first] for pool in (self.prompts, self.own))
+        lengths = self.prompts.lengths, self.own.lengths
+        return latent_decode(
+            self.library, q, latent, prompts, own, lengths, plan.group_index, rank, scale
+        )
+
+    def _attend_plain(
+        self, plan: StepPlan, layer: int, q: Tensor, latent: Tensor, rank: int, scale: float
+    ) -> Tensor:
+        tokens = self.tokens
         active, heads, groups = self.own.count, q.shape[1], self.prompts.count
         own = self.own.stores[0][layer - self.first][:active, 0]
         prompts = self.prompts.stores[0][layer - self.first][:groups, 0]

@@ -78,7 +78,7 @@ class Runner:
         self.drafter: Drafter | None = None
         self.cache: DecodeCache
         if config.is_mla:
-            self.cache = LatentCache(config, config.num_hidden_layers, *kind)
+            self.cache = LatentCache(config, config.num_hidden_layers, *kind, library_for(weight))
             if speculative and config.num_nextn_predict_layers:
                 self.drafter = Drafter(network, *kind)
         else:

@@ -6,10 +6,9 @@ from pathlib import Path
 import torch
 
 from shoestring.errors import BadInput
-from shoestring.jobs.pretrain_settings import PretrainSettings
+from shoestring.jobs.pretrain_settings import PretrainSettings, planned_config
 from shoestring.lm import DTYPES, LanguageModel, load, load_template
 from shoestring.models.config import ModelConfig, RopeScaling
-from shoestring.models.presets import preset_config
 from shoestring.models.transformer import Transformer
 from shoestring.ops.hardware import native_bf16
 from shoestring.origin import Lineage
@@ -19,7 +18,7 @@ def new_model(settings: PretrainSettings) -> LanguageModel:
     """Random weights, the same for the same seed."""
     tokenizer, template = load_template(Path(settings.tokenizer))
     given = {"vocab_size": tokenizer.vocab_size, "max_position_embeddings": settings.sequence_length}
-    config = preset_config(settings.preset, **(given | settings.architecture))
+    config = planned_config(settings, **given)
     config = dataclasses.replace(
         config,
         bos_token_id=tokenizer.token_id(tokenizer.special.bos) if tokenizer.special.bos else None,

@@ -1,11 +1,13 @@
 """What a pretraining run is told."""
 
+import dataclasses
 from typing import Any, Literal
 
 from pydantic import Field
 
 from shoestring.errors import BadInput
 from shoestring.jobs.pretrain_data import CorpusSettings
+from shoestring.models.config import ModelConfig
 from shoestring.models.presets import preset_config
 from shoestring.settings import Settings
 from shoestring.train.objectives import Objectives
@@ -50,6 +52,7 @@ class PretrainSettings(Settings):
     corpus: list[CorpusSettings] = Field(min_length=1)
     preset: str = ""  # from nothing: "tiny", "small", ...
     architecture: dict[str, Any] = Field(default_factory=dict)  # fields of the preset that are to differ
+    attention: Literal["mla", "gqa", "mha"] = "mla"  # other than the preset's: see plain_attention
     model: str = ""  # or go on from this one
     yarn_factor: float = Field(default=0.0, ge=0)  # with `model`: stretch its window so many times first
     steps: int = Field(ge=1)
@@ -82,4 +85,28 @@ def check(settings: PretrainSettings) -> object:
         raise BadInput("pretrain: yarn_factor stretches the window of a model; give model")
     if settings.architecture and not settings.preset:
         raise BadInput("pretrain: architecture changes a preset; give preset")
-    return preset_config(settings.preset, **settings.architecture) if settings.preset else None
+    if settings.attention != "mla" and not settings.preset:
+        raise BadInput("pretrain: attention changes a preset; give preset")
+    return planned_config(settings) if settings.preset else None
+
+
+def planned_config(settings: PretrainSettings, **given: Any) -> ModelConfig:
+    """The preset with `given`, then `architecture`, then the attention asked for. Raises BadInput."""
+    config = preset_config(settings.preset, **(given | settings.architecture))
+    return config if settings.attention == "mla" else plain_attention(config, settings.attention)
+
+
+def plain_attention(config: ModelConfig, kind: Literal["gqa", "mha"]) -> ModelConfig:
+    """Heads as wide as latent attention's values in its place: a key and value head for each query head, or
+    (gqa) for every four, and two at least. TOML has no null, so `architecture` can't say this."""
+    heads = config.num_attention_heads
+    return dataclasses.replace(
+        config,
+        num_key_value_heads=heads if kind == "mha" else min(heads, max(2, heads // 4)),
+        head_dim=config.value_dim,
+        q_lora_rank=None,
+        kv_lora_rank=None,
+        qk_nope_head_dim=0,
+        qk_rope_head_dim=0,
+        v_head_dim=0,
+    )

@@ -13,6 +13,7 @@ from rich.console import Console
 from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
 from shoestring.jobs.recipe_units import Job, JobTable, Unit, expand, resolve
+from shoestring.report.ablation_run import FIGURES
 from shoestring.report.html import render_html
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import RunReport, read_run
@@ -48,7 +49,8 @@ def _tokenizer() -> Job:
 def _pretrain() -> Job:
     from shoestring.jobs import pretrain, pretrain_settings
 
-    return Job(pretrain_settings.PretrainSettings, pretrain.main, check=pretrain_settings.check)
+    settings, check = pretrain_settings.PretrainSettings, pretrain_settings.check
+    return Job(settings, pretrain.main, check=check, figures=FIGURES)
 
 
 POLL_S = 1.0

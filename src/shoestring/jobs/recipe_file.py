@@ -7,6 +7,7 @@
     small = {...}    settings of `--scale small`
 [[arm]]              name, set = {"zero.reward" = "random"}: a control, beside the recipe as written
 [[comparison]]       of, against = "LABEL[/ARM]", suite: fixed before the run, all seeds together
+[[contrast]]         of, against = "STAGE[/ARM]", metric: two ways of training, likewise; within: a claim of at most this
 """
 
 import re
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import Field
 
 from shoestring.budget.price import Prices
 from shoestring.errors import BadInput
@@ -23,7 +26,7 @@ from shoestring.tasks.suite import parse_suite
 Scale = Literal["full", "small"]
 SHIPPED = Path(__file__).resolve().parents[3] / "recipes"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-TABLES = ["recipe", "prices", "stage", "arm", "comparison"]
+TABLES = ["recipe", "prices", "stage", "arm", "comparison", "contrast"]
 
 
 class RecipeHead(Settings):
@@ -51,6 +54,17 @@ class PlannedComparison(Settings):
     suite: str
 
 
+class PlannedContrast(Settings):
+    """[[contrast]]: what a study of training itself was made to find out, named before it runs: a figure of one
+    stage and arm less another's, paired by seed. `within`: the claim is that they differ by no more than this
+    share."""
+
+    of: str
+    against: str
+    metric: str
+    within: float = Field(default=0.0, ge=0)
+
+
 class StageHead(Settings):
     """What [[stage]] holds beside its job's own settings. `seeds` runs it once with each as its `seed`."""
 
@@ -72,6 +86,7 @@ class Recipe:
     stages: tuple[StagePlan, ...]
     arms: tuple[Arm, ...]
     comparisons: tuple[PlannedComparison, ...] = ()
+    contrasts: tuple[PlannedContrast, ...] = ()
 
     def to_toml(self) -> dict[str, Any]:
         """As a recipe again, overrides and scale worked in."""
@@ -82,6 +97,7 @@ class Recipe:
             "stage": stages,
             **({"arm": [arm.model_dump() for arm in self.arms]} if self.arms else {}),
             **({"comparison": [c.model_dump() for c in self.comparisons]} if self.comparisons else {}),
+            **({"contrast": [c.model_dump() for c in self.contrasts]} if self.contrasts else {}),
         }
 
 
@@ -130,6 +146,9 @@ def load_recipe(path: Path, overrides: Mapping[str, Any], scale: Scale) -> Recip
         comparisons=tuple(
             _comparison(values, tables, {arm.name for arm in arms}, f"{path} [[comparison]]")
             for values in raw.get("comparison", [])
+        ),
+        contrasts=tuple(
+            build(PlannedContrast, values, f"{path} [[contrast]]") for values in raw.get("contrast", [])
         ),
     )
 

@@ -19,6 +19,7 @@ class Job:
     main: Callable[[Any, Stage], dict[str, Any]]
     makes_model: bool = True
     check: Callable[[Any], object] | None = None  # what its settings name but can't check: suites, levels
+    figures: tuple[str, ...] = ()  # of a unit's training, that a [[contrast]] may name
 
 
 JobTable = Mapping[str, Callable[[], Job]]
@@ -71,7 +72,23 @@ def expand(recipe: Recipe, jobs: JobTable) -> list[Unit]:
         units += made[name]
         if not job.makes_model:
             del made[name]
+    _check_contrasts(recipe, units, jobs)
     return units
+
+
+def _check_contrasts(recipe: Recipe, units: Sequence[Unit], jobs: JobTable) -> None:
+    """Raises BadInput where no units will ever have what one names."""
+    sides = {f"{u.stage}/{u.arm}" if u.arm else u.stage: u for u in units}
+    for contrast in recipe.contrasts:
+        for side in (contrast.of, contrast.against):
+            if side not in sides:
+                raise BadInput(f"[[contrast]]: no stage and arm '{side}'{nearest(side, list(sides))}")
+            known = jobs[sides[side].job]().figures
+            if contrast.metric not in known:
+                told = nearest(contrast.metric, list(known)) if known else ": a contrast is of pretrain stages"
+                raise BadInput(f"[[contrast]]: '{side}' has no figure '{contrast.metric}'{told}")
+        if contrast.of == contrast.against:
+            raise BadInput(f"[[contrast]]: '{contrast.of}' stands against itself")
 
 
 def references(values: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from shoestring.models.linear import Linear
 from shoestring.models.rope import softmax_scale
 from shoestring.ops.latent_heads import HeadWidths, latent_heads
 from shoestring.ops.norm import rms_norm
+from shoestring.ops.packed import PackedCopy
 from shoestring.ops.rotary import apply_rope, apply_rope_interleaved
 
 LATENT_EPS = 1e-6  # of the latents' norms: fixed in the published code, whatever rms_norm_eps is
@@ -35,6 +36,9 @@ class LatentAttention(nn.Module):
         self.q_b_proj = None if self.query_rank is None else Linear(self.query_rank, queries, bias=False)
         self.kv_a_layernorm = nn.Parameter(torch.ones(self.rank))
         self.kv_b_proj = Linear(self.rank, self.heads * (nope + value), bias=False)
+        # a product with a slice of kv_b_proj takes up to three times as long as with a copy of its own
+        self._keys_up = PackedCopy(lambda weight: self._halves(weight)[0].contiguous())
+        self._values_up = PackedCopy(lambda weight: self._halves(weight)[1].transpose(1, 2).contiguous())
         self.o_proj = Linear(self.heads * value, config.hidden_size, bias=config.attention_output_bias)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext) -> Tensor:
@@ -68,10 +72,15 @@ class LatentAttention(nn.Module):
     ) -> Tensor:
         """q_nope W_UK meets the latents directly, and their weighted sum goes through W_UV: attention with
         one key head of kv_lora_rank + qk_rope_head_dim -> (T, H, v_head_dim)."""
-        nope, value = self.widths.nope, self.widths.value
-        up = self.kv_b_proj.weight.view(self.heads, nope + value, self.rank)
-        q_nope, q_rope = q.split((nope, self.widths.rope), dim=-1)
-        q = torch.bmm(q_nope.transpose(0, 1), up[:, :nope]).transpose(0, 1)
+        weight = self.kv_b_proj.weight
+        q_nope, q_rope = q.split((self.widths.nope, self.widths.rope), dim=-1)
+        q = torch.bmm(q_nope.transpose(0, 1), self._keys_up.of(weight)).transpose(0, 1)
         q = torch.cat((q, self.rotate(q_rope, *rope)), dim=-1)
         mixed = context.attend_latent(self.layer, q, latent, self.rank, self.scale)
-        return torch.bmm(mixed.transpose(0, 1), up[:, nope:].transpose(1, 2)).transpose(0, 1)
+        return torch.bmm(mixed.transpose(0, 1), self._values_up.of(weight)).transpose(0, 1)
+
+    def _halves(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """W_UK (H, nope, rank) and W_UV (H, value, rank)."""
+        nope, value = self.widths.nope, self.widths.value
+        keys, values = weight.view(self.heads, nope + value, self.rank).split((nope, value), dim=1)
+        return keys, values

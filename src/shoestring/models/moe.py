@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
 from shoestring.ops.experts import grouped_experts
+from shoestring.ops.packed import PackedCopy
 from shoestring.ops.swiglu import silu_mul
 
 
@@ -34,7 +35,7 @@ class RoutingTrace:
     def __init__(self, replay: Tensor | None = None, row_of: Tensor | None = None) -> None:
         self.replay, self.row_of = replay, row_of
         self.chosen: list[Tensor] = []  # (T, K) of each layer so far
-        self.loads: list[Tensor] = []  # (E,) tokens that each expert got
+        self.experts = 0
         self.aux_loss: Tensor | None = None
 
     def next_choice(self) -> Tensor | None:
@@ -43,9 +44,21 @@ class RoutingTrace:
 
     def add(self, ids: Tensor, experts: int, aux_loss: Tensor | None) -> None:
         self.chosen.append(ids)
-        self.loads.append(torch.bincount(ids.flatten(), minlength=experts))
+        self.experts = experts
         if aux_loss is not None:
             self.aux_loss = aux_loss if self.aux_loss is None else self.aux_loss + aux_loss
+
+
+    def routing(self) -> Tensor:
+        """(T, layers, K) int64."""
+        return torch.stack(self.chosen, dim=1)
+
+    def loads(self) -> Tensor:
+        """(layers, E) int64: tokens that each expert got."""
+        layers = len(self.chosen)
+        offsets = torch.arange(layers, device=self.chosen[0].device) * self.experts
+        numbered = self.routing() + offsets[:, None]
+        return torch.bincount(numbered.flatten(), minlength=layers * self.experts).view(layers, self.experts)
 
 
 class Router(nn.Module):
@@ -57,6 +70,7 @@ class Router(nn.Module):
         super().__init__()
         self.config = config
         self.weight = nn.Parameter(torch.empty(config.n_routed_experts, config.hidden_size))
+        self._wide = PackedCopy(lambda weight: weight.float())
         self.register_buffer(
             "e_score_correction_bias", torch.zeros(config.n_routed_experts, dtype=torch.float32)
         )
@@ -73,7 +87,8 @@ class Router(nn.Module):
     def forward(self, x: Tensor, trace: RoutingTrace) -> tuple[Tensor, Tensor]:
         """x (T, hidden) -> experts (T, K) int64 and their weights (T, K) float32."""
         c = self.config
-        logits = F.linear(x.float(), self.weight.float())
+        wide = self.weight.float() if torch.is_grad_enabled() else self._wide.of(self.weight)
+        logits = F.linear(x.float(), wide)
         scores = logits.sigmoid() if c.scoring_func == "sigmoid" else logits.softmax(-1)
         ids = choose_experts(scores.detach(), self.e_score_correction_bias, c)
         replayed = trace.next_choice()

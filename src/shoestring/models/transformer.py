@@ -25,8 +25,8 @@ PACK_UP_TO = 2 << 30  # bytes of bf16 weights; above, a second copy of them migh
 
 class Output(NamedTuple):
     """hidden (..., hidden_size) after the final norm. Of the mixture layers that ran: routing (T, layers, K)
-    the experts of each token, loads (layers, E) the tokens of each expert, aux_loss () the sequence-wise
-    balance loss without its weight, where gradients and rows are known. None without experts."""
+    the experts of each token, and where gradients are asked for loads (layers, E) the tokens of each expert and
+    aux_loss () the sequence-wise balance loss without its weight. None without experts."""
 
     hidden: Tensor
     routing: Tensor | None = None
@@ -169,7 +169,8 @@ class Transformer(nn.Module):
 def _output(hidden: Tensor, trace: RoutingTrace) -> Output:
     if not trace.chosen:
         return Output(hidden)
-    return Output(hidden, torch.stack(trace.chosen, dim=1), torch.stack(trace.loads), trace.aux_loss)
+    loads = trace.loads() if torch.is_grad_enabled() else None
+    return Output(hidden, trace.routing(), loads, trace.aux_loss)
 
 
 def _rows(ids: Tensor) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Whole queries, keys and values of latent attention from what its up-projections leave."""
+"""Latent attention: whole queries, keys and values from what its up-projections leave; one decode step."""
 
 from dataclasses import dataclass
 
@@ -97,3 +97,30 @@ class _LatentHeads(torch.autograd.Function):
             grad_queries, grad_expanded, grad_key, *_numbers(grad_q, widths),
         )  # fmt: skip
         return grad_queries, grad_expanded, grad_key, None, None, None, None
+
+
+def latent_decode(
+    library: Library,
+    q: Tensor,
+    latent: Tensor,
+    prompts: Tensor,
+    own: Tensor,
+    lengths: tuple[Tensor, Tensor],
+    group_of: Tensor,
+    rank: int,
+    scale: float,
+) -> Tensor:
+    """`tokens` new ones in each of A slots, slot by slot: q (A tokens, H, W), latent (A tokens, W), which is put
+    at the end of each slot's row. prompts (G, S, W) and own (rows, L, W), their lengths (G,) and (rows,),
+    group_of (A,) -> (A tokens, H, rank). The plain version is `engine.latent`'s products."""
+    active = len(group_of)
+    tokens, heads, width = len(q) // active, q.shape[1], q.shape[2]
+    assert own.is_contiguous() and prompts.is_contiguous()
+    assert int(lengths[1][:active].max()) + tokens <= own.shape[-2]
+    q, latent = q.contiguous(), latent.contiguous()
+    out = q.new_empty(len(q), heads, rank)
+    library.call(
+        "latent_decode", (q,), q, latent, prompts, own, *lengths, group_of, out, active, tokens, heads, width,
+        rank, prompts.shape[-2], own.shape[-2], scale,
+    )  # fmt: skip
+    return out

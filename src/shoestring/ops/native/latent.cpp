@@ -1,6 +1,8 @@
 // Whole heads of latent attention from what its products leave, in one pass: rotating the rotary parts, giving every
 // head the shared key, and taking keys and values apart. Backward is the same pass the other way.
-#include "common.h"
+#include <vector>
+
+#include "few.h"
 
 struct Widths {
     int64_t heads, nope, rope, value;
@@ -83,6 +85,69 @@ static void latent_heads_backward(const X* grad_q, const X* grad_k, const X* gra
     });
 }
 
+// One pass of a decode step: `tokens` new ones in each slot. A slot's query sees its group's prompt and its own row up
+// to itself. Latents are keys at their full width and values at the first `rank` numbers.
+struct LatentRooms {
+    int64_t tokens, heads, width, rank, prompt, own;
+    float scale;
+};
+
+template <class X>
+static void one_slot(const X* q, const X* latent, const X* prompt, int64_t prompt_length, X* own, int64_t own_length,
+                     X* out, LatentRooms r, float* room) {
+    std::memcpy(own + own_length * r.width, latent, sizeof(X) * size_t(r.tokens * r.width));
+    const int64_t longest = prompt_length + own_length + r.tokens;
+    float *scores = room, *found = scores + r.heads * longest, *sum = found + r.heads;
+    std::vector<const X*> heads(size_t(r.heads), nullptr);
+    for (int64_t t = 0; t < r.tokens; t++) {
+        const int64_t seen = prompt_length + own_length + t + 1;
+        for (int64_t h = 0; h < r.heads; h++) heads[size_t(h)] = q + (t * r.heads + h) * r.width;
+        const auto row_of = [&](int64_t s) {
+            return s < prompt_length ? prompt + s * r.width : own + (s - prompt_length) * r.width;
+        };
+        for (int64_t s = 0; s < seen; s++) {
+            dots_of(row_of(s), heads.data(), r.heads, r.width, found);
+            for (int64_t h = 0; h < r.heads; h++) scores[h * longest + s] = found[h];
+        }
+        for (int64_t h = 0; h < r.heads; h++) {
+            float* mine = scores + h * longest;
+            const float top = scale_and_top(mine, seen, r.scale, -INFINITY);
+            found[h] = 1.0f / exp_and_sum(mine, seen, top);
+        }
+        for (int64_t i = 0; i < r.heads * r.rank; i++) sum[i] = 0.0f;
+        for (int64_t s = 0; s < seen; s++) {
+            const X* row = row_of(s);
+            for (int64_t h = 0; h < r.heads; h++) {
+                const float weight = scores[h * longest + s] * found[h];
+                float* to = sum + h * r.rank;
+#pragma omp simd
+                for (int64_t i = 0; i < r.rank; i++) to[i] += weight * load(row + i);
+            }
+        }
+        for (int64_t i = 0; i < r.heads * r.rank; i++) store(out + t * r.heads * r.rank + i, sum[i]);
+    }
+}
+
+template <class X>
+static void latent_decode(const X* q, const X* latent, const X* prompts, X* own, const int64_t* prompt_lengths,
+                          const int64_t* own_lengths, const int64_t* group_of, X* out, int64_t slots, LatentRooms r,
+                          int threads) {
+    int64_t most = 0;
+    for (int64_t a = 0; a < slots; a++) {
+        const int64_t seen = prompt_lengths[group_of[a]] + own_lengths[a] + r.tokens;
+        most = seen > most ? seen : most;
+    }
+    split(slots, threads, grain_of(r.tokens * r.heads * r.width * most / 8), [=](int64_t begin, int64_t end) {
+        Scratch room(r.heads * (most + 1 + r.rank));
+        for (int64_t a = begin; a < end; a++) {
+            const int64_t group = group_of[a], first = a * r.tokens;
+            one_slot(q + first * r.heads * r.width, latent + first * r.width, prompts + group * r.prompt * r.width,
+                     prompt_lengths[group], own + a * r.own * r.width, own_lengths[a], out + first * r.heads * r.rank,
+                     r, room.data());
+        }
+    });
+}
+
 #define LATENT(NAME, X)                                                                                            \
     API void latent_heads_##NAME(const X* queries, const X* expanded, const X* key, int64_t key_stride,            \
                                  const float* cos, const float* sin, X* q, X* k, X* v, int64_t rows,               \
@@ -97,6 +162,14 @@ static void latent_heads_backward(const X* grad_q, const X* grad_k, const X* gra
                                           int64_t interleaved, int threads) {                                      \
         latent_heads_backward(grad_q, grad_k, grad_v, cos, sin, grad_queries, grad_expanded, grad_key, rows,       \
                               Widths{heads, nope, rope, value}, interleaved != 0, threads);                        \
+    }                                                                                                              \
+    API void latent_decode_##NAME(const X* q, const X* latent, const X* prompts, X* own,                           \
+                                  const int64_t* prompt_lengths, const int64_t* own_lengths,                       \
+                                  const int64_t* group_of, X* out, int64_t slots, int64_t tokens, int64_t heads,   \
+                                  int64_t width, int64_t rank, int64_t prompt_room, int64_t own_room, float scale, \
+                                  int threads) {                                                                   \
+        latent_decode(q, latent, prompts, own, prompt_lengths, own_lengths, group_of, out, slots,                  \
+                      LatentRooms{tokens, heads, width, rank, prompt_room, own_room, scale}, threads);             \
     }
 
 LATENT(f32, float)

@@ -25,6 +25,8 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "attend_backward": [_P] * 12 + [_N] * 6 + [_F],
     "latent_heads": [_P] * 3 + [_N] + [_P] * 5 + [_N] * 6,
     "latent_heads_backward": [_P] * 8 + [_N] * 6,
+    "latent_decode": [_P] * 8 + [_N] * 7 + [_F],
+    "few_experts": [_P] * 6 + [_N] * 5,
     "combine_rows": [_P] * 4 + [_N] * 3,
     "spread_rows": [_P] * 6 + [_N] * 3,
     "adamw": [_P] * 5 + [_N] + [_F] * 8,
