@@ -1,5 +1,7 @@
-"""studies/*.toml: that each can run, and that what is kept of a finished one is what its page says."""
+"""studies/*.toml: that each can run, and that what is kept of a finished one is what its page says. There are
+those of scores, with [[comparison]], and those of pretraining itself, with [[contrast]]."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,15 @@ from shoestring.errors import BadInput
 from shoestring.jobs.recipe import JOBS
 from shoestring.jobs.recipe_file import load_recipe
 from shoestring.jobs.recipe_units import expand
+from shoestring.report import ablation
 from shoestring.report.markdown import render_markdown
 from shoestring.report.study import parse
 from shoestring.tasks.suite import parse_suite
 
 STUDIES = Path(__file__).parents[1] / "studies"
 RECIPES = sorted(STUDIES.glob("*.toml"))
+ABLATIONS = [path for path in RECIPES if "contrast" in tomllib.loads(path.read_text(encoding="utf-8"))]
+OF_SCORES = [path for path in RECIPES if path not in ABLATIONS]
 RESULTS = sorted((STUDIES / "results").glob("*.json"))
 
 
@@ -22,24 +27,28 @@ RESULTS = sorted((STUDIES / "results").glob("*.json"))
 def test_it_names_its_comparisons_and_every_unit_is_ready_to_run(path, scale):
     recipe = load_recipe(path, {}, scale)
     units = expand(recipe, JOBS)
-    assert recipe.comparisons
-    seeds = {unit.seed for unit in units if unit.job != "eval"}
+    assert recipe.contrasts if path in ABLATIONS else recipe.comparisons
+    seeds = {unit.seed for unit in units if unit.job not in ("eval", "tokenizer")}
     assert len(seeds) == 3
     if scale == "full":
         assert all(unit.values["n"] >= 1024 for unit in units if unit.job == "eval")
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OF_SCORES, ids=lambda path: path.stem)
 def test_the_harder_level_is_trained_on_by_no_stage(path):
     units = expand(load_recipe(path, {}, "full"), JOBS)
-    trained = {str(parse_suite(s)) for u in units if u.job != "eval" for s in u.values["suites"]}
+    trained = {str(parse_suite(s)) for u in units if u.job in ("sft", "grpo") for s in u.values["suites"]}
     asked = {str(parse_suite(s)) for u in units if u.job == "eval" for s in u.values["suites"]}
     assert asked - trained
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_kept_page_is_worked_out_from_its_file(path):
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == render_markdown(parse(path))
+    kept = path.with_suffix(".md").read_text(encoding="utf-8")
+    if path.stem in {study.stem for study in ABLATIONS}:
+        assert kept == ablation.render(ablation.parse(path))
+    else:
+        assert kept == render_markdown(parse(path))
 
 
 RECIPE = """

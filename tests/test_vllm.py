@@ -1,5 +1,6 @@
-"""A DeepSeek-V3 folder of ours in vLLM's CPU build: the same greedy tokens. vLLM lives in an environment of its own
-(`bash benchmarks/install_peers.sh vllm`, or SHOESTRING_VLLM names its Python); without it the test is skipped."""
+"""A DeepSeek-V3 folder of ours in vLLM's CPU build: the same greedy tokens. vLLM lives in an environment of
+its own (`bash benchmarks/install_peers.sh vllm`, or SHOESTRING_VLLM names its Python); without it the test is
+skipped."""
 
 import json
 import os
@@ -45,9 +46,7 @@ def model() -> LanguageModel:
     network.init_weights(0)
     for router in network.routers():
         router.e_score_correction_bias.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
-    return LanguageModel(
-        network, tokenizer, Template(tokenizer, CHATML, (257,)), config, Lineage(()), "v3"
-    )
+    return LanguageModel(network, tokenizer, Template(tokenizer, CHATML, (257,)), config, Lineage(()), "v3")
 
 
 @pytest.mark.slow

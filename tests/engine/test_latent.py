@@ -89,9 +89,7 @@ def test_a_drafting_engine_streams_and_aborts() -> None:
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS, LONG])
-def test_batched_products_give_the_same(
-    prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batched_products_give_the_same(prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel against torch's products, samples of one prompt and drafts included."""
     params = SamplingParams(max_tokens=16, temperature=1.0, n=3)
     fast = Engine(tiny_v3()).generate(prompts, params)

@@ -76,7 +76,10 @@ def test_a_decode_steps_experts_in_one_call(
         plain = grouped_experts_plain(x, ids, weights, gate_up, down)
         torch.testing.assert_close(few, plain, rtol=close, atol=close * float(plain.abs().max()))
         alone = torch.cat(
-            [grouped_experts(x[i : i + 1], ids[i : i + 1], weights[i : i + 1], gate_up, down) for i in range(tokens)]
+            [
+                grouped_experts(x[i : i + 1], ids[i : i + 1], weights[i : i + 1], gate_up, down)
+                for i in range(tokens)
+            ]
         )
         assert torch.equal(few, alone)  # neighbours change nothing, not a bit
         monkeypatch.setattr("shoestring.ops.experts.FEW_PAIRS", 0)

@@ -51,9 +51,7 @@ class LatentCache(DecodeCache):
             return self._attend_plain(plan, layer, q, latent, rank, scale)
         prompts, own = (pool.stores[0][layer - self.first] for pool in (self.prompts, self.own))
         lengths = self.prompts.lengths, self.own.lengths
-        return latent_decode(
-            self.library, q, latent, prompts, own, lengths, plan.group_index, rank, scale
-        )
+        return latent_decode(self.library, q, latent, prompts, own, lengths, plan.group_index, rank, scale)
 
     def _attend_plain(
         self, plan: StepPlan, layer: int, q: Tensor, latent: Tensor, rank: int, scale: float

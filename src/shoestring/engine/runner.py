@@ -111,9 +111,7 @@ class Runner:
     ) -> None:
         """The module's latents of each prompt but its last token, whose successor is not drawn yet."""
         before = len(context.kept)
-        following = torch.cat(
-            (context.ids[1:], context.ids[:1])
-        )  # of a row's last token: any, it is not kept
+        following = torch.cat((context.ids[1:], context.ids[:1]))  # a row's last: any, it is not kept
         self.network.predict_further(0, hidden, following, context.positions, context)
         drafter.cache.reserve(len(counts), sum(counts), longest)
         drafter.cache.add_groups(context.prefilled(slice(before, None), without_last=True), counts)

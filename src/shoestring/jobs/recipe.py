@@ -13,7 +13,6 @@ from rich.console import Console
 from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
 from shoestring.jobs.recipe_units import Job, JobTable, Unit, expand, resolve
-from shoestring.report.ablation_run import FIGURES
 from shoestring.report.html import render_html
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import RunReport, read_run
@@ -48,9 +47,10 @@ def _tokenizer() -> Job:
 
 def _pretrain() -> Job:
     from shoestring.jobs import pretrain, pretrain_settings
+    from shoestring.report.ablation_run import FIGURES
 
     settings, check = pretrain_settings.PretrainSettings, pretrain_settings.check
-    return Job(settings, pretrain.main, check=check, figures=FIGURES)
+    return Job(settings, pretrain.main, check=check, figures=tuple(FIGURES))
 
 
 POLL_S = 1.0

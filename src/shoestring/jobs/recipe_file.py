@@ -7,7 +7,7 @@
     small = {...}    settings of `--scale small`
 [[arm]]              name, set = {"zero.reward" = "random"}: a control, beside the recipe as written
 [[comparison]]       of, against = "LABEL[/ARM]", suite: fixed before the run, all seeds together
-[[contrast]]         of, against = "STAGE[/ARM]", metric: two ways of training, likewise; within: a claim of at most this
+[[contrast]]         of, against = "STAGE[/ARM]", metric: two ways of pretraining, paired by seed
 """
 
 import re
@@ -55,9 +55,9 @@ class PlannedComparison(Settings):
 
 
 class PlannedContrast(Settings):
-    """[[contrast]]: what a study of training itself was made to find out, named before it runs: a figure of one
-    stage and arm less another's, paired by seed. `within`: the claim is that they differ by no more than this
-    share."""
+    """[[contrast]]: what a study of training itself was made to find out, named before it runs: a figure of
+    one stage and arm less another's, paired by seed. `within`: claimed is that they differ by no more than
+    this share."""
 
     of: str
     against: str

@@ -85,7 +85,7 @@ def _check_contrasts(recipe: Recipe, units: Sequence[Unit], jobs: JobTable) -> N
                 raise BadInput(f"[[contrast]]: no stage and arm '{side}'{nearest(side, list(sides))}")
             known = jobs[sides[side].job]().figures
             if contrast.metric not in known:
-                told = nearest(contrast.metric, list(known)) if known else ": a contrast is of pretrain stages"
+                told = nearest(contrast.metric, list(known)) if known else "; pretrain stages have"
                 raise BadInput(f"[[contrast]]: '{side}' has no figure '{contrast.metric}'{told}")
         if contrast.of == contrast.against:
             raise BadInput(f"[[contrast]]: '{contrast.of}' stands against itself")

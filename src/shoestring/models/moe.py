@@ -48,7 +48,6 @@ class RoutingTrace:
         if aux_loss is not None:
             self.aux_loss = aux_loss if self.aux_loss is None else self.aux_loss + aux_loss
 
-
     def routing(self) -> Tensor:
         """(T, layers, K) int64."""
         return torch.stack(self.chosen, dim=1)

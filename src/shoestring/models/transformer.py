@@ -25,7 +25,7 @@ PACK_UP_TO = 2 << 30  # bytes of bf16 weights; above, a second copy of them migh
 
 class Output(NamedTuple):
     """hidden (..., hidden_size) after the final norm. Of the mixture layers that ran: routing (T, layers, K)
-    the experts of each token, and where gradients are asked for loads (layers, E) the tokens of each expert and
+    the experts of each token; where gradients are asked for, loads (layers, E) the tokens of each expert and
     aux_loss () the sequence-wise balance loss without its weight. None without experts."""
 
     hidden: Tensor

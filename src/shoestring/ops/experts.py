@@ -12,7 +12,6 @@ from shoestring.ops.linear import weight_gradient
 from shoestring.ops.native import Library, library_for
 from shoestring.ops.swiglu import silu_mul, silu_mul_plain
 
-
 FEW_PAIRS = 512  # up to so many (token, expert) pairs go without sorting, in one call
 
 
@@ -55,7 +54,9 @@ def grouped_experts(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, do
     if ids.numel() <= FEW_PAIRS and not torch.is_grad_enabled():
         library = library_for(x) if x.dtype == gate_up.dtype == down.dtype else None
         if library is not None:
-            return _few_experts(library, x.contiguous(), ids.contiguous(), weights.contiguous(), gate_up, down)
+            return _few_experts(
+                library, x.contiguous(), ids.contiguous(), weights.contiguous(), gate_up, down
+            )
     layout = Layout.of(ids, len(gate_up))
     made = silu_mul(grouped_linear(spread(x, layout), gate_up, layout.ends))
     return combine(grouped_linear(made, down, layout.ends), layout, weights)

@@ -110,8 +110,8 @@ def latent_decode(
     rank: int,
     scale: float,
 ) -> Tensor:
-    """`tokens` new ones in each of A slots, slot by slot: q (A tokens, H, W), latent (A tokens, W), which is put
-    at the end of each slot's row. prompts (G, S, W) and own (rows, L, W), their lengths (G,) and (rows,),
+    """`tokens` new ones in each of A slots, slot by slot: q (A tokens, H, W), latent (A tokens, W), which go
+    to the end of each slot's row. prompts (G, S, W) and own (rows, L, W), their lengths (G,) and (rows,),
     group_of (A,) -> (A tokens, H, rank). The plain version is `engine.latent`'s products."""
     active = len(group_of)
     tokens, heads, width = len(q) // active, q.shape[1], q.shape[2]

@@ -1,6 +1,6 @@
 """report.md: the document in GitHub's Markdown; curves are drawn in block characters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shoestring.report.blocks import Block, Bullets, Code, Heading, Plots, Samples, Table, Text
 from shoestring.report.curves import spark
@@ -9,8 +9,11 @@ from shoestring.report.run_report import RunReport, Sample
 
 
 def render_markdown(report: RunReport) -> str:
-    parts = [f"# {escape(title(report))}", *map(_block, document(report))]
-    return "\n\n".join(parts) + "\n"
+    return page(title(report), document(report))
+
+
+def page(name: str, blocks: Iterable[Block]) -> str:
+    return "\n\n".join([f"# {escape(name)}", *map(_block, blocks)]) + "\n"
 
 
 def escape(text: str) -> str:
