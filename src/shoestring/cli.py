@@ -98,69 +98,30 @@ def run(
     write_json(json_file, run_summary(report.folder))
 
 
-@verb
-def tokenizer(
-    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
-    set_: Set = [],  # noqa: B006
-    output_dir: OutputDir = None,
-    resume: Resume = False,
-    json_file: JsonFile = None,
-) -> None:
-    """Learn a tokenizer from a corpus: one stage."""
-    from shoestring.jobs import tokenizer as job
-    from shoestring.jobs.one_stage import run_one
+def one_stage(name: str, does: str) -> None:
+    """The verb of a recipe's job run alone."""
 
-    result = run_one(job.TokenizerSettings, job.main, settings, set_, output_dir, resume)
-    write_json(json_file, result)
+    def command(
+        settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
+        set_: Set = [],  # noqa: B006
+        output_dir: OutputDir = None,
+        resume: Resume = False,
+        json_file: JsonFile = None,
+    ) -> None:
+        from shoestring.jobs.one_stage import run_one
+        from shoestring.jobs.recipe import JOBS
 
+        job = JOBS[name]()
+        write_json(json_file, run_one(job.settings, job.main, settings, set_, output_dir, resume))
 
-@verb
-def pretrain(
-    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
-    set_: Set = [],  # noqa: B006
-    output_dir: OutputDir = None,
-    resume: Resume = False,
-    json_file: JsonFile = None,
-) -> None:
-    """Train a network from nothing, or go on with one: one stage."""
-    from shoestring.jobs import pretrain as job
-    from shoestring.jobs.one_stage import run_one
-    from shoestring.jobs.pretrain_settings import PretrainSettings
-
-    result = run_one(PretrainSettings, job.main, settings, set_, output_dir, resume)
-    write_json(json_file, result)
+    command.__name__, command.__doc__ = name, f"{does}: one stage."
+    verb(command)
 
 
-@verb
-def sft(
-    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
-    set_: Set = [],  # noqa: B006
-    output_dir: OutputDir = None,
-    resume: Resume = False,
-    json_file: JsonFile = None,
-) -> None:
-    """Train on worked solutions or conversations: one stage."""
-    from shoestring.jobs import sft as job
-    from shoestring.jobs.one_stage import run_one
-
-    result = run_one(job.SFTSettings, job.main, settings, set_, output_dir, resume)
-    write_json(json_file, result)
-
-
-@verb
-def grpo(
-    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
-    set_: Set = [],  # noqa: B006
-    output_dir: OutputDir = None,
-    resume: Resume = False,
-    json_file: JsonFile = None,
-) -> None:
-    """Reinforcement learning on problems that can be checked: one stage."""
-    from shoestring.jobs import grpo as job
-    from shoestring.jobs.one_stage import run_one
-
-    result = run_one(job.GRPOSettings, job.main, settings, set_, output_dir, resume)
-    write_json(json_file, result)
+one_stage("tokenizer", "Learn a tokenizer from a corpus")
+one_stage("pretrain", "Train a network from nothing, or go on with one")
+one_stage("sft", "Train on worked solutions or conversations")
+one_stage("grpo", "Reinforcement learning on problems that can be checked")
 
 
 @verb

@@ -82,17 +82,7 @@ def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> Languag
     """`model`: the name of an embedded base, a Hugging Face folder, a .gguf file, or a run or stage folder
     (its last stage that has a model). dtype "auto" is bfloat16 where the device computes in it natively, else
     float32. Raises BadInput, one line."""
-    if dtype not in (*DTYPES, "auto"):
-        raise BadInput(f"dtype {dtype!r} is not supported{nearest(dtype, [*DTYPES, 'auto'])}")
-    try:
-        kind = torch.device(device)
-    except RuntimeError:
-        raise BadInput(f"device {device!r} is not known; write cpu, cuda or cuda:0") from None
-    if kind.type == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"device {device!r}: this machine or this torch has no CUDA")
-    if kind.type == "cpu":
-        keep_freed_memory()
-    wanted = DTYPES.get(dtype) or (torch.bfloat16 if native_bf16(kind) else torch.float32)
+    wanted = precision(dtype, device)
     text = str(model)
     if text.startswith(("http://", "https://")):
         raise BadInput(
@@ -108,6 +98,22 @@ def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> Languag
             f"no model '{text}': no such file or folder, and no base of this name{nearest(text, [*BASES])}"
         )
     return _load_folder(model_folder(path), wanted, device, _name_of(path))
+
+
+def precision(dtype: str, device: str) -> torch.dtype:
+    """What "float32", "bfloat16" or "auto" means on this device, which is made ready. Raises BadInput, one
+    line, where either is not known or not there."""
+    if dtype not in (*DTYPES, "auto"):
+        raise BadInput(f"dtype {dtype!r} is not supported{nearest(dtype, [*DTYPES, 'auto'])}")
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        raise BadInput(f"device {device!r} is not known; write cpu, cuda or cuda:0") from None
+    if kind.type == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"device {device!r}: this machine or this torch has no CUDA")
+    if kind.type == "cpu":
+        keep_freed_memory()
+    return DTYPES.get(dtype) or (torch.bfloat16 if native_bf16(kind) else torch.float32)
 
 
 def load_template(folder: Path) -> tuple[Tokenizer, Template]:

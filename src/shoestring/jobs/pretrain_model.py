@@ -3,19 +3,17 @@
 import dataclasses
 from pathlib import Path
 
-import torch
-
 from shoestring.errors import BadInput
 from shoestring.jobs.pretrain_settings import PretrainSettings, planned_config
-from shoestring.lm import DTYPES, LanguageModel, load, load_template
+from shoestring.lm import LanguageModel, load, load_template, precision
 from shoestring.models.config import ModelConfig, RopeScaling
 from shoestring.models.transformer import Transformer
-from shoestring.ops.hardware import native_bf16
 from shoestring.origin import Lineage
 
 
 def new_model(settings: PretrainSettings) -> LanguageModel:
     """Random weights, the same for the same seed."""
+    dtype = precision(settings.dtype, settings.device)
     tokenizer, template = load_template(Path(settings.tokenizer))
     given = {"vocab_size": tokenizer.vocab_size, "max_position_embeddings": settings.sequence_length}
     config = planned_config(settings, **given)
@@ -35,9 +33,9 @@ def new_model(settings: PretrainSettings) -> LanguageModel:
         )
     network = Transformer(config)
     network.init_weights(settings.seed)
-    device = torch.device(settings.device)
-    dtype = DTYPES.get(settings.dtype) or (torch.bfloat16 if native_bf16(device) else torch.float32)
-    return LanguageModel(network.to(device, dtype), tokenizer, template, config, Lineage(()), settings.preset)
+    return LanguageModel(
+        network.to(settings.device, dtype), tokenizer, template, config, Lineage(()), settings.preset
+    )
 
 
 def continued_model(settings: PretrainSettings) -> LanguageModel:
