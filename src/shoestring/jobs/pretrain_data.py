@@ -150,10 +150,10 @@ class TokenRows:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out documents of one kind, packed each as a row of its own, with the bytes of their text."""
+    """Held-out documents of one kind as ids, and the bytes of what is predicted of their text."""
 
     source: str
-    packed: PackedBatch
+    texts: list[list[int]]
     num_bytes: int
 
 
@@ -168,7 +168,6 @@ def held_out(rows: TokenRows, documents: int) -> list[HeldOut]:
                 by_source.setdefault(document.source, []).append(ids)
     found = []
     for source, texts in sorted(by_source.items()):
-        packed = pack_documents([[ids] for ids in texts], document_mask=True)
         size = sum(len(rows.tokenizer.decode(ids[1:]).encode()) for ids in texts)
-        found.append(HeldOut(source, packed, size))
+        found.append(HeldOut(source, texts, size))
     return found
