@@ -13,30 +13,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shoestring.errors import BadInput, ShoestringError
+from shoestring.errors import BadInput
 from shoestring.report.ablation_page import document, title
 from shoestring.report.ablation_run import Ablation, Trained, Wanted, read_ablation
 from shoestring.report.contrast import Contrast, contrasts
+from shoestring.report.kept import keep
 from shoestring.report.markdown import page
-from shoestring.run import write_atomic
 
 USAGE = "usage: python -m shoestring.report.ablation RUN|FILE.json [FILE.json]"
 
 
 def main(arguments: Sequence[str]) -> int:
-    try:
-        if not 1 <= len(arguments) <= 2:
-            raise BadInput(USAGE)
-        source, target = Path(arguments[0]), Path(arguments[-1])
-        if target.suffix != ".json":
-            raise BadInput(f"{target}: a study is kept in a .json file\n{USAGE}")
-        if source != target:
-            write_atomic(target, dump(read_ablation(source)))
-        write_atomic(target.with_suffix(".md"), render(parse(target)))
-    except ShoestringError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return keep(arguments, USAGE, lambda run: dump(read_ablation(run)), lambda file: render(parse(file)))
 
 
 def render(ablation: Ablation) -> str:

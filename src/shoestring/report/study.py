@@ -14,36 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.budget.price import Amount, Bill, Prices
-from shoestring.errors import BadInput, ShoestringError
+from shoestring.errors import BadInput
 from shoestring.evals.statistics import Interval
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.curves import DRAWN
+from shoestring.report.kept import keep
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import read_run
 from shoestring.report.run_report import ChatReport, Curve, RunReport, Score, UnitReport
-from shoestring.run import write_atomic
 from shoestring.settings import build
 
 USAGE = "usage: python -m shoestring.report.study RUN|FILE.json [FILE.json]"
 
 
 def main(arguments: Sequence[str]) -> int:
-    try:
-        if not 1 <= len(arguments) <= 2:
-            raise BadInput(USAGE)
-        source, target = Path(arguments[0]), Path(arguments[-1])
-        if target.suffix != ".json":
-            raise BadInput(f"{target}: a study is kept in a .json file\n{USAGE}")
-        if source != target:
-            report = read_run(source)
-            if report.state != "finished":
-                raise BadInput(f"{source} is {report.state}: only a finished study is kept")
-            write_atomic(target, dump(report))
-        write_atomic(target.with_suffix(".md"), render_markdown(parse(target)))
-    except ShoestringError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return keep(arguments, USAGE, lambda run: dump(_finished(run)), lambda file: render_markdown(parse(file)))
+
+
+def _finished(run: Path) -> RunReport:
+    report = read_run(run)
+    if report.state != "finished":
+        raise BadInput(f"{run} is {report.state}: only a finished study is kept")
+    return report
 
 
 def dump(report: RunReport) -> str:
