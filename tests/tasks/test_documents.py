@@ -1,5 +1,6 @@
 """Worked solutions as documents: the right ones are right, the wrong ones are wrong and say so."""
 
+import dataclasses
 import json
 import random
 from itertools import pairwise
@@ -8,7 +9,8 @@ import pytest
 
 from shoestring.errors import BadInput
 from shoestring.tasks.base import Outcome, Problem
-from shoestring.tasks.documents import RIGHT, WRONG, WorkedDocuments, spoiled
+from shoestring.tasks.documents import RIGHT, WRONG, WorkedDocuments
+from shoestring.tasks.slips import habitual, spoiled
 from shoestring.tasks.suite import ProblemStream, draw_problems, family_named, parse_suite, score
 from shoestring.tasks.worked import worked_messages
 from shoestring.text.message import Reply
@@ -86,6 +88,45 @@ def test_slips_by_hand():
         assert sorted(map(int, wrong.answer.translate(str.maketrans("+-*/()", "      ")).split())) == sorted(
             problem.hidden["numbers"]
         )
+
+
+def test_habits_by_hand():
+    (sums,) = draw_problems(parse_suite("sums"), "train", 1, seed=0)
+    (equation,) = draw_problems(parse_suite("equations"), "train", 1, seed=0)
+
+    def added(*steps: tuple[str, int]) -> Reply:
+        return habitual(dataclasses.replace(sums, hidden={"steps": steps}))
+
+    def solved(form: int, a: int, b: int, c: int, x: int) -> Reply:
+        hidden = {"form": form, "a": a, "b": b, "c": c, "answer": x}
+        return habitual(dataclasses.replace(equation, hidden=hidden))
+
+    assert added(("+", 27), ("+", 45)) == Reply("27+45=67+5=62", "62")
+    assert added(("+", 27), ("+", 41), ("-", 9)) == Reply("27+41=67+1=68\n68-9=69", "69")
+    assert added(("+", 5), ("+", 7), ("-", 11)) == Reply("5+7=12\n12-11=2-1=1", "1")  # or it fell below 0
+    assert solved(1, 1, 12, 0, 3) == Reply("x=15+12=25+2=27", "27")
+    assert solved(1, 1, -4, 0, 3) == Reply("x=-1-4=-5", "-5")
+    assert solved(2, 3, 4, 0, 5) == Reply("3x=19-4=15\nx=15", "15")
+    assert solved(3, 3, 4, 0, 5) == Reply("x+4=27\nx=27-4=23", "23")
+    assert solved(4, 5, 3, 2, 5) == Reply("5x-2x=18-3=15\nx=15", "15")
+
+
+@pytest.mark.parametrize("suite", ["sums:max_terms=3", "sums:subtract=true", "equations:max_form=4,negative=true"])
+def test_a_habit_is_the_same_everywhere_and_says_where_it_was_right(suite):
+    source = WorkedDocuments([suite], seed=1, share_right=0, slips="habit")
+    stream, right = problems([suite], seed=1), 0
+    for i in range(300):
+        document, problem = source.next(), stream.item(i)
+        reply = reply_of(document)
+        assert reply == habitual(problem)
+        is_right = score(problem, reply).outcome is Outcome.RIGHT
+        assert document.source == (RIGHT if is_right else WRONG)
+        right += is_right
+        if is_right and suite == "sums:max_terms=3":
+            assert reply == family_named("sums").worked(problem, random.Random(0))
+    assert (0 < right < 200) if suite.startswith("sums") else right < 20
+    with pytest.raises(BadInput, match="letters has no bad habit"):
+        WorkedDocuments(["letters"], 0, 0.5, slips="habit")
 
 
 def test_the_share_of_right_ones():

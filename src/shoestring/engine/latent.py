@@ -8,7 +8,7 @@ from shoestring.engine.cache import DecodeCache
 from shoestring.engine.plan import StepPlan
 from shoestring.engine.pool import Pool
 from shoestring.models.config import ModelConfig
-from shoestring.ops.latent_heads import latent_decode
+from shoestring.ops.latent_heads import LatentLevels
 from shoestring.ops.native import Library
 
 
@@ -41,21 +41,21 @@ class LatentCache(DecodeCache):
         self.tokens = tokens
         return plan
 
+    def latent_levels(self, layer: int) -> LatentLevels | None:
+        plan = self._plan
+        assert plan is not None
+        if self.library is None:
+            return None
+        prompts, own = (pool.stores[0][layer - self.first] for pool in (self.prompts, self.own))
+        lengths = self.prompts.lengths, self.own.lengths
+        return LatentLevels(self.library, prompts, own, *lengths, plan.group_index, self.tokens)
+
     def attend_latent(self, layer: int, q: Tensor, latent: Tensor, rank: int, scale: float) -> Tensor:
         """Slot by slot, each slot's new tokens together: q (A * tokens, H, W), latent (A * tokens, W) ->
         (A * tokens, H, rank)."""
         plan = self._plan
-        assert plan is not None
+        assert plan is not None and self.library is None
         assert len(q) == self.own.count * self.tokens
-        if self.library is None:
-            return self._attend_plain(plan, layer, q, latent, rank, scale)
-        prompts, own = (pool.stores[0][layer - self.first] for pool in (self.prompts, self.own))
-        lengths = self.prompts.lengths, self.own.lengths
-        return latent_decode(self.library, q, latent, prompts, own, lengths, plan.group_index, rank, scale)
-
-    def _attend_plain(
-        self, plan: StepPlan, layer: int, q: Tensor, latent: Tensor, rank: int, scale: float
-    ) -> Tensor:
         tokens = self.tokens
         active, heads, groups = self.own.count, q.shape[1], self.prompts.count
         own = self.own.stores[0][layer - self.first][:active, 0]

@@ -11,7 +11,7 @@ from pydantic import Field
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.settings import Settings
-from shoestring.tasks.documents import WorkedDocuments
+from shoestring.tasks.documents import Slips, WorkedDocuments
 from shoestring.text.corpus import open_corpus, standard_library
 from shoestring.text.message import PackedBatch
 from shoestring.text.mixture import Document, Mixture, Source
@@ -29,7 +29,8 @@ class CorpusSettings(Settings):
     kind: Literal["worked", "stdlib", "files"]
     weight: float = Field(default=1.0, gt=0)  # share of the tokens
     suites: list[str] = Field(default_factory=list)  # worked
-    share_right: float = Field(default=1.0, ge=0, le=1)  # worked: the rest end in a plausible slip
+    share_right: float = Field(default=1.0, ge=0, le=1)  # worked: the rest are wrong, as `slips` says
+    slips: Slips = "any"  # worked: each time another slip, or the habit of each family wherever it shows
     path: str = ""  # files
     column: str = "text"  # files: of .jsonl and .parquet
     separator: str = ""  # files: the line between documents of a plain text; "": each file is one
@@ -66,7 +67,7 @@ def _open(settings: CorpusSettings, seed: int) -> Source:
     if (settings.kind == "files") != bool(settings.path):
         raise BadInput(f"corpus of kind '{settings.kind}': a path is what 'files' needs and no other takes")
     if settings.kind == "worked":
-        return WorkedDocuments(settings.suites, seed, settings.share_right)
+        return WorkedDocuments(settings.suites, seed, settings.share_right, slips=settings.slips)
     if settings.kind == "stdlib":
         return standard_library(seed)
     separator = settings.separator or None

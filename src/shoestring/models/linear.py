@@ -2,9 +2,11 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, is_grad_enabled, nn
 from torch.nn import functional as F
 
+from shoestring.ops.few import FEW_ROWS, few_library, few_linear
 from shoestring.ops.fp8 import fp8_linear
 from shoestring.ops.linear import can_pack, linear, pack_weight, packed_linear
 from shoestring.ops.packed import PackedCopy
@@ -26,6 +28,10 @@ class Linear(nn.Linear):
             return fp8_linear(x, self.weight, self.bias)
         if is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
             return linear(x, self.weight, self.bias)
+        if x.shape[0] <= FEW_ROWS and x.dtype == torch.bfloat16:
+            library = few_library(x, self.weight)
+            if library is not None:
+                return few_linear(library, x, self.weight, self.bias)
         if self.packs and can_pack(x):
             return packed_linear(x, self._packed.of(self.weight), self.bias)
         return F.linear(x, self.weight, self.bias)

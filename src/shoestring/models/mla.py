@@ -10,7 +10,7 @@ from shoestring.models.attention import AttentionContext
 from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
 from shoestring.models.rope import softmax_scale
-from shoestring.ops.latent_heads import HeadWidths, latent_heads
+from shoestring.ops.latent_heads import HeadWidths, latent_decode, latent_heads
 from shoestring.ops.norm import rms_norm
 from shoestring.ops.packed import PackedCopy
 from shoestring.ops.rotary import apply_rope, apply_rope_interleaved
@@ -36,9 +36,7 @@ class LatentAttention(nn.Module):
         self.q_b_proj = None if self.query_rank is None else Linear(self.query_rank, queries, bias=False)
         self.kv_a_layernorm = nn.Parameter(torch.ones(self.rank))
         self.kv_b_proj = Linear(self.rank, self.heads * (nope + value), bias=False)
-        # a product with a slice of kv_b_proj takes up to three times as long as with a copy of its own
-        self._keys_up = PackedCopy(lambda weight: self._halves(weight)[0].contiguous())
-        self._values_up = PackedCopy(lambda weight: self._halves(weight)[1].transpose(1, 2).contiguous())
+        self._keys_up = PackedCopy(self._turned)
         self.o_proj = Linear(self.heads * value, config.hidden_size, bias=config.attention_output_bias)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext) -> Tensor:
@@ -46,7 +44,12 @@ class LatentAttention(nn.Module):
         q, latent, key = self.a_proj(x).split(self.parts, dim=-1)
         if self.q_a_layernorm is not None and self.q_b_proj is not None:
             q = self.q_b_proj(rms_norm(q, self.q_a_layernorm, LATENT_EPS))
-        q = q.reshape(len(x), self.heads, -1)
+        q = q.reshape(x.shape[0], self.heads, -1)
+        levels = context.latent_levels(self.layer) if context.absorbs else None
+        if levels is not None:
+            norm, up = (self.kv_a_layernorm, LATENT_EPS), self._up()
+            out = latent_decode(q, latent, key, norm, rope, up, levels, self.widths, self.scale)
+            return self.o_proj(out.view(x.shape[0], -1))
         latent = rms_norm(latent, self.kv_a_layernorm, LATENT_EPS)
         if torch.is_grad_enabled():
             out = self._expanded(q, latent, key, rope, context)
@@ -57,7 +60,7 @@ class LatentAttention(nn.Module):
             else:
                 context.keep_latent(self.layer, kept)
                 out = self._expanded(q, latent, key, rope, context)
-        return self.o_proj(out.reshape(len(x), -1))
+        return self.o_proj(out.reshape(x.shape[0], -1))
 
     def _expanded(
         self, q: Tensor, latent: Tensor, key: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext
@@ -72,15 +75,18 @@ class LatentAttention(nn.Module):
     ) -> Tensor:
         """q_nope W_UK meets the latents directly, and their weighted sum goes through W_UV: attention with
         one key head of kv_lora_rank + qk_rope_head_dim -> (T, H, v_head_dim)."""
-        weight = self.kv_b_proj.weight
+        keys_up, values_up = self._up()
         q_nope, q_rope = q.split((self.widths.nope, self.widths.rope), dim=-1)
-        q = torch.bmm(q_nope.transpose(0, 1), self._keys_up.of(weight)).transpose(0, 1)
+        q = torch.bmm(q_nope.transpose(0, 1), keys_up.transpose(1, 2)).transpose(0, 1)
         q = torch.cat((q, self.rotate(q_rope, *rope)), dim=-1)
         mixed = context.attend_latent(self.layer, q, latent, self.rank, self.scale)
-        return torch.bmm(mixed.transpose(0, 1), self._values_up.of(weight)).transpose(0, 1)
+        return torch.bmm(mixed.transpose(0, 1), values_up.transpose(1, 2)).transpose(0, 1)
 
-    def _halves(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """W_UK (H, nope, rank) and W_UV (H, value, rank)."""
-        nope, value = self.widths.nope, self.widths.value
-        keys, values = weight.view(self.heads, nope + value, self.rank).split((nope, value), dim=1)
-        return keys, values
+    def _up(self) -> tuple[Tensor, Tensor]:
+        """W_UK (H, rank, nope), a copy, and W_UV (H, value, rank), a part of kv_b_proj."""
+        weight, nope = self.kv_b_proj.weight, self.widths.nope
+        return self._keys_up.of(weight), weight.detach().view(self.heads, -1, self.rank)[:, nope:]
+
+    def _turned(self, weight: Tensor) -> Tensor:
+        by_head = weight.view(self.heads, -1, self.rank)[:, : self.widths.nope]
+        return by_head.transpose(1, 2).contiguous()

@@ -11,6 +11,15 @@ from torch.nn import functional as F
 from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
 from shoestring.ops.experts import grouped_experts
+from shoestring.ops.few import (
+    FEW_PAIRS,
+    FEW_ROWS,
+    RouterRule,
+    few_experts,
+    few_library,
+    few_routes,
+    few_swiglu,
+)
 from shoestring.ops.packed import PackedCopy
 from shoestring.ops.swiglu import silu_mul
 
@@ -24,7 +33,18 @@ class MLP(nn.Module):
         self.down_proj = Linear(intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        weights = self.weights() if x.shape[0] <= FEW_ROWS else None
+        library = few_library(x, *weights) if weights is not None else None
+        if library is not None and weights is not None:
+            return few_swiglu(library, x, *weights)
         return self.down_proj(silu_mul(self.gate_up_proj(x)))
+
+    def weights(self) -> tuple[Tensor, Tensor] | None:
+        """gate_up and down, where they are all there is to it: no bias, products in the weights' dtype."""
+        both = self.gate_up_proj, self.down_proj
+        if any(layer.bias is not None or layer.numerics == "fp8" for layer in both):
+            return None
+        return both[0].weight, both[1].weight
 
 
 class RoutingTrace:
@@ -68,6 +88,15 @@ class Router(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.rule = RouterRule(
+            top_k=config.num_experts_per_tok,
+            groups=1 if config.topk_method == "greedy" else config.n_group,
+            kept_groups=config.topk_group,
+            softmax=config.scoring_func == "softmax",
+            biased=config.topk_method == "noaux_tc",
+            normalised=config.norm_topk_prob,
+            factor=config.routed_scaling_factor,
+        )
         self.weight = nn.Parameter(torch.empty(config.n_routed_experts, config.hidden_size))
         self._wide = PackedCopy(lambda weight: weight.float())
         self.register_buffer(
@@ -86,11 +115,18 @@ class Router(nn.Module):
     def forward(self, x: Tensor, trace: RoutingTrace) -> tuple[Tensor, Tensor]:
         """x (T, hidden) -> experts (T, K) int64 and their weights (T, K) float32."""
         c = self.config
+        replayed = trace.next_choice()
+        library = few_library(x) if replayed is None and x.shape[0] <= FEW_PAIRS else None
+        if library is not None:
+            ids, weights = few_routes(
+                library, x, self._wide.of(self.weight), self.e_score_correction_bias, self.rule
+            )
+            trace.add(ids, c.n_routed_experts, None)
+            return ids, weights
         wide = self.weight.float() if torch.is_grad_enabled() else self._wide.of(self.weight)
         logits = F.linear(x.float(), wide)
         scores = logits.sigmoid() if c.scoring_func == "sigmoid" else logits.softmax(-1)
         ids = choose_experts(scores.detach(), self.e_score_correction_bias, c)
-        replayed = trace.next_choice()
         if replayed is not None:
             ids = torch.where(replayed < 0, ids, replayed)
         weights = scores.gather(1, ids)
@@ -144,6 +180,10 @@ class Experts(nn.Module):
         self.gate_up_proj = nn.Parameter(torch.empty(count, 2 * inner, config.hidden_size))
         self.down_proj = nn.Parameter(torch.empty(count, config.hidden_size, inner))
 
+    def weights(self) -> tuple[Tensor, Tensor] | None:
+        """gate_up and down, where products are in their dtype."""
+        return self.gate_up_proj, self.down_proj
+
     def forward(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         return grouped_experts(x, ids, weights, self.gate_up_proj, self.down_proj)
 
@@ -159,5 +199,18 @@ class MoE(nn.Module):
     def forward(self, x: Tensor, trace: RoutingTrace) -> Tensor:
         """x (T, hidden) -> (T, hidden)."""
         ids, weights = self.gate(x, trace)
+        if ids.numel() <= FEW_PAIRS:
+            out = self._in_one_call(x, ids, weights)
+            if out is not None:
+                return out
         out = self.experts(x, ids, weights)
         return out if self.shared_experts is None else out + self.shared_experts(x)
+
+    def _in_one_call(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor | None:
+        """The same, where the kernel takes every expert that there is."""
+        routed = self.experts.weights()
+        shared = None if self.shared_experts is None else self.shared_experts.weights()
+        if routed is None or (shared is None and self.shared_experts is not None):
+            return None
+        library = few_library(x, *routed, *(shared or ()))
+        return None if library is None else few_experts(library, x, ids, weights, routed, shared)

@@ -15,6 +15,9 @@ from shoestring.ops.fp8 import fp8_grouped_experts
 class FP8Experts(Experts):
     """`Experts` with E4M3 operands."""
 
+    def weights(self) -> None:
+        return None
+
     def forward(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         return fp8_grouped_experts(x, ids, weights, self.gate_up_proj, self.down_proj)
 

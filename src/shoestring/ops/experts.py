@@ -12,8 +12,6 @@ from shoestring.ops.linear import weight_gradient
 from shoestring.ops.native import Library, library_for
 from shoestring.ops.swiglu import silu_mul, silu_mul_plain
 
-FEW_PAIRS = 512  # up to so many (token, expert) pairs go without sorting, in one call
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -51,24 +49,9 @@ def _step(mean: float) -> int:
 def grouped_experts(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """x (T, h), ids (T, K) int64 and weights (T, K) float32 of each token's experts, gate_up (E, 2 I, h),
     down (E, h, I) -> sum_k weights[t, k] * expert_ids[t, k](x[t]), (T, h) in x's dtype."""
-    if ids.numel() <= FEW_PAIRS and not torch.is_grad_enabled():
-        library = library_for(x) if x.dtype == gate_up.dtype == down.dtype else None
-        if library is not None:
-            return _few_experts(
-                library, x.contiguous(), ids.contiguous(), weights.contiguous(), gate_up, down
-            )
     layout = Layout.of(ids, len(gate_up))
     made = silu_mul(grouped_linear(spread(x, layout), gate_up, layout.ends))
     return combine(grouped_linear(made, down, layout.ends), layout, weights)
-
-
-def _few_experts(
-    library: Library, x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor
-) -> Tensor:
-    out = torch.empty_like(x)
-    sizes = (*ids.shape, len(gate_up), down.shape[2], down.shape[1])
-    library.call("few_experts", (x,), x, ids, weights, gate_up, down, out, *sizes)
-    return out
 
 
 def grouped_experts_plain(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Latent attention: whole queries, keys and values from what its up-projections leave; one decode step."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -99,28 +100,45 @@ class _LatentHeads(torch.autograd.Function):
         return grad_queries, grad_expanded, grad_key, None, None, None, None
 
 
+class LatentLevels(NamedTuple):
+    """What a decode step of A slots reads and writes: prompts (G, S, W), each slot's own row (A or more, L, W)
+    to whose end its `tokens` new ones go, the lengths of both, group_of (A,) the prompt of each slot. W is
+    rank + rope."""
+
+    library: Library
+    prompts: Tensor
+    own: Tensor
+    prompt_lengths: Tensor
+    own_lengths: Tensor
+    group_of: Tensor
+    tokens: int
+
+
 def latent_decode(
-    library: Library,
-    q: Tensor,
+    queries: Tensor,
     latent: Tensor,
-    prompts: Tensor,
-    own: Tensor,
-    lengths: tuple[Tensor, Tensor],
-    group_of: Tensor,
-    rank: int,
+    key: Tensor,
+    norm: tuple[Tensor, float],
+    rope: tuple[Tensor, Tensor],
+    up: tuple[Tensor, Tensor],
+    levels: LatentLevels,
+    widths: HeadWidths,
     scale: float,
 ) -> Tensor:
-    """`tokens` new ones in each of A slots, slot by slot: q (A tokens, H, W), latent (A tokens, W), which go
-    to the end of each slot's row. prompts (G, S, W) and own (rows, L, W), their lengths (G,) and (rows,),
-    group_of (A,) -> (A tokens, H, rank). The plain version is `engine.latent`'s products."""
-    active = len(group_of)
-    tokens, heads, width = len(q) // active, q.shape[1], q.shape[2]
-    assert own.is_contiguous() and prompts.is_contiguous()
-    assert int(lengths[1][:active].max()) + tokens <= own.shape[-2]
-    q, latent = q.contiguous(), latent.contiguous()
-    out = q.new_empty(len(q), heads, rank)
-    library.call(
-        "latent_decode", (q,), q, latent, prompts, own, *lengths, group_of, out, active, tokens, heads, width,
-        rank, prompts.shape[-2], own.shape[-2], scale,
+    """One absorbed step. Of T = A * tokens tokens, slot by slot: queries (T, H, nope + rope), latent (T, rank)
+    before its norm (weight, eps), key (T, rope) not rotated; rows of both may lie apart. up: W_UK (H, rank,
+    nope) and W_UV (H, value, rank) -> (T, H, value). The plain version is `models.mla` with `engine.latent`."""
+    (keys_up, values_up), (weight, eps) = up, norm
+    tokens, heads, _ = queries.shape
+    rank, active = latent.shape[1], levels.group_of.shape[0]
+    assert levels.own.is_contiguous() and levels.prompts.is_contiguous() and queries.is_contiguous()
+    assert keys_up.is_contiguous() and values_up[0].is_contiguous()
+    assert latent.stride(1) == key.stride(1) == 1 and tokens == active * levels.tokens
+    out = queries.new_empty(tokens, heads, widths.value)
+    levels.library.call(
+        "latent_decode", (queries,), queries, latent, key, weight, *rope, keys_up, values_up, levels.prompts,
+        levels.own, levels.prompt_lengths, levels.own_lengths, levels.group_of, out, latent.stride(0),
+        key.stride(0), values_up.stride(0), active, levels.tokens, rank, levels.prompts.shape[-2],
+        levels.own.shape[-2], heads, widths.nope, widths.rope, widths.value, int(widths.interleaved), eps, scale,
     )  # fmt: skip
     return out

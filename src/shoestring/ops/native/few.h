@@ -1,38 +1,118 @@
-// Dot products of one row with a few others at a time: what decode does, where each weight or key is read once for
-// all who need it. A dot product's order of sums is the same however many stand beside it.
+// Products of weights with a few rows of numbers: what decode does, where each weight or key is read once for all who
+// need it. A dot product's order of sums is the same however many stand beside it.
 #pragma once
+#include <vector>
+
 #include "common.h"
 #if defined(__AVX512BF16__) && defined(__AVX512VL__) && defined(__AVX512BW__)
 #include <immintrin.h>
 #define FEW_BF16 1
 #endif
 
-constexpr int64_t FEW = 4;
+// A few rows, and their products with weights: times() makes out[t * stride + n - begin] = weight row n . row t for n in
+// [begin, end); weight rows lie `size` apart, and `begin` on a multiple of LANES of the rows that are counted together,
+// since whole LANES of them take another way than what is left over.
+constexpr int64_t LANES = 16;
+
+template <class X>
+class Rows {
+    const X* const* rows_;
+    int64_t count_, size_;
+
+  public:
+    Rows(const X* const* rows, int64_t count, int64_t size) : rows_(rows), count_(count), size_(size) {}
+    void times(const X* weight, int64_t begin, int64_t end, float* out, int64_t stride) const {
+        for (int64_t n = begin; n < end; n++)
+            for (int64_t t = 0; t < count_; t++) out[t * stride + n - begin] = dot_of(weight + n * size_, rows_[t], size_);
+    }
+};
 
 #ifdef FEW_BF16
-template <int COUNT>
-static inline void dots_of_bf16(const bf16* row, const bf16* const* others, int64_t size, float* out) {
-    __m512 sum[COUNT];
-    for (int i = 0; i < COUNT; i++) sum[i] = _mm512_setzero_ps();
-    for (int64_t k = 0; k < size; k += 32) {
-        const __mmask32 live = size - k < 32 ? (__mmask32(1) << (size - k)) - 1 : __mmask32(-1);
-        const __m512bh own = (__m512bh)_mm512_maskz_loadu_epi16(live, row + k);
-        for (int i = 0; i < COUNT; i++)
-            sum[i] = _mm512_dpbf16_ps(sum[i], own, (__m512bh)_mm512_maskz_loadu_epi16(live, others[i] + k));
+// The 16 sums of 16 vectors' numbers, in their order; every vector's are paired in the same way.
+static inline __m512 sums_of(const __m512* s) {
+    __m512 by_lane[4];
+    for (int g = 0; g < 4; g++) {
+        const __m512* a = s + 4 * g;
+        const __m512 first = _mm512_add_ps(_mm512_unpacklo_ps(a[0], a[1]), _mm512_unpackhi_ps(a[0], a[1]));
+        const __m512 second = _mm512_add_ps(_mm512_unpacklo_ps(a[2], a[3]), _mm512_unpackhi_ps(a[2], a[3]));
+        const __m512d x = _mm512_castps_pd(first), y = _mm512_castps_pd(second);
+        by_lane[g] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
     }
-    for (int i = 0; i < COUNT; i++) out[i] = _mm512_reduce_add_ps(sum[i]);
+    __m512 halves[2];
+    for (int g = 0; g < 2; g++) {
+        const __m512 a = by_lane[2 * g], b = by_lane[2 * g + 1];
+        halves[g] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    }
+    return _mm512_add_ps(_mm512_shuffle_f32x4(halves[0], halves[1], 0x88),
+                         _mm512_shuffle_f32x4(halves[0], halves[1], 0xdd));
 }
 
-static inline void dots_of(const bf16* row, const bf16* const* others, int64_t count, int64_t size, float* out) {
-    for (; count >= FEW; count -= FEW, others += FEW, out += FEW) dots_of_bf16<FEW>(row, others, size, out);
-    for (; count > 0; count--) dots_of_bf16<1>(row, others++, size, out++);
+// COUNT rows beside 16 / COUNT rows of weights, of which `live` are there
+template <int COUNT>
+static inline void block_of(const bf16* weight, int64_t live, const bf16* const* rows, int64_t size, float* out,
+                            int64_t stride) {
+    constexpr int ROWS = 16 / COUNT;
+    __m512 sum[16];
+    for (int i = 0; i < 16; i++) sum[i] = _mm512_setzero_ps();
+    const bf16* own[ROWS];
+    for (int64_t a = 0; a < ROWS; a++) own[a] = weight + (a < live ? a : live - 1) * size;
+    for (int64_t k = 0; k < size; k += 32) {
+        const __mmask32 there = size - k < 32 ? (__mmask32(1) << (size - k)) - 1 : __mmask32(-1);
+        __m512bh other[COUNT];
+        for (int b = 0; b < COUNT; b++) other[b] = (__m512bh)_mm512_maskz_loadu_epi16(there, rows[b] + k);
+        for (int a = 0; a < ROWS; a++) {
+            const __m512bh mine = (__m512bh)_mm512_maskz_loadu_epi16(there, own[a] + k);
+            // the next block: sixteen short rows side by side are no stream that the processor would foresee
+            _mm_prefetch(reinterpret_cast<const char*>(own[a] + ROWS * size + k), _MM_HINT_T0);
+            for (int b = 0; b < COUNT; b++) sum[b * ROWS + a] = _mm512_dpbf16_ps(sum[b * ROWS + a], mine, other[b]);
+        }
+    }
+    alignas(64) float found[16];
+    _mm512_store_ps(found, sums_of(sum));
+    if (live >= ROWS) {
+        for (int b = 0; b < COUNT; b++) std::memcpy(out + b * stride, found + b * ROWS, sizeof(float) * ROWS);
+    } else {
+        for (int b = 0; b < COUNT; b++) std::memcpy(out + b * stride, found + b * ROWS, sizeof(float) * size_t(live));
+    }
 }
-#else
-static inline void dots_of(const bf16* row, const bf16* const* others, int64_t count, int64_t size, float* out) {
-    for (int64_t i = 0; i < count; i++) out[i] = dot_of(row, others[i], size);
+
+template <int COUNT>
+static inline void blocks_of(const bf16* weight, int64_t begin, int64_t end, const bf16* const* rows, int64_t size,
+                             float* out, int64_t stride) {
+    for (int64_t n = begin; n < end; n += 16 / COUNT)
+        block_of<COUNT>(weight + n * size, end - n, rows, size, out + n - begin, stride);
 }
+
+template <>
+class Rows<bf16> {
+    const bf16* const* rows_;
+    int64_t count_, size_;
+
+  public:
+    Rows(const bf16* const* rows, int64_t count, int64_t size) : rows_(rows), count_(count), size_(size) {}
+    void times(const bf16* weight, int64_t begin, int64_t end, float* out, int64_t stride) const {
+        for (int64_t n = begin; n < end && count_; n += LANES) {
+            const int64_t last = end - n < LANES ? end : n + LANES;
+            float* to = out + n - begin;
+            int64_t t = 0;
+            for (; t + 4 <= count_; t += 4) blocks_of<4>(weight, n, last, rows_ + t, size_, to + t * stride, stride);
+            for (; t + 2 <= count_; t += 2) blocks_of<2>(weight, n, last, rows_ + t, size_, to + t * stride, stride);
+            if (t < count_) blocks_of<1>(weight, n, last, rows_ + t, size_, to + t * stride, stride);
+        }
+    }
+};
 #endif
 
-static inline void dots_of(const float* row, const float* const* others, int64_t count, int64_t size, float* out) {
-    for (int64_t i = 0; i < count; i++) out[i] = dot_of(row, others[i], size);
+// body(begin, end) over [0, count) in parts that begin on multiples of LANES
+template <class Body>
+static inline void split_lanes(int64_t count, int threads, int64_t work, const Body& body) {
+    split((count + LANES - 1) / LANES, threads, few_grain(LANES * work), [=](int64_t begin, int64_t end) {
+        body(begin * LANES, end * LANES < count ? end * LANES : count);
+    });
+}
+
+template <class X>
+static inline void store_row(X* out, const float* from, int64_t size) {
+#pragma omp simd
+    for (int64_t i = 0; i < size; i++) store(out + i, from[i]);
 }

@@ -90,7 +90,7 @@ API void pack_head_bf16(const bf16* weight, bf16* packed, int64_t vocab, int64_t
 API void head_logits_bf16(const bf16* hidden, const bf16* packed, float* logits, int64_t rows, int64_t vocab,
                           int64_t depth, int threads) {
     const int64_t panels = (vocab + COLUMNS - 1) / COLUMNS;
-    split(panels, threads, 1, [=](int64_t begin, int64_t end) {
+    split(panels, threads, few_grain(rows * COLUMNS * depth), [=](int64_t begin, int64_t end) {
         [[maybe_unused]] const Tiles set_up(16);
         alignas(64) float part[ROWS * COLUMNS];
         for (int64_t panel = begin; panel < end; panel++)
@@ -156,7 +156,7 @@ API void head_sample_bf16(const bf16* hidden, const bf16* packed, const double* 
     const int64_t blocks = (vocab + BLOCK - 1) / BLOCK, panels = (vocab + COLUMNS - 1) / COLUMNS;
     std::vector<Peak> peaks(size_t(rows * blocks));
     Peak* found = peaks.data();
-    split(blocks, threads, 1, [=](int64_t begin, int64_t end) {
+    split(blocks, threads, few_grain(rows * BLOCK * depth), [=](int64_t begin, int64_t end) {
         [[maybe_unused]] const Tiles set_up(16);
         alignas(64) float part[ROWS * BLOCK];
         for (int64_t block = begin; block < end; block++)
@@ -169,7 +169,7 @@ API void head_sample_bf16(const bf16* hidden, const bf16* packed, const double* 
                     found[(row + r) * blocks + block] = peak_of(part + r * BLOCK, size, scale);
             }
     });
-    split(rows, threads, 1, [=](int64_t begin, int64_t end) {
+    split(rows, threads, few_grain(BLOCK * depth), [=](int64_t begin, int64_t end) {
         std::vector<double> ends(size_t(blocks), 0.0);
         for (int64_t row = begin; row < end; row++)
             draw_row(hidden + row * depth, packed, found + row * blocks, uniform ? uniform + row : nullptr, ids + row,

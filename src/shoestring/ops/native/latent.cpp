@@ -1,7 +1,5 @@
 // Whole heads of latent attention from what its products leave, in one pass: rotating the rotary parts, giving every
 // head the shared key, and taking keys and values apart. Backward is the same pass the other way.
-#include <vector>
-
 #include "few.h"
 
 struct Widths {
@@ -85,68 +83,148 @@ static void latent_heads_backward(const X* grad_q, const X* grad_k, const X* gra
     });
 }
 
-// One pass of a decode step: `tokens` new ones in each slot. A slot's query sees its group's prompt and its own row up
-// to itself. Latents are keys at their full width and values at the first `rank` numbers.
-struct LatentRooms {
-    int64_t tokens, heads, width, rank, prompt, own;
-    float scale;
-};
-
+// One pass of a decode step with the up-projections absorbed: `tokens` new ones in each slot, slot by slot. A query
+// sees its group's prompt and its slot's own row up to itself. Latents are keys at their full width (rank numbers, then
+// the rotary key) and values at the first `rank`.
 template <class X>
-static void one_slot(const X* q, const X* latent, const X* prompt, int64_t prompt_length, X* own, int64_t own_length,
-                     X* out, LatentRooms r, float* room) {
-    std::memcpy(own + own_length * r.width, latent, sizeof(X) * size_t(r.tokens * r.width));
-    const int64_t longest = prompt_length + own_length + r.tokens;
-    float *scores = room, *found = scores + r.heads * longest, *sum = found + r.heads;
-    std::vector<const X*> heads(size_t(r.heads), nullptr);
-    for (int64_t t = 0; t < r.tokens; t++) {
-        const int64_t seen = prompt_length + own_length + t + 1;
-        for (int64_t h = 0; h < r.heads; h++) heads[size_t(h)] = q + (t * r.heads + h) * r.width;
-        const auto row_of = [&](int64_t s) {
-            return s < prompt_length ? prompt + s * r.width : own + (s - prompt_length) * r.width;
-        };
-        for (int64_t s = 0; s < seen; s++) {
-            dots_of(row_of(s), heads.data(), r.heads, r.width, found);
-            for (int64_t h = 0; h < r.heads; h++) scores[h * longest + s] = found[h];
+struct Decode {
+    const X *latent, *key;  // the newest tokens', rows latent_stride and key_stride apart
+    int64_t latent_stride, key_stride;
+    const X* norm;  // of latents (rank,)
+    const float *cos, *sin;
+    const X *keys_up, *values_up;  // W_UK (H, rank, nope), and W_UV's rows, `values_stride` from head to head
+    int64_t values_stride;
+    const X* prompts;
+    X* own;
+    const int64_t *prompt_lengths, *own_lengths, *group_of;
+    int64_t tokens, rank, prompt_room, own_room;
+    float eps, scale;
+    Widths w;
+    bool interleaved;
+
+    static constexpr int64_t HEADS = 4, COLUMNS = 32;  // of a weighted sum that fit the registers
+
+    int64_t width() const { return rank + w.rope; }
+    int64_t seen(int64_t slot) const { return prompt_lengths[group_of[slot]] + own_lengths[slot] + tokens; }
+
+    // the newest tokens' latents, normed, and rotated keys to the end of their slot's row
+    void keep(int64_t slot) const {
+        for (int64_t t = slot * tokens; t < (slot + 1) * tokens; t++) {
+            const X* from = latent + t * latent_stride;
+            X* to = own + (slot * own_room + own_lengths[slot] + t - slot * tokens) * width();
+            float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+            for (int64_t i = 0; i < rank; i++) squares += load(from + i) * load(from + i);
+            const float inverse = 1.0f / std::sqrt(squares / float(rank) + eps);
+            for (int64_t i = 0; i < rank; i++) store(to + i, load(from + i) * inverse * load(norm + i));
+            const int64_t half = w.rope / 2;
+            turn(key + t * key_stride, to + rank, cos + t * half, sin + t * half, half, Pairs(w, interleaved));
         }
-        for (int64_t h = 0; h < r.heads; h++) {
-            float* mine = scores + h * longest;
-            const float top = scale_and_top(mine, seen, r.scale, -INFINITY);
-            found[h] = 1.0f / exp_and_sum(mine, seen, top);
+    }
+
+    // q (T, H, nope + rope) of one head -> absorbed (T, width), and after attention mixed (T, rank) -> out (T, H, value)
+    void absorb(const X* q, X* absorbed, int64_t head, int64_t count) const {
+        const int64_t wide = w.nope + w.rope, half = w.rope / 2;
+        std::vector<const X*> rows(size_t(count), nullptr);
+        for (int64_t t = 0; t < count; t++) rows[size_t(t)] = q + (t * w.heads + head) * wide;
+        Scratch room(count * rank);
+        Rows<X>(rows.data(), count, w.nope).times(keys_up + head * rank * w.nope, 0, rank, room.data(), rank);
+        for (int64_t t = 0; t < count; t++) {
+            X* to = absorbed + (t * w.heads + head) * width();
+            store_row(to, room.data() + t * rank, rank);
+            turn(rows[size_t(t)] + w.nope, to + rank, cos + t * half, sin + t * half, half, Pairs(w, interleaved));
         }
-        for (int64_t i = 0; i < r.heads * r.rank; i++) sum[i] = 0.0f;
-        for (int64_t s = 0; s < seen; s++) {
-            const X* row = row_of(s);
-            for (int64_t h = 0; h < r.heads; h++) {
-                const float weight = scores[h * longest + s] * found[h];
-                float* to = sum + h * r.rank;
+    }
+
+    void expand(const X* mixed, X* out, int64_t head, int64_t count) const {
+        std::vector<const X*> rows(size_t(count), nullptr);
+        for (int64_t t = 0; t < count; t++) rows[size_t(t)] = mixed + (t * w.heads + head) * rank;
+        Scratch room(count * w.value);
+        Rows<X>(rows.data(), count, rank).times(values_up + head * values_stride, 0, w.value, room.data(), w.value);
+        for (int64_t t = 0; t < count; t++)
+            store_row(out + (t * w.heads + head) * w.value, room.data() + t * w.value, w.value);
+    }
+
+    // heads [begin, end) of token t of a slot: absorbed queries -> mixed
+    void attend(const X* absorbed, X* mixed, int64_t slot, int64_t t, int64_t begin, int64_t end, float* room) const {
+        const int64_t prompt_length = prompt_lengths[group_of[slot]], longest = seen(slot);
+        const int64_t visible = longest - tokens + t + 1, count = end - begin, first = (slot * tokens + t) * w.heads;
+        const X *prompt = prompts + group_of[slot] * prompt_room * width(), *mine = own + slot * own_room * width();
+        float *scores = room, *sum = scores + count * longest;
+        std::vector<const X*> heads(size_t(count), nullptr);
+        for (int64_t h = 0; h < count; h++) heads[size_t(h)] = absorbed + (first + begin + h) * width();
+        const int64_t before = prompt_length < visible ? prompt_length : visible;
+        const Rows<X> few(heads.data(), count, width());
+        few.times(prompt, 0, before, scores, longest);
+        few.times(mine, 0, visible - before, scores + before, longest);
+        for (int64_t h = 0; h < count; h++) {
+            float* found = scores + h * longest;
+            const float top = scale_and_top(found, visible, scale, -INFINITY);
+            sum[h] = 1.0f / exp_and_sum(found, visible, top);
+        }
+        for (int64_t h = 0; h < count; h += HEADS)
+            for (int64_t i = 0; i < rank; i += COLUMNS) {
+                const int64_t heads_here = count - h < HEADS ? count - h : HEADS;
+                const int64_t columns = rank - i < COLUMNS ? rank - i : COLUMNS;
+                alignas(64) float made[HEADS][COLUMNS] = {};
+                if (heads_here == HEADS && columns == COLUMNS) {
+                    weighted<HEADS, COLUMNS>(prompt + i, 0, before, scores + h * longest, longest, made, HEADS, COLUMNS);
+                    weighted<HEADS, COLUMNS>(mine + i, before, visible, scores + h * longest, longest, made, HEADS, COLUMNS);
+                } else {
+                    weighted<0, 0>(prompt + i, 0, before, scores + h * longest, longest, made, heads_here, columns);
+                    weighted<0, 0>(mine + i, before, visible, scores + h * longest, longest, made, heads_here, columns);
+                }
+                for (int64_t a = 0; a < heads_here; a++) {
+                    for (int64_t c = 0; c < columns; c++) made[a][c] *= sum[h + a];
+                    store_row(mixed + (first + begin + h + a) * rank + i, made[a], columns);
+                }
+            }
+    }
+
+    // made[a][c] += scores[a][s] * row s [c] over s in [from, to), the rows beginning at `from`
+    template <int64_t FIXED_HEADS, int64_t FIXED_COLUMNS>
+    void weighted(const X* rows, int64_t from, int64_t to, const float* scores, int64_t longest,
+                  float (*made)[COLUMNS], int64_t heads, int64_t columns) const {
+        const int64_t live_heads = FIXED_HEADS ? FIXED_HEADS : heads, live = FIXED_COLUMNS ? FIXED_COLUMNS : columns;
+        float sums[HEADS][COLUMNS];  // of its own: in registers
+        for (int64_t a = 0; a < HEADS; a++)
+            for (int64_t c = 0; c < COLUMNS; c++) sums[a][c] = made[a][c];
+        for (int64_t s = from; s < to; s++) {
+            const X* row = rows + (s - from) * width();
+            for (int64_t a = 0; a < live_heads; a++) {
+                const float weight = scores[a * longest + s];
 #pragma omp simd
-                for (int64_t i = 0; i < r.rank; i++) to[i] += weight * load(row + i);
+                for (int64_t c = 0; c < live; c++) sums[a][c] += weight * load(row + c);
             }
         }
-        for (int64_t i = 0; i < r.heads * r.rank; i++) store(out + t * r.heads * r.rank + i, sum[i]);
+        for (int64_t a = 0; a < HEADS; a++)
+            for (int64_t c = 0; c < COLUMNS; c++) made[a][c] = sums[a][c];
     }
-}
 
-template <class X>
-static void latent_decode(const X* q, const X* latent, const X* prompts, X* own, const int64_t* prompt_lengths,
-                          const int64_t* own_lengths, const int64_t* group_of, X* out, int64_t slots, LatentRooms r,
-                          int threads) {
-    int64_t most = 0;
-    for (int64_t a = 0; a < slots; a++) {
-        const int64_t seen = prompt_lengths[group_of[a]] + own_lengths[a] + r.tokens;
-        most = seen > most ? seen : most;
-    }
-    split(slots, threads, grain_of(r.tokens * r.heads * r.width * most / 8), [=](int64_t begin, int64_t end) {
-        Scratch room(r.heads * (most + 1 + r.rank));
-        for (int64_t a = begin; a < end; a++) {
-            const int64_t group = group_of[a], first = a * r.tokens;
-            one_slot(q + first * r.heads * r.width, latent + first * r.width, prompts + group * r.prompt * r.width,
-                     prompt_lengths[group], own + a * r.own * r.width, own_lengths[a], out + first * r.heads * r.rank,
-                     r, room.data());
+    void run(const X* q, X* out, int64_t slots, int threads) const {
+        const int64_t count = slots * tokens, heads = w.heads;
+        std::vector<X> absorbed(size_t(count * heads * width())), mixed(size_t(count * heads * rank));
+        split(heads, threads, few_grain(count * rank * w.nope), [&](int64_t begin, int64_t end) {
+            for (int64_t h = begin; h < end; h++) absorb(q, absorbed.data(), h, count);
+        });
+        int64_t most = 0;
+        for (int64_t a = 0; a < slots; a++) {
+            keep(a);
+            most = seen(a) > most ? seen(a) : most;
         }
-    });
-}
+        const int64_t parts = slots < threads ? threads : 1;  // of a slot's heads
+        split(slots * parts, threads, few_grain(2 * tokens * heads * width() * most / parts), [&](int64_t from, int64_t to) {
+            Scratch room(heads * (most + 1));
+            for (int64_t i = from; i < to; i++)
+                for (int64_t t = 0; t < tokens; t++)
+                    attend(absorbed.data(), mixed.data(), i / parts, t, heads * (i % parts) / parts,
+                           heads * (i % parts + 1) / parts, room.data());
+        });
+        split(heads, threads, few_grain(count * rank * w.value), [&](int64_t begin, int64_t end) {
+            for (int64_t h = begin; h < end; h++) expand(mixed.data(), out, h, count);
+        });
+    }
+};
 
 #define LATENT(NAME, X)                                                                                            \
     API void latent_heads_##NAME(const X* queries, const X* expanded, const X* key, int64_t key_stride,            \
@@ -163,13 +241,19 @@ static void latent_decode(const X* q, const X* latent, const X* prompts, X* own,
         latent_heads_backward(grad_q, grad_k, grad_v, cos, sin, grad_queries, grad_expanded, grad_key, rows,       \
                               Widths{heads, nope, rope, value}, interleaved != 0, threads);                        \
     }                                                                                                              \
-    API void latent_decode_##NAME(const X* q, const X* latent, const X* prompts, X* own,                           \
-                                  const int64_t* prompt_lengths, const int64_t* own_lengths,                       \
-                                  const int64_t* group_of, X* out, int64_t slots, int64_t tokens, int64_t heads,   \
-                                  int64_t width, int64_t rank, int64_t prompt_room, int64_t own_room, float scale, \
+    API void latent_decode_##NAME(const X* q, const X* latent, const X* key, const X* norm, const float* cos,      \
+                                  const float* sin, const X* keys_up, const X* values_up, const X* prompts,        \
+                                  X* own, const int64_t* prompt_lengths, const int64_t* own_lengths,               \
+                                  const int64_t* group_of, X* out, int64_t latent_stride, int64_t key_stride,      \
+                                  int64_t values_stride, int64_t slots, int64_t tokens, int64_t rank,              \
+                                  int64_t prompt_room, int64_t own_room, int64_t heads, int64_t nope,              \
+                                  int64_t rope, int64_t value, int64_t interleaved, float eps, float scale,        \
                                   int threads) {                                                                   \
-        latent_decode(q, latent, prompts, own, prompt_lengths, own_lengths, group_of, out, slots,                  \
-                      LatentRooms{tokens, heads, width, rank, prompt_room, own_room, scale}, threads);             \
+        const Decode<X> step{latent, key, latent_stride, key_stride, norm, cos, sin, keys_up, values_up,           \
+                             values_stride, prompts, own, prompt_lengths, own_lengths, group_of, tokens, rank,     \
+                             prompt_room, own_room, eps, scale, Widths{heads, nope, rope, value},                  \
+                             interleaved != 0};                                                                    \
+        step.run(q, out, slots, threads);                                                                          \
     }
 
 LATENT(f32, float)

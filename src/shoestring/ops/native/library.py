@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,10 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "attend_backward": [_P] * 12 + [_N] * 6 + [_F],
     "latent_heads": [_P] * 3 + [_N] + [_P] * 5 + [_N] * 6,
     "latent_heads_backward": [_P] * 8 + [_N] * 6,
-    "latent_decode": [_P] * 8 + [_N] * 7 + [_F],
-    "few_experts": [_P] * 6 + [_N] * 5,
+    "latent_decode": [_P] * 14 + [_N] * 13 + [_F] * 2,
+    "few_experts": [_P] * 8 + [_N] * 6,
+    "few_linear": [_P] * 4 + [_N] * 3,
+    "few_routes": [_P] * 5 + [_N] * 9 + [_F],
     "combine_rows": [_P] * 4 + [_N] * 3,
     "spread_rows": [_P] * 6 + [_N] * 3,
     "adamw": [_P] * 5 + [_N] + [_F] * 8,
@@ -48,18 +51,28 @@ _KERNELS |= {f"{k}_{pair}": a for k, a in _PAIRED.items() for pair in ("f32_f32"
 _PRODUCTS = ("head_logits_bf16", "head_sample_bf16")  # only where the processor has bf16 products
 
 
+_Kernel = tuple[Callable[..., None], tuple[bool, ...]]  # and which of its arguments are addresses
+
+
+def _key(name: str) -> tuple[str, *tuple[torch.dtype, ...]]:
+    """"norm_forward_f32_bf16" -> ("norm_forward", float32, bfloat16)."""
+    dtypes, words = {short: dtype for dtype, short in _NAMES.items()}, name.split("_")
+    first = next(i for i, word in enumerate(words) if word in dtypes)
+    return ("_".join(words[:first]), *(dtypes[word] for word in words[first:]))
+
+
 class Library:
     def __init__(self, path: Path) -> None:
         """Raises BuildError where torch's thread pool can't be shared."""
         self.path = path
         self._handle = ctypes.CDLL(str(path))
-        self._functions = {}
+        self._functions: dict[tuple[str, *tuple[torch.dtype, ...]], _Kernel] = {}
         self.product_depth: int = self._handle["product_depth"]()
         wanted = _KERNELS | {n: a for n, a in _BF16.items() if self.product_depth or n not in _PRODUCTS}
         for name, args in wanted.items():
             function = self._handle[name]
             function.argtypes, function.restype = [*args, ctypes.c_int], None
-            self._functions[name] = function
+            self._functions[_key(name)] = function, tuple(kind is _P for kind in args)
         # torch has loaded its OpenMP into the process: its own pool is entered, never a second one started
         process = ctypes.CDLL(None)
         names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
@@ -73,9 +86,13 @@ class Library:
 
     def call(self, kernel: str, tensors: tuple[Tensor, ...], *args: Tensor | int | float | None) -> None:
         """Run `kernel` in the version for the dtypes of `tensors`. Tensors go by address, None as null."""
-        name = "_".join((kernel, *(_NAMES[t.dtype] for t in tensors)))
-        raw = (a.data_ptr() if isinstance(a, Tensor) else a for a in args)
-        self._functions[name](*raw, torch.get_num_threads())
+        function, addressed = self._functions[kernel, *[t.dtype for t in tensors]]
+        # by the kernel's own list: asking each argument what it is took longer than a small kernel
+        raw = [
+            a.data_ptr() if is_address and a is not None else a  # type: ignore[union-attr]
+            for a, is_address in zip(args, addressed, strict=True)
+        ]
+        function(*raw, torch.get_num_threads())
 
 
 @dataclass(frozen=True)
