@@ -46,7 +46,7 @@ class Drafter:
         library = library_for(network.embed_tokens)
         self.cache = LatentCache(config, 1, dtype, device, library, first=config.num_hidden_layers)
         self.states = torch.empty(0, WINDOW, config.hidden_size, dtype=dtype, device=device)
-        self.waiting = torch.empty(0, dtype=torch.int64, device=device)  # (A,) states of each slot, 1 or 2
+        self.waiting: list[int] = []  # states of each slot, 1 or 2
         self.count = DraftCount()
 
     def add(self, last: Tensor) -> None:
@@ -54,29 +54,32 @@ class Drafter:
         new = last.new_zeros(len(last), WINDOW, last.shape[1])
         new[:, 0] = last
         self.states = torch.cat((self.states, new))
-        self.waiting = torch.cat((self.waiting, torch.ones(len(last), dtype=torch.int64, device=self.device)))
+        self.waiting += [1] * len(last)
 
     def remove(self, slots: list[int]) -> None:
         """As `DecodeCache.remove`."""
-        order = torch.tensor(fill_gaps(len(self.states), slots), dtype=torch.int64, device=self.device)
-        self.states, self.waiting = self.states[order], self.waiting[order]
+        order = fill_gaps(len(self.waiting), slots)
+        self.states = self.states[torch.tensor(order, dtype=torch.int64, device=self.device)]
+        self.waiting = [self.waiting[slot] for slot in order]
         self.cache.remove(slots)
 
-    def hidden(self, newest: Tensor, places: Tensor) -> Tensor:
-        """newest (A, 2): each slot's last two tokens, places (A,) of the last -> (A, hidden) for the head, of
-        the token after it."""
-        one = self.waiting == 1
-        ids = torch.stack((torch.where(one, newest[:, 1], newest[:, 0]), newest[:, 1]), dim=1)
-        first = places - self.waiting  # of the states that wait
-        positions = first[:, None] + torch.arange(WINDOW, device=self.device)
+    def hidden(self, before: list[int], last: list[int], places: list[int]) -> Tensor:
+        """Each slot's last two tokens and the place of the last -> (A, hidden) for the head, of the token after
+        it. What is slot by slot is worked out in lists: a torch operation on a few numbers takes longer."""
+        ids, positions, rows = [], [], []
+        for slot, waiting in enumerate(self.waiting):
+            ids += [last[slot] if waiting == 1 else before[slot], last[slot]]
+            first = places[slot] - waiting  # of the states that wait
+            positions += [first, first + 1]
+            rows.append(WINDOW * slot + waiting - 1)
         self.cache.begin_step(WINDOW)
-        out = self.network.predict_further(
-            0, self.states.flatten(0, 1), ids.flatten(), positions.flatten(), self.cache
+        following, at, wanted, kept = (
+            torch.tensor(numbers, device=self.device) for numbers in (ids, positions, rows, self.waiting)
         )
-        self.cache.end_step(self.waiting)
-        slots = torch.arange(len(newest), device=self.device)
-        return out.hidden.unflatten(0, (-1, WINDOW))[slots, self.waiting - 1]
+        out = self.network.predict_further(0, self.states.flatten(0, 1), following, at, self.cache)
+        self.cache.end_step(kept)
+        return out.hidden[wanted]
 
-    def checked(self, states: Tensor, accepted: Tensor) -> None:
-        """states (A, 2, hidden) that the pass made of newest token and draft; accepted (A,) 0 or 1."""
-        self.states, self.waiting = states, accepted + 1
+    def checked(self, states: Tensor, kept: list[int]) -> None:
+        """states (A * 2, hidden) that the pass made of newest token and draft; kept: 1 of each slot or both."""
+        self.states, self.waiting = states.unflatten(0, (-1, WINDOW)), kept

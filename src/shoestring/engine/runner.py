@@ -128,11 +128,11 @@ class Runner:
     @torch.no_grad()
     def decode(self, running: list[Sequence]) -> None:
         """One more token for each running sequence, or two where a draft was right."""
-        ids = torch.tensor([s.ids[-1] for s in running], device=self.device)
-        places = torch.tensor([len(s.request.prompt) + len(s.ids) - 1 for s in running], device=self.device)
         if self.drafter is not None:
-            self._decode_checked(self.drafter, running, ids, places)
+            self._decode_checked(self.drafter, running)
             return
+        ids = torch.tensor([s.ids[-1] for s in running], device=self.device)
+        places = torch.tensor([s.place for s in running], device=self.device)
         self.cache.begin_step()
         output = self.network(ids, places, cache=self.cache)
         self.cache.end_step()
@@ -141,16 +141,17 @@ class Runner:
         for row, sequence in enumerate(running):
             sequence.take(drawn[row], logprobs[row])
 
-    def _decode_checked(self, drafter: Drafter, running: list[Sequence], ids: Tensor, places: Tensor) -> None:
+    def _decode_checked(self, drafter: Drafter, running: list[Sequence]) -> None:
         before = [(s.ids[-2] if len(s.ids) > 1 else s.request.prompt[-1]) for s in running]
-        newest = torch.stack((torch.tensor(before, device=self.device), ids), dim=1)
-        guess = drafter.hidden(newest, places)
+        last, places = [s.ids[-1] for s in running], [s.place for s in running]
+        guess = drafter.hidden(before, last, places)
         drafts, _ = self._draw(guess, [(s, len(s.ids)) for s in running])
 
         self.cache.begin_step(WINDOW)
-        pairs = torch.stack((ids, torch.tensor(drafts, device=self.device)), dim=1)
-        at = places[:, None] + torch.arange(WINDOW, device=self.device)
-        output = self.network(pairs.flatten(), at.flatten(), cache=self.cache)
+        pairs = [token for pair in zip(last, drafts, strict=True) for token in pair]
+        at = [place + ahead for place in places for ahead in range(WINDOW)]
+        ids, positions = (torch.tensor(numbers, device=self.device) for numbers in (pairs, at))
+        output = self.network(ids, positions, cache=self.cache)
         wanted = [(s, len(s.ids) + ahead) for s in running for ahead in range(WINDOW)]
         drawn, logprobs = self._draw(output.hidden, wanted)
         accepted: list[int] = []
@@ -161,12 +162,12 @@ class Runner:
             if right:
                 sequence.take(drawn[first + 1], logprobs[first + 1])
             accepted.append(int(right))
-        kept = torch.tensor(accepted, device=self.device)
-        self.cache.end_step(kept + 1)
-        self._record(running, output.routing, WINDOW, [1 + right for right in accepted])
-        drafter.checked(output.hidden.unflatten(0, (-1, WINDOW)), kept)
+        kept = [1 + right for right in accepted]
+        self.cache.end_step(torch.tensor(kept, device=self.device))
+        self._record(running, output.routing, WINDOW, kept)
+        drafter.checked(output.hidden, kept)
         drafter.count.steps += len(running)
-        drafter.count.tokens += len(running) + sum(accepted)
+        drafter.count.tokens += sum(kept)
         drafter.count.accepted += sum(accepted)
 
     def _record(self, running: list[Sequence], routing: Tensor | None, tokens: int, kept: list[int]) -> None:
@@ -187,8 +188,11 @@ class Runner:
     def _draw(self, hidden: Tensor, wanted: list[tuple[Sequence, int]]) -> tuple[list[int], list[float]]:
         """hidden (R, d), and for each row its sequence and the number of the token in it -> ids and logprobs,
         by the sequence's own random number for that token."""
-        keys = np.array([s.key for s, _ in wanted], dtype=np.uint64)
-        draws = uniforms(keys, np.array([number for _, number in wanted]))
+        if any(sequence.request.params.temperature for sequence, _ in wanted):
+            keys = np.array([s.key for s, _ in wanted], dtype=np.uint64)
+            draws = uniforms(keys, np.array([number for _, number in wanted]))
+        else:
+            draws = np.zeros(len(wanted))
         uniform = torch.from_numpy(draws).to(self.device)
         by_params: dict[tuple[float, float, int], list[int]] = {}
         for row, (sequence, _) in enumerate(wanted):

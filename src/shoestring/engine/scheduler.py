@@ -32,6 +32,11 @@ class Sequence:
         self.logprobs.append(logprob)
 
     @property
+    def place(self) -> int:
+        """Of its newest token, prompt included."""
+        return len(self.request.prompt) + len(self.ids) - 1
+
+    @property
     def stopped(self) -> bool:
         return self.ids[-1] in self.request.stop_ids
 

@@ -36,18 +36,18 @@ class LatentAttention(nn.Module):
         self.q_b_proj = None if self.query_rank is None else Linear(self.query_rank, queries, bias=False)
         self.kv_a_layernorm = nn.Parameter(torch.ones(self.rank))
         self.kv_b_proj = Linear(self.rank, self.heads * (nope + value), bias=False)
-        self._keys_up = PackedCopy(self._turned)
+        self._up = PackedCopy(self._halves)
         self.o_proj = Linear(self.heads * value, config.hidden_size, bias=config.attention_output_bias)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext) -> Tensor:
         """x (T, hidden) -> (T, hidden)."""
-        q, latent, key = self.a_proj(x).split(self.parts, dim=-1)
+        q, latent, key = self.a_proj(x).split_with_sizes(self.parts, dim=-1)
         if self.q_a_layernorm is not None and self.q_b_proj is not None:
             q = self.q_b_proj(rms_norm(q, self.q_a_layernorm, LATENT_EPS))
         q = q.reshape(x.shape[0], self.heads, -1)
         levels = context.latent_levels(self.layer) if context.absorbs else None
         if levels is not None:
-            norm, up = (self.kv_a_layernorm, LATENT_EPS), self._up()
+            norm, up = (self.kv_a_layernorm, LATENT_EPS), self._up.of(self.kv_b_proj.weight)
             out = latent_decode(q, latent, key, norm, rope, up, levels, self.widths, self.scale)
             return self.o_proj(out.view(x.shape[0], -1))
         latent = rms_norm(latent, self.kv_a_layernorm, LATENT_EPS)
@@ -75,18 +75,15 @@ class LatentAttention(nn.Module):
     ) -> Tensor:
         """q_nope W_UK meets the latents directly, and their weighted sum goes through W_UV: attention with
         one key head of kv_lora_rank + qk_rope_head_dim -> (T, H, v_head_dim)."""
-        keys_up, values_up = self._up()
+        keys_up, values_up = self._up.of(self.kv_b_proj.weight)
         q_nope, q_rope = q.split((self.widths.nope, self.widths.rope), dim=-1)
         q = torch.bmm(q_nope.transpose(0, 1), keys_up.transpose(1, 2)).transpose(0, 1)
         q = torch.cat((q, self.rotate(q_rope, *rope)), dim=-1)
         mixed = context.attend_latent(self.layer, q, latent, self.rank, self.scale)
         return torch.bmm(mixed.transpose(0, 1), values_up.transpose(1, 2)).transpose(0, 1)
 
-    def _up(self) -> tuple[Tensor, Tensor]:
-        """W_UK (H, rank, nope), a copy, and W_UV (H, value, rank), a part of kv_b_proj."""
-        weight, nope = self.kv_b_proj.weight, self.widths.nope
-        return self._keys_up.of(weight), weight.detach().view(self.heads, -1, self.rank)[:, nope:]
-
-    def _turned(self, weight: Tensor) -> Tensor:
-        by_head = weight.view(self.heads, -1, self.rank)[:, : self.widths.nope]
-        return by_head.transpose(1, 2).contiguous()
+    def _halves(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """W_UK (H, rank, nope), a copy, and W_UV (H, value, rank), a part of the weight."""
+        by_head = weight.view(self.heads, -1, self.rank)
+        keys, values = by_head[:, : self.widths.nope], by_head[:, self.widths.nope :]
+        return keys.transpose(1, 2).contiguous(), values

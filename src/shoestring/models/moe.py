@@ -41,10 +41,10 @@ class MLP(nn.Module):
 
     def weights(self) -> tuple[Tensor, Tensor] | None:
         """gate_up and down, where they are all there is to it: no bias, products in the weights' dtype."""
-        both = self.gate_up_proj, self.down_proj
-        if any(layer.bias is not None or layer.numerics == "fp8" for layer in both):
+        first, last = self.gate_up_proj, self.down_proj
+        if first.bias is not None or last.bias is not None or first.numerics == "fp8":
             return None
-        return both[0].weight, both[1].weight
+        return first.weight, last.weight
 
 
 class RoutingTrace:

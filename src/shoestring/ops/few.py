@@ -28,8 +28,11 @@ class RouterRule:
 
 def few_library(x: Tensor, *weights: Tensor) -> Library | None:
     """The kernels where x (T, h) and the weights can go to them: one dtype and no gradient asked for."""
-    if torch.is_grad_enabled() or any(weight.dtype != x.dtype for weight in weights):
+    if torch.is_grad_enabled():
         return None
+    for weight in weights:
+        if weight.dtype != x.dtype:
+            return None
     return library_for(x)
 
 

@@ -8,7 +8,7 @@ from shoestring.ops.native import Library, library_for
 from shoestring.ops.packed import PackedCopy
 from shoestring.ops.sample import sample
 
-_ROWS, _COLUMNS = 32, 32  # that the kernel takes at a time (native/head.cpp)
+_COLUMNS = 32  # that the kernel takes at a time (native/head.cpp)
 
 
 class Head:
@@ -27,7 +27,7 @@ class Head:
         rows = hidden.reshape(-1, hidden.shape[-1])
         out = torch.empty(len(rows), len(weight))
         panels = self._panels.of(weight)
-        library.call("head_logits", (rows,), _filled(rows), panels, out, *out.shape, rows.shape[1])
+        library.call("head_logits", (rows,), rows.contiguous(), panels, out, *out.shape, rows.shape[1])
         return out.view(*hidden.shape[:-1], len(weight))
 
     def draw(
@@ -41,7 +41,7 @@ class Head:
         ids, logprobs = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
         draws = uniform.double().contiguous() if temperature else None
         library.call(
-            "head_sample", (hidden,), _filled(hidden), self._panels.of(weight), draws, ids, logprobs, rows,
+            "head_sample", (hidden,), hidden.contiguous(), self._panels.of(weight), draws, ids, logprobs, rows,
             len(weight), depth, 1.0 / (temperature or 1.0),
         )  # fmt: skip
         return ids, logprobs
@@ -73,11 +73,6 @@ def _pack(weight: Tensor) -> Tensor:
     packed = weight.new_empty(-(-words // _COLUMNS) * _COLUMNS * depth)
     library.call("pack_head", (weight,), weight.contiguous(), packed, words, depth)
     return packed
-
-
-def _filled(rows: Tensor) -> Tensor:
-    """With rows up to a multiple of what the kernel reads at a time."""
-    return F.pad(rows, (0, 0, 0, -len(rows) % _ROWS)).contiguous()
 
 
 def target_logprobs(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

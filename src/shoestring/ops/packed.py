@@ -1,21 +1,24 @@
 """Copies of weights in the order in which a product reads them."""
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
+Copy = TypeVar("Copy")
 
-class PackedCopy:
-    """A second copy of one weight, made by `pack` when first asked for and again whenever the weight has been
-    written to since. Whoever writes must do so through the tensor or a `detach()` of it: `.data` hides the
-    write."""
 
-    def __init__(self, pack: Callable[[Tensor], Tensor]) -> None:
+class PackedCopy(Generic[Copy]):
+    """A second copy of one weight, or several, made by `pack` when first asked for and again whenever the weight
+    has been written to since. Whoever writes must do so through the tensor or a `detach()` of it: `.data` hides
+    the write."""
+
+    def __init__(self, pack: Callable[[Tensor], Copy]) -> None:
         self._pack = pack
         self._state: tuple[int, int] | None = None
-        self._copy: Tensor | None = None
+        self._copy: Copy | None = None
 
-    def of(self, weight: Tensor) -> Tensor:
+    def of(self, weight: Tensor) -> Copy:
         state = (weight.data_ptr(), weight._version)
         if self._copy is None or state != self._state:
             self._copy = None  # the old one's memory first

@@ -86,16 +86,33 @@ API void pack_head_bf16(const bf16* weight, bf16* packed, int64_t vocab, int64_t
 }
 
 #ifdef HAS_PRODUCT
-// hidden (rows, depth), readable up to a multiple of ROWS -> logits (rows, vocab) float32
+// Rows up to a multiple of ROWS, since tiles read so many: a copy with zeros where there are fewer.
+class Filled {
+    std::vector<bf16> copy_;
+    const bf16* data_;
+
+  public:
+    Filled(const bf16* hidden, int64_t rows, int64_t depth) : data_(hidden) {
+        if (rows % ROWS == 0) return;
+        copy_.resize(size_t((rows + ROWS - 1) / ROWS * ROWS * depth));
+        std::memcpy(copy_.data(), hidden, sizeof(bf16) * size_t(rows * depth));
+        data_ = copy_.data();
+    }
+    const bf16* data() const { return data_; }
+};
+
+// hidden (rows, depth) -> logits (rows, vocab) float32
 API void head_logits_bf16(const bf16* hidden, const bf16* packed, float* logits, int64_t rows, int64_t vocab,
                           int64_t depth, int threads) {
     const int64_t panels = (vocab + COLUMNS - 1) / COLUMNS;
+    const Filled filled(hidden, rows, depth);
+    const bf16* all = filled.data();
     split(panels, threads, few_grain(rows * COLUMNS * depth), [=](int64_t begin, int64_t end) {
         [[maybe_unused]] const Tiles set_up(16);
         alignas(64) float part[ROWS * COLUMNS];
         for (int64_t panel = begin; panel < end; panel++)
             for (int64_t row = 0; row < rows; row += ROWS) {
-                product(hidden + row * depth, depth, packed + panel * depth * COLUMNS, part, COLUMNS);
+                product(all + row * depth, depth, packed + panel * depth * COLUMNS, part, COLUMNS);
                 const int64_t first = panel * COLUMNS, live = rows - row < ROWS ? rows - row : ROWS;
                 const size_t width = size_t(vocab - first < COLUMNS ? vocab - first : COLUMNS);
                 for (int64_t r = 0; r < live; r++)
@@ -156,13 +173,15 @@ API void head_sample_bf16(const bf16* hidden, const bf16* packed, const double* 
     const int64_t blocks = (vocab + BLOCK - 1) / BLOCK, panels = (vocab + COLUMNS - 1) / COLUMNS;
     std::vector<Peak> peaks(size_t(rows * blocks));
     Peak* found = peaks.data();
+    const Filled filled(hidden, rows, depth);
+    const bf16* all = filled.data();
     split(blocks, threads, few_grain(rows * BLOCK * depth), [=](int64_t begin, int64_t end) {
         [[maybe_unused]] const Tiles set_up(16);
         alignas(64) float part[ROWS * BLOCK];
         for (int64_t block = begin; block < end; block++)
             for (int64_t row = 0; row < rows; row += ROWS) {
                 for (int64_t c = 0; c < GROUP && block * GROUP + c < panels; c++)
-                    product(hidden + row * depth, depth, packed + (block * GROUP + c) * depth * COLUMNS,
+                    product(all + row * depth, depth, packed + (block * GROUP + c) * depth * COLUMNS,
                             part + c * COLUMNS, BLOCK);
                 const int64_t size = vocab - block * BLOCK < BLOCK ? vocab - block * BLOCK : BLOCK;
                 for (int64_t r = 0; r < ROWS && row + r < rows; r++)
