@@ -14,7 +14,7 @@ from shoestring.lm import load
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "tiny-v3.toml"
-STAGES = ["tokenizer", "pretrain", "zero", "cold-start", "grpo", "eval", "eval-sampled"]
+STAGES = ["tokenizer", "pretrain", "zero", "cold-start", "grpo", "eval"]
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,8 @@ def test_its_stages_and_what_they_start_from(units: dict[str, Unit]) -> None:
     for stage in ("zero", "cold-start"):
         assert units[stage].needs == {"stage:pretrain": units["pretrain"]}
     assert units["grpo"].needs == {"stage:cold-start": units["cold-start"]}
-    for stage in ("eval", "eval-sampled"):
-        needed = {unit.stage for unit in units[stage].needs.values()}
-        assert needed == {"pretrain", "zero", "cold-start", "grpo"}
+    needed = {unit.stage for unit in units["eval"].needs.values()}
+    assert needed == {"pretrain", "zero", "cold-start", "grpo"}
 
 
 def test_solutions_in_the_corpus_are_of_mixed_quality_and_rl_is_asked_the_same(
@@ -39,7 +38,8 @@ def test_solutions_in_the_corpus_are_of_mixed_quality_and_rl_is_asked_the_same(
     worked = units["pretrain"].resolved["corpus"][0]
     assert worked["kind"] == "worked"
     assert worked["share_right"] < 0.5
-    for stage in ("zero", "cold-start", "grpo", "eval", "eval-sampled"):
+    assert worked["slips"] == "habit"
+    for stage in ("zero", "cold-start", "grpo", "eval"):
         assert units[stage].resolved["suites"] == worked["suites"]
     assert units["eval"].resolved["best_of"] == ["pretrained"]
 

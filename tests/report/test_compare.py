@@ -71,6 +71,15 @@ def test_the_base_is_taken_at_its_best():
     assert base_at_its_best(scores, score("zero", 60, suite="words")) is None
 
 
+def test_a_base_that_was_made_seed_by_seed_is_each_models_own():
+    bases = [score("base", right, seed=i) for i, right in enumerate((20, 40))]
+    seeds = [score("zero", right, seed=i) for i, right in enumerate((60, 65))]
+    found = against_base([*bases, *seeds])  # and no mean over seeds against one of two bases
+    assert [(c.of[0], c.against) for c in found] == [(seeds[0], bases[0]), (seeds[1], bases[1])]
+    alike = [dataclasses.replace(base, marks=bases[0].marks) for base in bases]
+    assert [len(c.of) for c in against_base([*alike, *seeds])] == [1, 1, 2]
+
+
 def test_many_comparisons_raise_the_bar():
     rng = random.Random(1)
     many = [score(f"m{i}", 42 + rng.randrange(3)) for i in range(30)]

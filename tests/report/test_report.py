@@ -3,9 +3,11 @@
 import io
 import re
 import shutil
+import tomllib
 from html.parser import HTMLParser
 
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -59,6 +61,23 @@ def test_the_base_is_named_with_the_copy_it_is(report):
     assert "4-bit copy (GGUF Q4_1)" in report.base
     assert "HuggingFaceTB/SmolLM2-135M-Instruct" in report.base
     assert "Apache-2.0" in report.base
+
+
+def test_what_the_run_made_from_nothing_is_a_base(run_folder, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    recipe = tomllib.loads((folder / "recipe.toml").read_text())
+    recipe["stage"].insert(0, {"name": "made", "job": "pretrain", "preset": "tiny"})
+    for stage in recipe["stage"][1:3]:
+        stage["model"] = "stage:made"
+    (folder / "recipe.toml").write_text(tomli_w.dumps(recipe))
+    for path in folder.rglob("settings.toml"):
+        path.write_text(path.read_text().replace('base = "smollm2-135m"', 'base = "stage:made"'))
+    made = read_run(folder)
+    assert made.base.startswith("made from nothing by stage made")
+    assert {score.label for score in made.scores if score.is_base} == {"base"}
+    assert made.against_base
+    assert not any("base was not evaluated" in line for line in made.lacking)
 
 
 def test_arms_beside_the_recipe(report):

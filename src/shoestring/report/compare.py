@@ -76,15 +76,19 @@ def against_base(scores: Sequence[Score]) -> tuple[Comparison, ...]:
             groups.setdefault((score.suite, score.label, score.unit.arm), []).append(score)
     together = []
     for several in groups.values():
-        base = base_at_its_best(scores, several[0])
-        if base is not None and len(several) > 1:
+        bases = [base_at_its_best(scores, score) for score in several]
+        base = bases[0]
+        one = base is not None and all(b is not None and b.marks == base.marks for b in bases)
+        if base is not None and one and len(several) > 1:
             together.append(compare_seeds(several, base))
     return (*with_holm(result), *(c for c in together if c is not None))
 
 
 def base_at_its_best(scores: Sequence[Score], like: Score) -> Score | None:
-    """Among the base's scores on the suite, the highest; those on the same problems come first."""
-    own = [score for score in scores if score.is_base and score.suite == like.suite]
+    """Among the base's scores on the suite, the highest; those on the same problems come first. A base that the
+    run made has a score for each of its seeds, and each model is held against its own."""
+    bases = [score for score in scores if score.is_base and score.suite == like.suite]
+    own = [score for score in bases if score.unit.seed in (None, like.unit.seed)] or bases
     same = [score for score in own if score.marks and score.marks.keys() == like.marks.keys()]
     return max(same or own, key=lambda score: score.score, default=None)
 

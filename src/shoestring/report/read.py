@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ def read_run(folder: Path) -> RunReport:
     recipe = read_toml(folder / "recipe.toml")
     environment = _read_json(folder / "environment.json")
     units = dict(_units(folder))
-    scores = tuple(score for path, unit in units.items() for score in _scores(path, unit))
-    chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit))
+    made = {f"stage:{stage['name']}" for stage in recipe["stage"] if stage["job"] == "pretrain"}
+    scores = tuple(score for path, unit in units.items() for score in _scores(path, unit, made))
+    chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit, made))
     plain = [(path, unit) for path, unit in units.items() if not unit.arm]
     command = environment.pop("command", "")
     return RunReport(
@@ -86,10 +87,10 @@ def _natural(part: str) -> tuple[bool, int, str]:
     return (False, int(seed), "") if seed != part else (True, 0, part)
 
 
-def _scores(path: Path, unit: UnitReport) -> Iterator[Score]:
+def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Score]:
     """Those of an eval unit's result.json: an EvalResult's values and the `model` label and `variant`."""
     result = _read_json(path / "result.json")
-    bases = _bases(path)
+    bases = _bases(path, made)
     marks = _marks(path / result["items"]) if result.get("items") else {}
     for row in result.get("evals", []):
         key = (row["model"], row["suite"], row["variant"])
@@ -116,10 +117,11 @@ def _scores(path: Path, unit: UnitReport) -> Iterator[Score]:
         )
 
 
-def _bases(path: Path) -> set[str]:
-    """The labels of the models that an eval unit takes from outside the run."""
+def _bases(path: Path, made: Collection[str]) -> set[str]:
+    """The labels of the models that an eval unit takes from outside the run, or of those that the run has made
+    from nothing."""
     models = read_toml(path / "settings.toml").get("models", {})
-    return {label for label, model in models.items() if not model.startswith("stage:")}
+    return {label for label, model in models.items() if model in made or not model.startswith("stage:")}
 
 
 def _marks(path: Path) -> Mapping[tuple[str, str, str], Mapping[str, float]]:
@@ -136,13 +138,14 @@ def _marks(path: Path) -> Mapping[tuple[str, str, str], Mapping[str, float]]:
     }
 
 
-def _chats(path: Path, unit: UnitReport) -> Iterator[ChatReport]:
+def _chats(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[ChatReport]:
+    bases = _bases(path, made)
     for label, row in _read_json(path / "result.json").get("chat", {}).items():
         named = row["identity"]
         yield ChatReport(
             unit=unit,
             label=label,
-            is_base=label in _bases(path),
+            is_base=label in bases,
             n=row["n"],
             stopped=row["stopped"],
             empty=row["empty"],
@@ -171,9 +174,11 @@ def _first_seeds(units: Sequence[tuple[Path, UnitReport]]) -> list[tuple[Path, U
 
 
 def _base(folder: Path, recipe: Mapping[str, Any]) -> str:
-    """Every model that the recipe takes from outside, and what kind of copy it is."""
+    """Every model that the recipe takes from outside, and what kind of copy it is; or makes from nothing."""
     named: dict[str, None] = {}
     for stage in recipe["stage"]:
+        if stage["job"] == "pretrain" and not stage.get("model"):
+            named[f"made from nothing by stage {stage['name']}"] = None
         for name in (stage.get("model", "stage:"), *stage.get("models", {}).values()):
             if not name.startswith("stage:"):
                 named[name] = None
@@ -181,6 +186,8 @@ def _base(folder: Path, recipe: Mapping[str, Any]) -> str:
 
 
 def _base_words(name: str, folder: Path) -> str:
+    if name.startswith("made from nothing"):
+        return name
     if name in BASES:
         base = BASES[name]
         return f"{name}, a {base.precision} {base.copy_of}, licence {base.licence}"
