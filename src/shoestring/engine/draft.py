@@ -76,9 +76,10 @@ class Drafter:
         following, at, wanted, kept = (
             torch.tensor(numbers, device=self.device) for numbers in (ids, positions, rows, self.waiting)
         )
-        out = self.network.predict_further(0, self.states.flatten(0, 1), following, at, self.cache)
+        states = self.states.flatten(0, 1)
+        out = self.network.predict_further(0, states, following, at, self.cache, rows=wanted)
         self.cache.end_step(kept)
-        return out.hidden[wanted]
+        return out.hidden
 
     def checked(self, states: Tensor, kept: list[int]) -> None:
         """states (A * 2, hidden) that the pass made of newest token and draft; kept: 1 of each slot or both."""

@@ -32,14 +32,17 @@ class Block(nn.Module):
         rope: tuple[Tensor, Tensor],
         context: AttentionContext,
         trace: RoutingTrace,
+        rows: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """x (T, hidden) float32 and the branch output still to be added (None before the first block) -> the
-        same."""
+        same; only of `rows` where the others are wanted for nothing but their keys and values."""
         if branch is None:
             normed = rms_norm(x, self.input_layernorm, self.eps)
         else:
             x, normed = add_rms_norm(x, branch, self.input_layernorm, self.eps)
         attended = self.self_attn(normed, rope, context)
+        if rows is not None:
+            x, attended = x[rows], attended[rows]
         x, normed = add_rms_norm(x, attended, self.post_attention_layernorm, self.eps)
         mlp = self.mlp
         return x, mlp(normed, trace) if isinstance(mlp, MoE) else mlp(normed)

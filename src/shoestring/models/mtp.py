@@ -33,11 +33,13 @@ class MTPModule(nn.Module):
         rope: tuple[Tensor, Tensor],
         context: AttentionContext,
         trace: RoutingTrace,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        """hidden (T, h) and the embedding (T, h) of the token that it predicts -> (T, h), normed."""
+        """hidden (T, h) and the embedding (T, h) of the token that it predicts -> (T, h), normed; of `rows`
+        alone where they are given."""
         # the checkpoint's eh_proj takes the embedding first, unlike the paper's formula
         joined = torch.cat(
             (rms_norm(embedded, self.enorm, self.eps), rms_norm(hidden, self.hnorm, self.eps)), dim=-1
         )
-        x, branch = self.block(self.eh_proj(joined).float(), None, rope, context, trace)
+        x, branch = self.block(self.eh_proj(joined).float(), None, rope, context, trace, rows)
         return add_rms_norm(x, branch, self.norm, self.eps)[1]

@@ -127,13 +127,14 @@ class Transformer(nn.Module):
         positions: Tensor,
         cache: AttentionContext,
         routing: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> Output:
         """MTP module `depth` (from 0): flat hidden (T, h) of the model or of the module before, and the ids
         (T,) of the token after the one each state was made from -> hidden (T, h) for the head, whose logits
-        are of the token after that."""
+        are of the token after that. `rows`: of these alone."""
         trace = RoutingTrace(routing, cache.row_of)
         rope = rope_tables(self.inv_freq, positions, self.rope_factor)
-        hidden = self.mtp[depth](hidden, self.embed(next_ids), rope, cache, trace)
+        hidden = self.mtp[depth](hidden, self.embed(next_ids), rope, cache, trace, rows)
         return _output(hidden, trace)
 
     def embed(self, ids: Tensor) -> Tensor:
