@@ -2,9 +2,9 @@
 its own (`bash benchmarks/install_peers.sh vllm`, or SHOESTRING_VLLM names its Python); without it the test is
 skipped.
 
-Two things about vLLM 0.32 on a CPU: its latent attention takes kv_lora_rank 512 and qk_rope_head_dim 64 alone;
-and without rope scaling its rotary kernel answers differently from transformers (and from us) as soon as a
-prompt has a few tokens, so the model here has YaRN, as the published ones do."""
+Two things about vLLM 0.32 on a CPU: its latent attention takes kv_lora_rank 512 and qk_rope_head_dim 64
+alone; and without rope scaling its rotary kernel answers differently from transformers (and from us) as soon
+as a prompt has a few tokens, so the model here has YaRN, as the published ones do."""
 
 import dataclasses
 import json

@@ -68,7 +68,9 @@ def test_gradients_point_the_same_way(network):
 
 
 def test_the_same_without_gradients(network, monkeypatch):
-    monkeypatch.setattr("shoestring.models.moe.few_library", lambda *_: None)  # routers round their sums otherwise
+    monkeypatch.setattr(
+        "shoestring.models.moe.few_library", lambda *_: None
+    )  # routers round their sums otherwise
     use_fp8(network, True)
     with torch.no_grad():
         quiet = logits(network)

@@ -117,9 +117,7 @@ def test_router(changes: dict[str, object], dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("shared", [0, 2])
-def test_a_layer_takes_the_short_way_and_gives_the_same(
-    shared: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_layer_takes_the_short_way_and_gives_the_same(shared: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config = router_config(n_shared_experts=shared)
     torch.manual_seed(0)
     moe, mlp = MoE(config), MLP(config, config.intermediate_size)

@@ -111,7 +111,9 @@ def test_habits_by_hand():
     assert solved(4, 5, 3, 2, 5) == Reply("5x-2x=18-3=15\nx=15", "15")
 
 
-@pytest.mark.parametrize("suite", ["sums:max_terms=3", "sums:subtract=true", "equations:max_form=4,negative=true"])
+@pytest.mark.parametrize(
+    "suite", ["sums:max_terms=3", "sums:subtract=true", "equations:max_form=4,negative=true"]
+)
 def test_a_habit_is_the_same_everywhere_and_says_where_it_was_right(suite):
     source = WorkedDocuments([suite], seed=1, share_right=0, slips="habit")
     stream, right = problems([suite], seed=1), 0

@@ -64,8 +64,9 @@ class Drafter:
         self.cache.remove(slots)
 
     def hidden(self, before: list[int], last: list[int], places: list[int]) -> Tensor:
-        """Each slot's last two tokens and the place of the last -> (A, hidden) for the head, of the token after
-        it. What is slot by slot is worked out in lists: a torch operation on a few numbers takes longer."""
+        """Each slot's last two tokens and the place of the last -> (A, hidden) for the head, of the token
+        after it. What is slot by slot is worked out in lists: a torch operation on a few numbers takes
+        longer."""
         ids, positions, rows = [], [], []
         for slot, waiting in enumerate(self.waiting):
             ids += [last[slot] if waiting == 1 else before[slot], last[slot]]
@@ -82,5 +83,6 @@ class Drafter:
         return out.hidden
 
     def checked(self, states: Tensor, kept: list[int]) -> None:
-        """states (A * 2, hidden) that the pass made of newest token and draft; kept: 1 of each slot or both."""
+        """states (A * 2, hidden) that the pass made of newest token and draft; kept: 1 of each slot or
+        both."""
         self.states, self.waiting = states.unflatten(0, (-1, WINDOW)), kept

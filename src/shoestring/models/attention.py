@@ -18,8 +18,8 @@ class AttentionContext:
     apart.
 
     Latent attention hands every layer's latents to `keep_latent`, which a prefill answers. Where `absorbs` is
-    set (a decode cache of latents) it asks for `latent_levels`, for the kernel, and where there are none calls
-    `attend_latent` instead of `attend`."""
+    set (a decode cache of latents) it asks for `latent_levels`, for the kernel, and where there are none
+    calls `attend_latent` instead of `attend`."""
 
     absorbs = False
 

@@ -1,5 +1,6 @@
-"""The layers of a decode step: few tokens, each weight read once, one call a layer and no thread woken for less
-than it costs. What they stand for is in `ops.linear`, `ops.experts` and `models.moe`; the tests hold them equal."""
+"""The layers of a decode step: few tokens, each weight read once, one call a layer and no thread woken for
+less than it costs. What they stand for is in `ops.linear`, `ops.experts` and `models.moe`; the tests hold
+them equal."""
 
 from dataclasses import dataclass
 
@@ -46,8 +47,8 @@ def few_linear(library: Library, x: Tensor, weight: Tensor, bias: Tensor | None)
 def few_routes(
     library: Library, x: Tensor, weight: Tensor, bias: Tensor, rule: RouterRule
 ) -> tuple[Tensor, Tensor]:
-    """x (T, h), weight (E, h) and bias (E,) float32 -> experts (T, K) int64, the best first, and their weights
-    (T, K) float32."""
+    """x (T, h), weight (E, h) and bias (E,) float32 -> experts (T, K) int64, the best first, and their
+    weights (T, K) float32."""
     tokens, (experts, size) = x.shape[0], weight.shape
     ids = torch.empty(tokens, rule.top_k, dtype=torch.int64)
     weights = torch.empty(tokens, rule.top_k)
@@ -66,8 +67,8 @@ def few_experts(
     routed: tuple[Tensor, Tensor],
     shared: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
-    """`grouped_experts` of routed = gate_up (E, 2 I, h), down (E, h, I), and what the shared experts, (2 S, h)
-    and (h, S), make of every token, added before the one rounding."""
+    """`grouped_experts` of routed = gate_up (E, 2 I, h), down (E, h, I), and what the shared experts, (2 S,
+    h) and (h, S), make of every token, added before the one rounding."""
     out = torch.empty_like(x)
     gate_up, down = routed
     shared_gate_up, shared_down = shared if shared is not None else (None, None)

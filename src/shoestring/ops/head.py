@@ -41,8 +41,8 @@ class Head:
         ids, logprobs = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
         draws = uniform.double().contiguous() if temperature else None
         library.call(
-            "head_sample", (hidden,), hidden.contiguous(), self._panels.of(weight), draws, ids, logprobs, rows,
-            len(weight), depth, 1.0 / (temperature or 1.0),
+            "head_sample", (hidden,), hidden.contiguous(), self._panels.of(weight), draws, ids, logprobs,
+            rows, len(weight), depth, 1.0 / (temperature or 1.0),
         )  # fmt: skip
         return ids, logprobs
 

@@ -101,8 +101,8 @@ class _LatentHeads(torch.autograd.Function):
 
 
 class LatentLevels(NamedTuple):
-    """What a decode step of A slots reads and writes: prompts (G, S, W), each slot's own row (A or more, L, W)
-    to whose end its `tokens` new ones go, the lengths of both, group_of (A,) the prompt of each slot. W is
+    """What a decode step of A slots reads and writes: prompts (G, S, W), each slot's own row (A or more, L,
+    W) to whose end its `tokens` new ones go, the lengths of both, group_of (A,) the prompt of each slot. W is
     rank + rope."""
 
     library: Library
@@ -125,9 +125,10 @@ def latent_decode(
     widths: HeadWidths,
     scale: float,
 ) -> Tensor:
-    """One absorbed step. Of T = A * tokens tokens, slot by slot: queries (T, H, nope + rope), latent (T, rank)
-    before its norm (weight, eps), key (T, rope) not rotated; rows of both may lie apart. up: W_UK (H, rank,
-    nope) and W_UV (H, value, rank) -> (T, H, value). The plain version is `models.mla` with `engine.latent`."""
+    """One absorbed step. Of T = A * tokens tokens, slot by slot: queries (T, H, nope + rope), latent (T,
+    rank) before its norm (weight, eps), key (T, rope) not rotated; rows of both may lie apart. up: W_UK (H,
+    rank, nope) and W_UV (H, value, rank) -> (T, H, value). The plain version is `models.mla` with
+    `engine.latent`."""
     (keys_up, values_up), (weight, eps) = up, norm
     tokens, heads, _ = queries.shape
     rank, active = latent.shape[1], levels.group_of.shape[0]
@@ -139,6 +140,7 @@ def latent_decode(
         "latent_decode", (queries,), queries, latent, key, weight, *rope, keys_up, values_up, levels.prompts,
         levels.own, levels.prompt_lengths, levels.own_lengths, levels.group_of, out, latent.stride(0),
         key.stride(0), values_up.stride(0), active, levels.tokens, rank, levels.prompts.shape[-2],
-        levels.own.shape[-2], heads, widths.nope, widths.rope, widths.value, int(widths.interleaved), eps, scale,
+        levels.own.shape[-2], heads, widths.nope, widths.rope, widths.value, int(widths.interleaved), eps,
+        scale,
     )  # fmt: skip
     return out

@@ -9,9 +9,9 @@ Copy = TypeVar("Copy")
 
 
 class PackedCopy(Generic[Copy]):
-    """A second copy of one weight, or several, made by `pack` when first asked for and again whenever the weight
-    has been written to since. Whoever writes must do so through the tensor or a `detach()` of it: `.data` hides
-    the write."""
+    """A second copy of one weight, or several, made by `pack` when first asked for and again whenever the
+    weight has been written to since. Whoever writes must do so through the tensor or a `detach()` of it:
+    `.data` hides the write."""
 
     def __init__(self, pack: Callable[[Tensor], Copy]) -> None:
         self._pack = pack

@@ -118,8 +118,8 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
 
 
 def _bases(path: Path, made: Collection[str]) -> set[str]:
-    """The labels of the models that an eval unit takes from outside the run, or of those that the run has made
-    from nothing."""
+    """The labels of the models that an eval unit takes from outside the run, or of those that the run has
+    made from nothing."""
     models = read_toml(path / "settings.toml").get("models", {})
     return {label for label, model in models.items() if model in made or not model.startswith("stage:")}
 

@@ -1,9 +1,9 @@
 """Worked solutions as documents for pretraining, without end; some of them wrong where that is asked for.
 
 The base that GRPO starts from should sometimes be right and sometimes wrong, or there is nothing to choose
-between. Slips of all kinds leave the right solution the likeliest of all, so greedy decoding finds it and only
-samples are wrong; one bad habit in most documents is what greedy decoding learns. A document's `source` says
-whether its answer, scored, is right."""
+between. Slips of all kinds leave the right solution the likeliest of all, so greedy decoding finds it and
+only samples are wrong; one bad habit in most documents is what greedy decoding learns. A document's `source`
+says whether its answer, scored, is right."""
 
 import random
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ class WorkedDocuments:
         system: str | None = None,
         slips: Slips = "any",
     ) -> None:
-        """About `share_right` of the solutions are right, chosen by a number keyed on (seed, i); the others have
-        a slip, or are made with the family's habit (and right where it has nothing to spoil)."""
+        """About `share_right` of the solutions are right, chosen by a number keyed on (seed, i); the others
+        have a slip, or are made with the family's habit (and right where it has nothing to spoil)."""
         if not 0 <= share_right <= 1:
             raise BadInput(f"share_right {share_right} is not in [0, 1]")
         self.stream = ProblemStream([parse_suite(suite) for suite in suites], seed)

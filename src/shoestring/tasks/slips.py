@@ -1,5 +1,5 @@
-"""Worked solutions that are wrong: with a slip somewhere, another each time, or by somebody with a bad habit, who
-makes the same mistake wherever it can be made."""
+"""Worked solutions that are wrong: with a slip somewhere, another each time, or by somebody with a bad
+habit, who makes the same mistake wherever it can be made."""
 
 import random
 from itertools import accumulate
@@ -85,9 +85,9 @@ def _slip_search(problem: Problem, reply: Reply, rng: random.Random) -> Reply:
 
 
 def habitual(problem: Problem) -> Reply:
-    """`problem` solved with the family's bad habit: in sums the ten that the ones carry or borrow is forgotten;
-    in equations x is left with its factor, and a constant alone changes sides with its sign. Right where the
-    habit has nothing to spoil. Raises BadInput for a family without one."""
+    """`problem` solved with the family's bad habit: in sums the ten that the ones carry or borrow is
+    forgotten; in equations x is left with its factor, and a constant alone changes sides with its sign.
+    Right where the habit has nothing to spoil. Raises BadInput for a family without one."""
     habits = {"sums": _forget_carries, "equations": _forget_factor}
     if problem.family not in habits:
         raise BadInput(f"{problem.family} has no bad habit to show: set slips to 'any'")
@@ -103,7 +103,9 @@ def _forget_carries(problem: Problem) -> Reply:
         forgotten = 10 if ones >= 10 else -10 if ones < 0 else 0
         if total + signed < 0:  # an earlier line's fault, and no sum of whole numbers
             return Sums().worked(problem, random.Random(0))
-        lines.append(f"{chain(total, term, sign).removesuffix(str(total + signed))}{total + signed - forgotten}")
+        lines.append(
+            f"{chain(total, term, sign).removesuffix(str(total + signed))}{total + signed - forgotten}"
+        )
         total += signed - forgotten
     return Reply("\n".join(lines), str(total))
 

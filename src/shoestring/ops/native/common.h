@@ -145,6 +145,6 @@ static inline void split(int64_t count, int threads, int64_t grain, const Body& 
 static inline int64_t grain_of(int64_t item_size) { return 1 + 16384 / (item_size + 1); }
 
 // Multiplications that are worth waking a thread for: on a shared machine a barrier costs more than 50 us.
-constexpr int64_t FEW_WORK = 1 << 20;
+constexpr int64_t FEW_WORK = 1 << 19;
 
 static inline int64_t few_grain(int64_t work) { return 1 + FEW_WORK / (work + 1); }

@@ -55,7 +55,7 @@ _Kernel = tuple[Callable[..., None], tuple[bool, ...]]  # and which of its argum
 
 
 def _key(name: str) -> tuple[str, *tuple[torch.dtype, ...]]:
-    """"norm_forward_f32_bf16" -> ("norm_forward", float32, bfloat16)."""
+    """ "norm_forward_f32_bf16" -> ("norm_forward", float32, bfloat16)."""
     dtypes, words = {short: dtype for dtype, short in _NAMES.items()}, name.split("_")
     first = next(i for i, word in enumerate(words) if word in dtypes)
     return ("_".join(words[:first]), *(dtypes[word] for word in words[first:]))
