@@ -9,10 +9,10 @@
 #define FEW_BF16 1
 #endif
 
+constexpr int64_t LANES = 16;  // dot products that are made side by side
+
 // A few rows, and their products with weights: times() makes out[t * stride + n - begin] = weight row n . row t for n in
-// [begin, end); weight rows lie `size` apart, and `begin` on a multiple of LANES of the rows that are counted together,
-// since whole LANES of them take another way than what is left over.
-constexpr int64_t LANES = 16;
+// [begin, end); weight rows lie `size` apart.
 
 template <class X>
 class Rows {
@@ -103,7 +103,7 @@ class Rows<bf16> {
 };
 #endif
 
-// body(begin, end) over [0, count) in parts that begin on multiples of LANES
+// body(begin, end) over [0, count) in parts of whole LANES but for the last; `work` is an item's multiplications
 template <class Body>
 static inline void split_lanes(int64_t count, int threads, int64_t work, const Body& body) {
     split((count + LANES - 1) / LANES, threads, few_grain(LANES * work), [=](int64_t begin, int64_t end) {
