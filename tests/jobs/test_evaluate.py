@@ -72,7 +72,11 @@ def settings(**values) -> job.EvaluateSettings:
 
 VARIANTS = {
     "best_of": ["base"],
-    "variants": [{"name": "plain"}, {"name": "few-shot", "few_shot": 2}, {"name": "long", "max_tokens": 512}],
+    "variants": [
+        {"name": "plain"},
+        {"name": "few-shot", "few_shot": 2},
+        {"name": "long", "max_tokens": 512, "temperature": 0.5},
+    ],
 }
 
 
@@ -98,6 +102,7 @@ def test_every_model_suite_and_variant_is_scored_and_the_best_is_marked(loads, t
         ("zero", HARD, ""),
     ]
     assert rows["base", SUITE, "long"]["settings"]["max_tokens"] == 512
+    assert [rows["base", SUITE, name]["settings"]["temperature"] for name in ("plain", "long")] == [0.0, 0.5]
     assert loads == ["fewshot", "good"]  # each once
     assert set(result["chat"]) == {"base", "zero"}
     assert result["chat"]["base"]["n"] == 32

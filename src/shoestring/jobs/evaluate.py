@@ -27,6 +27,7 @@ class Variant(Settings):
 
     name: str
     max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0)
     few_shot: int = Field(0, ge=0)
     few_shot_style: FewShotStyle = "answer"
     lenient: bool = False
@@ -81,7 +82,7 @@ class EvaluateSettings(Settings):
             )
         return Asking(
             variant.max_tokens or self.max_tokens,
-            self.temperature,
+            self.temperature if variant.temperature is None else variant.temperature,
             variant.few_shot,
             variant.few_shot_style,
             variant.lenient,
