@@ -52,6 +52,11 @@ static inline float fast_exp(float x) {
     return x < -87.0f ? 0.0f : value;
 }
 
+static inline float sigmoid_of(float g) {
+    const float capped = g < -88.0f ? -88.0f : g;  // fast_exp ends at 88
+    return 1.0f / (1.0f + fast_exp(-capped));
+}
+
 static inline float scale_and_top(float* x, int64_t size, float scale, float top) {
 #pragma omp simd reduction(max : top)
     for (int64_t i = 0; i < size; i++) {

@@ -125,10 +125,7 @@ static void scores_of(float* scores, const RouterRule& rule) {
         const float sum = exp_and_sum(scores, rule.experts, scale_and_top(scores, rule.experts, 1.0f, -INFINITY));
         for (int64_t e = 0; e < rule.experts; e++) scores[e] /= sum;
     } else {
-        for (int64_t e = 0; e < rule.experts; e++) {
-            const float capped = scores[e] < -88.0f ? -88.0f : scores[e];  // fast_exp ends at 88
-            scores[e] = 1.0f / (1.0f + fast_exp(-capped));
-        }
+        for (int64_t e = 0; e < rule.experts; e++) scores[e] = sigmoid_of(scores[e]);
     }
 }
 

@@ -94,11 +94,6 @@ static void norm_backward(const Y* grad, const X* grad_sum, const X* x, const Y*
     for (int64_t i = 0; i < size; i++) store(grad_weight + i, sums[i]);
 }
 
-static inline float sigmoid_of(float g) {
-    const float capped = g < -88.0f ? -88.0f : g;  // fast_exp ends at 88
-    return 1.0f / (1.0f + fast_exp(-capped));
-}
-
 // gate_up (rows, 2 size) holds gate then up; out = silu(gate) * up
 template <class X>
 static void silu_mul_forward(const X* gate_up, X* out, int64_t rows, int64_t size, int threads) {
