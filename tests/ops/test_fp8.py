@@ -1,5 +1,7 @@
 """FP8 operands by hand-worked values, and the emulated products against the scaled sums they stand for."""
 
+import shutil
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -16,7 +18,11 @@ from shoestring.ops.fp8 import (
     product_plain,
     quantize_blocks,
     quantize_tiles,
+    rounded_blocks,
+    rounded_columns,
+    rounded_rows,
 )
+from shoestring.ops.native import Library, find_library
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -118,6 +124,46 @@ def test_several_matrices_at_once():
         assert torch.equal(together.values[i].float(), alone.values.float())
         assert torch.equal(together.scales[i], alone.scales)
         assert torch.equal(dequantize_blocks(together)[i], dequantize_blocks(alone))
+
+
+# ------------------------------------------------------------ kernels
+
+
+needs_kernels = pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(256, 384), (131, 300), (1, 7), (130, 1)])
+def test_kernels_round_as_quantizing_and_dequantizing_do(shape, dtype):
+    assert isinstance(find_library(), Library)  # else the plain version is compared with itself
+    x = noise(*shape) * torch.logspace(-9, 9, shape[1])  # many a tile's small ones are subnormal or nothing
+    x[0] = 0.0
+    x[-1, -1] = 1e30
+    x = x.to(dtype)
+    assert torch.equal(rounded_rows(x), dequantize_tiles(quantize_tiles(x)))
+    assert torch.equal(rounded_columns(x), dequantize_tiles(quantize_tiles(x.t())).t())
+    assert torch.equal(rounded_blocks(x), dequantize_blocks(quantize_blocks(x)))
+    several = torch.stack((x, x.flip(0), -2 * x))
+    assert torch.equal(rounded_blocks(several), dequantize_blocks(quantize_blocks(several)))
+
+
+@needs_kernels
+def test_kernels_give_every_e4m3_number_and_the_ties_between_them():
+    every = torch.arange(256, dtype=torch.uint8).view(E4M3).float()
+    every = every[every.isfinite()].sort()[0]
+    between = (every[1:] + every[:-1]) / 2
+    values = torch.cat((every, between, between.nextafter(between + 1), between.nextafter(between - 1)))
+    x = F.pad(values, (0, -len(values) % 127)).view(-1, 127)
+    x = F.pad(x, (1, 0), value=448.0)  # makes every scale 1
+    assert torch.equal(rounded_rows(x), x.to(E4M3).float())
+
+
+def test_a_nan_stays_one():
+    x = noise(3, 200)
+    x[1, 150] = float("nan")
+    for rounded in (rounded_rows, rounded_columns, rounded_blocks):
+        assert rounded(x)[1, 150].isnan()
 
 
 # ------------------------------------------------------------ products

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shoestring.ops.experts import Layout, combine, group_spans, spread
+from shoestring.ops.native import library_for
 from shoestring.ops.swiglu import silu_mul
 
 E4M3 = torch.float8_e4m3fn
@@ -118,66 +119,86 @@ def _blocks(weight: Tensor) -> Tensor:
     return padded.unflatten(-1, (-1, TILE)).unflatten(-3, (-1, TILE))
 
 
-def _weight_gradient(grad: Tensor, x: Scaled) -> Tensor:
-    """grad (T, N), x (T, K) as the forward pass rounded it -> grad^T x (N, K) float32. The sum goes over the
-    tokens, so both are tiled along them: the activation is rounded a second time."""
-    grad_tiles = quantize_tiles(grad.t())
-    x_tiles = quantize_tiles(dequantize_tiles(x).t())
-    return torch.mm(dequantize_tiles(grad_tiles), dequantize_tiles(x_tiles).t())
+# What an FP8 product reads, in float32: quantized and dequantized at once, where there is a kernel for it.
+
+
+def rounded_rows(x: Tensor) -> Tensor:
+    """x (M, K) -> (M, K) float32 in tiles along K."""
+    return _rounded_by("fp8_rows", x) if library_for(x) else dequantize_tiles(quantize_tiles(x))
+
+
+def rounded_columns(x: Tensor) -> Tensor:
+    """x (M, K) -> (M, K) float32 in tiles along M."""
+    return _rounded_by("fp8_columns", x) if library_for(x) else dequantize_tiles(quantize_tiles(x.t())).t()
+
+
+def rounded_blocks(weight: Tensor) -> Tensor:
+    """weight (..., N, K) -> (..., N, K) float32 in blocks of 128 x 128."""
+    if library_for(weight) is None:
+        return dequantize_blocks(quantize_blocks(weight))
+    return _rounded_by("fp8_blocks", weight.view(-1, *weight.shape[-2:])).view(weight.shape)
+
+
+def _rounded_by(kernel: str, x: Tensor) -> Tensor:
+    library = library_for(x)
+    assert library is not None
+    x = x.contiguous()
+    out = torch.empty(x.shape)
+    library.call(kernel, (x,), x, out, *x.shape)
+    return out
+
+
+def _weight_gradient(grad: Tensor, rows: Tensor) -> Tensor:
+    """grad (T, N), rows (T, K) as the forward pass rounded them -> grad^T rows (N, K) float32. The sum goes
+    over the tokens, so both are tiled along them: the activation is rounded a second time."""
+    return torch.mm(rounded_columns(grad).t(), rounded_columns(rows))
 
 
 class _FP8Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
-        rows, matrix = quantize_tiles(x.reshape(-1, x.shape[-1])), quantize_blocks(weight)
-        ctx.save_for_backward(*rows, *matrix)
-        ctx.like = x.shape, x.dtype, weight.dtype, None if bias is None else bias.dtype
-        out = F.linear(dequantize_tiles(rows), dequantize_blocks(matrix))
+        ctx.save_for_backward(x, weight)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        out = F.linear(rounded_rows(x.reshape(-1, x.shape[-1])), rounded_blocks(weight))
         out = out if bias is None else out + bias.float()
         return out.to(x.dtype).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[override]
-        x_values, x_scales, values, scales = ctx.saved_tensors
-        shape, dtype, weight_dtype, bias_dtype = ctx.like
+        x, weight = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            tiles = dequantize_tiles(quantize_tiles(grad))
-            grad_x = torch.mm(tiles, dequantize_blocks(Scaled(values, scales))).to(dtype).view(shape)
+            grad_x = torch.mm(rounded_rows(grad), rounded_blocks(weight)).to(x.dtype).view(x.shape)
         if ctx.needs_input_grad[1]:
-            grad_weight = _weight_gradient(grad, Scaled(x_values, x_scales)).to(weight_dtype)
-        if bias_dtype is not None and ctx.needs_input_grad[2]:
-            grad_bias = grad.float().sum(0).to(bias_dtype)
+            rows = rounded_rows(x.reshape(-1, x.shape[-1]))
+            grad_weight = _weight_gradient(grad, rows).to(weight.dtype)
+        if ctx.bias_dtype is not None and ctx.needs_input_grad[2]:
+            grad_bias = grad.float().sum(0).to(ctx.bias_dtype)
         return grad_x, grad_weight, grad_bias
 
 
 class _FP8GroupedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, ends: Sequence[int]) -> Tensor:  # type: ignore[override]
-        rows, matrices = quantize_tiles(x), quantize_blocks(weight)
-        ctx.spans, ctx.dtypes = group_spans(ends), (x.dtype, weight.dtype)
-        ctx.save_for_backward(*rows, *matrices)
-        read, out = dequantize_tiles(rows), x.new_empty(len(x), weight.shape[1])
+        ctx.spans = group_spans(ends)
+        ctx.save_for_backward(x, weight)
+        rows, matrices = rounded_rows(x), rounded_blocks(weight)
+        out = x.new_empty(len(x), weight.shape[1])
         for group, begin, end in ctx.spans:
-            matrix = dequantize_blocks(Scaled(matrices.values[group], matrices.scales[group]))
-            out[begin:end] = torch.mm(read[begin:end], matrix.t())
+            out[begin:end] = torch.mm(rows[begin:end], matrices[group].t())
         return out
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[override]
-        x_values, x_scales, values, scales = ctx.saved_tensors
-        dtype, weight_dtype = ctx.dtypes
+        x, weight = ctx.saved_tensors
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad.new_empty(x_values.shape, dtype=dtype)
-            tiles = dequantize_tiles(quantize_tiles(grad))
+            grad_x, tiles, matrices = torch.empty_like(x), rounded_rows(grad), rounded_blocks(weight)
             for group, begin, end in ctx.spans:
-                matrix = dequantize_blocks(Scaled(values[group], scales[group]))
-                grad_x[begin:end] = torch.mm(tiles[begin:end], matrix)
+                grad_x[begin:end] = torch.mm(tiles[begin:end], matrices[group])
         if ctx.needs_input_grad[1]:
-            grad_weight = grad.new_zeros(values.shape, dtype=weight_dtype)
+            grad_weight, rows = torch.zeros_like(weight), rounded_rows(x)
             for group, begin, end in ctx.spans:
-                x = Scaled(x_values[begin:end], x_scales[begin:end])
-                grad_weight[group] = _weight_gradient(grad[begin:end], x)
+                grad_weight[group] = _weight_gradient(grad[begin:end], rows[begin:end])
         return grad_x, grad_weight, None

@@ -34,6 +34,9 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "spread_rows": [_P] * 6 + [_N] * 3,
     "adamw": [_P] * 5 + [_N] + [_F] * 8,
     "add_into": [_P] * 2 + [_N],
+    "fp8_rows": [_P] * 2 + [_N] * 2,
+    "fp8_columns": [_P] * 2 + [_N] * 2,
+    "fp8_blocks": [_P] * 2 + [_N] * 3,
 }
 _BF16 = {
     "pack_head_bf16": [_P] * 2 + [_N] * 2,
