@@ -61,12 +61,16 @@ static void product_rows(const bf16* a, int64_t depth, const bf16* panel, float*
     }
 }
 
-// out (ROWS, COLUMNS) with rows `stride` apart = a (ROWS, depth) . panel
-static void product(const bf16* a, int64_t depth, const bf16* panel, float* out, int64_t stride) {
+// out (live, COLUMNS) with rows `stride` apart = a (live, depth) . panel; `a` has ROWS rows, since tiles take all of them.
+// A row's sums are the same however many are made beside it.
+static void product(const bf16* a, int64_t live, int64_t depth, const bf16* panel, float* out, int64_t stride) {
 #ifdef HAS_TILES
     if (tiles) return product_tiles(a, depth, panel, out, stride);
 #endif
-    for (int64_t r = 0; r < ROWS; r += 8) product_rows<8>(a + r * depth, depth, panel, out + r * stride, stride);
+    int64_t r = 0;
+    for (; r + 8 <= live; r += 8) product_rows<8>(a + r * depth, depth, panel, out + r * stride, stride);
+    for (; r + 2 <= live; r += 2) product_rows<2>(a + r * depth, depth, panel, out + r * stride, stride);
+    if (r < live) product_rows<1>(a + r * depth, depth, panel, out + r * stride, stride);
 }
 #endif
 
@@ -112,8 +116,8 @@ API void head_logits_bf16(const bf16* hidden, const bf16* packed, float* logits,
         alignas(64) float part[ROWS * COLUMNS];
         for (int64_t panel = begin; panel < end; panel++)
             for (int64_t row = 0; row < rows; row += ROWS) {
-                product(all + row * depth, depth, packed + panel * depth * COLUMNS, part, COLUMNS);
                 const int64_t first = panel * COLUMNS, live = rows - row < ROWS ? rows - row : ROWS;
+                product(all + row * depth, live, depth, packed + panel * depth * COLUMNS, part, COLUMNS);
                 const size_t width = size_t(vocab - first < COLUMNS ? vocab - first : COLUMNS);
                 for (int64_t r = 0; r < live; r++)
                     std::memcpy(logits + (row + r) * vocab + first, part + r * COLUMNS, width * sizeof(float));
@@ -180,11 +184,12 @@ API void head_sample_bf16(const bf16* hidden, const bf16* packed, const double* 
         alignas(64) float part[ROWS * BLOCK];
         for (int64_t block = begin; block < end; block++)
             for (int64_t row = 0; row < rows; row += ROWS) {
+                const int64_t live = rows - row < ROWS ? rows - row : ROWS;
                 for (int64_t c = 0; c < GROUP && block * GROUP + c < panels; c++)
-                    product(all + row * depth, depth, packed + (block * GROUP + c) * depth * COLUMNS,
+                    product(all + row * depth, live, depth, packed + (block * GROUP + c) * depth * COLUMNS,
                             part + c * COLUMNS, BLOCK);
                 const int64_t size = vocab - block * BLOCK < BLOCK ? vocab - block * BLOCK : BLOCK;
-                for (int64_t r = 0; r < ROWS && row + r < rows; r++)
+                for (int64_t r = 0; r < live; r++)
                     found[(row + r) * blocks + block] = peak_of(part + r * BLOCK, size, scale);
             }
     });
