@@ -18,6 +18,7 @@ from contenders import OURS, Contender, Rounds, Running, interleave, running
 from rollouts import FP32_TIE, Scenario, ask, check_bf16, check_fp32, first_gaps, make_prompts
 from v3_train import open_model, random_ids
 
+from shoestring.engine.draft import DraftCount
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.models.presets import PRESETS
@@ -40,11 +41,12 @@ def contenders(
 ) -> list[Contender]:
     spec = {"folder": folder, "dtype": dtype, "warmup": warmup}
     found = [
-        Contender(OUR, OURS, "ours_v3_decode.py", spec | {"speculative": False}, kit=""),
+        Contender(OUR, OURS, "ours_v3_decode.py", spec | {"draft_tokens": 0}, kit=""),
         Contender(HF, common.python_of(args.peers), "hf_v3_decode.py", spec, kit="trl"),
     ]
     if lm.config.num_nextn_predict_layers:
-        found.append(Contender(DRAFTS, OURS, "ours_v3_decode.py", spec | {"speculative": True}, kit=""))
+        drafting = spec | {"draft_tokens": args.draft_tokens}
+        found.append(Contender(DRAFTS, OURS, "ours_v3_decode.py", drafting, kit=""))
     return found
 
 
@@ -71,10 +73,10 @@ def tabulate(title: str, rounds: Rounds, names: Sequence[str]) -> dict[str, Any]
         "peak_gflops": common.spread(common.series(rounds, common.PEAK, "bf16_gflops")),
     }
     if DRAFTS in names:
-        drafted = [r[DRAFTS]["drafted"] for r in rounds]
-        steps, made, accepted = (sum(d[key] for d in drafted) for key in ("steps", "tokens", "accepted"))
+        turns = [r[DRAFTS]["drafted"] for r in rounds]
+        count = DraftCount(**{name: sum(turn[name] for turn in turns) for name in turns[0]})
         result["drafts_over_none"] = common.ratios(speeds[DRAFTS], speeds[OUR])
-        result["acceptance"], result["tokens_per_forward"] = accepted / steps, made / steps
+        result |= {"acceptance": count.acceptance, "tokens_per_forward": count.tokens_per_forward}
     rows = [
         (
             name,
@@ -144,6 +146,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], help="completions at once")
     parser.add_argument("--prompt-tokens", type=int, default=32)
     parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--draft-tokens", type=int, default=1, help="ahead, of the side that drafts")
     parser.add_argument(
         "--experts", nargs="+", default=["eager", "batched_mm", "grouped_mm"], help="HF's ways to run them"
     )

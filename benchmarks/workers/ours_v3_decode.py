@@ -1,6 +1,7 @@
-"""Our engine with or without drafts, as `speculative` says. A turn generates for all prompts at once and
-counts what was drafted, or (`gaps`) says how close the two best next tokens are."""
+"""Our engine with `draft_tokens` drafts a step. A turn generates for all prompts at once and counts what was
+drafted, or (`gaps`) says how close the two best next tokens are."""
 
+import dataclasses
 import time
 
 from turns import Turns
@@ -12,11 +13,10 @@ def main() -> None:
 
         spec = turns.spec
         lm = ss.load(spec["folder"], dtype=spec["dtype"])
-        engine = ss.Engine(lm, speculative=spec["speculative"])
+        engine = ss.Engine(lm, draft_tokens=spec["draft_tokens"])
 
-        def counted() -> tuple[int, int, int]:
-            drafts = engine.drafts
-            return (drafts.steps, drafts.tokens, drafts.accepted) if drafts else (0, 0, 0)
+        def counted() -> dict[str, int]:
+            return dataclasses.asdict(engine.drafts) if engine.drafts else {}
 
         engine.generate(spec["warmup"], ss.SamplingParams(max_tokens=4, temperature=0.0, ignore_eos=True))
         turns.ready("shoestring")
@@ -36,13 +36,13 @@ def main() -> None:
             began = time.perf_counter()
             groups = engine.generate(turn["prompts"], params)
             seconds = time.perf_counter() - began
-            steps, made, accepted = (b - a for a, b in zip(before, counted(), strict=True))
+            drafted = {name: count - before[name] for name, count in counted().items()}
             ids = [c.ids for group in groups for c in group]
             turns.answer(
                 seconds=seconds,
                 tokens=sum(map(len, ids)),
                 ids=ids if turn["want_ids"] else None,
-                drafted={"steps": steps, "tokens": made, "accepted": accepted},
+                drafted=drafted,
             )
 
 

@@ -22,22 +22,23 @@ def greedy(lm: LanguageModel, prompt: list[int], tokens: int) -> list[int]:
     return ids[len(prompt) :]
 
 
-@pytest.mark.parametrize("speculative", [False, True])
+@pytest.mark.parametrize("draft_tokens", [0, 1, 3])
 @pytest.mark.parametrize("prompts", [PROMPTS, LONG])
-def test_cached_decode_equals_the_full_forward(speculative: bool, prompts: list[list[int]]) -> None:
+def test_cached_decode_equals_the_full_forward(draft_tokens: int, prompts: list[list[int]]) -> None:
     lm = tiny_v3()
     params = SamplingParams(max_tokens=24, temperature=0.0, ignore_eos=True)
-    made = Engine(lm, speculative=speculative).generate(prompts, params)
+    made = Engine(lm, draft_tokens=draft_tokens).generate(prompts, params)
     for prompt, (completion,) in zip(prompts, made, strict=True):
         assert completion.ids == greedy(lm, prompt, 24)
 
 
+@pytest.mark.parametrize("draft_tokens", [1, 3])
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.5])
-def test_drafts_change_no_token_and_no_logprob(temperature: float) -> None:
+def test_drafts_change_no_token_and_no_logprob(temperature: float, draft_tokens: int) -> None:
     lm = tiny_v3()
     params = SamplingParams(max_tokens=30, temperature=temperature, n=3, seed=4)
-    plain = Engine(lm, max_batch=8, speculative=False).generate(PROMPTS, params)
-    engine = Engine(lm, max_batch=8)
+    plain = Engine(lm, max_batch=8, draft_tokens=0).generate(PROMPTS, params)
+    engine = Engine(lm, max_batch=8, draft_tokens=draft_tokens)
     drafted = engine.generate(PROMPTS, params)
     assert engine.drafts is not None
     assert engine.drafts.steps > 0
@@ -48,26 +49,71 @@ def test_drafts_change_no_token_and_no_logprob(temperature: float) -> None:
             assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
 
 
-def test_right_drafts_are_kept_and_counted() -> None:
-    """With an embedding-free module that copies the model's own head nothing is certain, so the count is held
-    to its definition: tokens made are one a step and one more for each draft kept."""
+@pytest.mark.parametrize("draft_tokens", [1, 2])
+def test_drafts_are_counted(draft_tokens: int) -> None:
+    """Whether a draft is right is not known here: the count is held to its definition."""
     lm = tiny_v3()
-    engine = Engine(lm)
+    engine = Engine(lm, draft_tokens=draft_tokens)
     params = SamplingParams(max_tokens=40, temperature=0.0, ignore_eos=True)
     made = engine.generate(PROMPTS, params)
     count = engine.drafts
     assert count is not None
     assert count.tokens == count.steps + count.accepted
     assert count.tokens == sum(len(c.ids) - 1 for (c,) in made)  # the first comes from the prompt
+    assert count.drafted == draft_tokens * count.steps
     assert 0 <= count.acceptance <= 1
     assert count.tokens_per_forward == count.tokens / count.steps
 
 
-@pytest.mark.parametrize("speculative", [False, True])
-def test_recorded_routing_is_what_the_full_forward_takes(speculative: bool) -> None:
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("draft_tokens", [1, 3])
+def test_right_drafts_are_all_kept(draft_tokens: int, temperature: float) -> None:
+    """With a head of zeros every token is as likely as any, for module and model alike: a draft, drawn with
+    the sampler's own number, is always right."""
+    lm = tiny_v3()
+    with torch.no_grad():
+        lm.network.head_weight.zero_()
+    params = SamplingParams(max_tokens=25, temperature=temperature, n=2, ignore_eos=True)
+    plain = Engine(lm, draft_tokens=0).generate(PROMPTS, params)
+    engine = Engine(lm, draft_tokens=draft_tokens)
+    made = engine.generate(PROMPTS, params)
+    assert [[c.ids for c in group] for group in made] == [[c.ids for c in group] for group in plain]
+    count = engine.drafts
+    assert count is not None
+    assert count.accepted == count.drafted  # 24 tokens after the first: no step is cut by the end
+    assert count.tokens_per_forward == 1 + draft_tokens
+
+
+def test_by_itself_the_engine_drafts_for_one_sequence_alone() -> None:
+    lm = tiny_v3()
+    params = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
+    alone = {i: greedy(lm, prompt, 12) for i, prompt in enumerate(PROMPTS)}
+    engine = Engine(lm)
+    count = engine.drafts
+    assert count is not None
+    engine.generate(PROMPTS, params)
+    assert count.steps == 0
+    assert engine.generate(PROMPTS[:1], params)[0][0].ids == alone[0]
+    steps = count.steps
+    assert steps > 0
+    numbers = {engine.submit(PROMPTS[0], params): 0}  # drafts, until another joins it half way
+    for _ in range(3):
+        engine.step()
+    begun = count.steps
+    assert begun > steps
+    numbers |= {engine.submit(PROMPTS[1], params): 1}
+    for number, (completion,) in engine.completed():
+        assert completion.ids == alone[numbers[number]]
+    assert count.steps == begun
+    assert engine.generate(PROMPTS[2:3], params)[0][0].ids == alone[2]
+    assert count.steps > begun  # nothing ran: it drafts again
+
+
+@pytest.mark.parametrize("draft_tokens", [0, 1, 2])
+def test_recorded_routing_is_what_the_full_forward_takes(draft_tokens: int) -> None:
     lm = tiny_v3()
     params = SamplingParams(max_tokens=12, temperature=1.0, n=2, record_routing=True)
-    made = Engine(lm, speculative=speculative).generate(PROMPTS, params)
+    made = Engine(lm, draft_tokens=draft_tokens).generate(PROMPTS, params)
     for prompt, samples in zip(PROMPTS, made, strict=True):
         for completion in samples:
             ids = torch.tensor([prompt + completion.ids[:-1]])
@@ -80,7 +126,7 @@ def test_recorded_routing_is_what_the_full_forward_takes(speculative: bool) -> N
 def test_a_drafting_engine_streams_and_aborts() -> None:
     lm = tiny_v3()
     params = SamplingParams(max_tokens=20, temperature=0.0, ignore_eos=True)
-    engine = Engine(lm)
+    engine = Engine(lm, draft_tokens=2)
     assert list(engine.stream(PROMPTS[0], params)) == greedy(lm, PROMPTS[0], 20)
     stream = engine.stream(PROMPTS[1], params)
     next(stream)
@@ -92,10 +138,10 @@ def test_a_drafting_engine_streams_and_aborts() -> None:
 def test_batched_products_give_the_same(prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel against torch's products, samples of one prompt and drafts included."""
     params = SamplingParams(max_tokens=16, temperature=1.0, n=3)
-    fast = Engine(tiny_v3()).generate(prompts, params)
+    fast = Engine(tiny_v3(), draft_tokens=2).generate(prompts, params)
     for place in ("shoestring.engine.runner", "shoestring.engine.draft"):
         monkeypatch.setattr(f"{place}.library_for", lambda *_: None)
-    engine = Engine(tiny_v3())
+    engine = Engine(tiny_v3(), draft_tokens=2)
     assert isinstance(engine.runner.cache, LatentCache)
     assert engine.runner.cache.library is None
     plain = engine.generate(prompts, params)

@@ -20,7 +20,8 @@ class Engine:
     """Generates with `lm`'s own network (not a copy: weights loaded here are the lm's).
 
     max_batch: sequences that run at once. 256 of a 135M model in bf16 need about 23 KB a token each.
-    speculative: draft with the model's MTP module where it has one; the tokens are the same either way.
+    draft_tokens: how many tokens to draft ahead with the model's MTP module where it has one, 0 for none;
+    None: one, while so few sequences run that it pays. The tokens are the same either way.
     """
 
     def __init__(
@@ -28,10 +29,10 @@ class Engine:
         lm: LanguageModel,
         max_batch: int = 256,
         max_prefill_tokens: int = 4096,
-        speculative: bool = True,
+        draft_tokens: int | None = None,
     ) -> None:
         self.lm = lm
-        self.runner = Runner(lm.network, speculative)
+        self.runner = Runner(lm.network, draft_tokens)
         self.scheduler = Scheduler(max_batch, max_prefill_tokens)
         self.weights_version = 0
         self._next_id = 0
@@ -142,8 +143,8 @@ class Engine:
 
     @property
     def drafts(self) -> DraftCount | None:
-        """What the MTP module drafted so far and how much of it was kept; None where nothing drafts."""
-        return self.runner.drafter.count if self.runner.drafter else None
+        """What the MTP module drafted so far and how much of it was kept; None where nothing can draft."""
+        return self.runner.drafts
 
     def _collect(self) -> None:
         """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the

@@ -4,93 +4,66 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shoestring.engine.cache import DecodeCache, HeadsCache, Prefilled
-from shoestring.engine.draft import WINDOW, Drafter
+from shoestring.engine.cache import DecodeCache, HeadsCache
+from shoestring.engine.draft import DraftCount, Drafter, drafting_pays
 from shoestring.engine.latent import LatentCache
+from shoestring.engine.prefill import Prefill
 from shoestring.engine.request import SamplingParams
 from shoestring.engine.scheduler import Admission, Sequence
-from shoestring.models.attention import AttentionContext
-from shoestring.models.cache import PackedRows
 from shoestring.models.transformer import Transformer
 from shoestring.ops.native import library_for
 from shoestring.ops.sample import sample, truncate, uniforms
 
-SHARED_LEAST = 16  # a common beginning shorter than this is not worth a row of its own
 
-
-class _Prefill(AttentionContext):
-    """Prompts laid end to end, their common beginning (a system prompt, worked examples) once before them
-    all. What the decode cache keeps of each layer is collected: keys and values, or latents."""
-
-    def __init__(self, prompts: list[list[int]], device: torch.device, spare: int) -> None:
-        """spare: tokens by which the common beginning is shortened."""
-        self.shared = _common_beginning(prompts, spare)
-        rest = [prompt[self.shared :] for prompt in prompts]
-        rows = [prompts[0][: self.shared], *rest] if self.shared else rest
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        starts = lengths.cumsum(0) - lengths
-        parents = torch.full_like(lengths, -1)
-        if self.shared:
-            parents[1:] = 0
-        offsets = torch.where(parents == 0, self.shared, 0) if self.shared else torch.zeros_like(lengths)
-        self.ids = torch.tensor([token for row in rows for token in row], device=device)
-        places = torch.arange(len(self.ids), device=device)
-        self.positions = places - (starts - offsets).repeat_interleave(lengths)
-        own = slice(1, None) if self.shared else slice(None)
-        self.starts, self.lengths = starts[own], lengths[own]
-        self.rows = PackedRows(starts, lengths, parents, len(self.ids))
-        self.kept: list[tuple[Tensor, ...]] = []
-        self.latents = False
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        if not self.latents:
-            self.kept.append((k, v))
-        return self.rows.attend(layer, q, k, v, scale)
-
-    def keep_latent(self, layer: int, latent: Tensor) -> None:
-        self.latents = True
-        self.kept.append((latent[:, None],))
-
-    def prefilled(self, layers: slice, without_last: bool = False) -> Prefilled:
-        """Of these layers; without_last: the last token of each prompt is not kept."""
-        stores = list(zip(*self.kept[layers], strict=True))
-        return Prefilled(stores, self.starts, self.lengths - int(without_last), self.shared)
-
-
-def _common_beginning(prompts: list[list[int]], spare: int) -> int:
-    """Tokens that all prompts begin with but for `spare`, leaving each one of its own at least; 0 where
-    sharing won't pay."""
-    if len(prompts) < 2:
-        return 0
-    first, longest = prompts[0], min(len(p) for p in prompts) - 1
-    shared = next((i for i in range(longest) if any(p[i] != first[i] for p in prompts)), longest)
-    return shared - spare if shared - spare >= SHARED_LEAST else 0
+def _newest(sequence: Sequence, count: int) -> list[int]:
+    """Its last tokens, of the prompt too where it has made few."""
+    ids = sequence.ids[-count:]
+    missing = count - len(ids)
+    return [*sequence.request.prompt[-missing:], *ids] if missing else ids
 
 
 class Runner:
-    """speculative: draft with the model's MTP module where it has one and latent attention."""
+    """draft_tokens: how many tokens to draft ahead with the model's MTP module, where it has one and latent
+    attention; None: one, while so few sequences run that it pays."""
 
-    def __init__(self, network: Transformer, speculative: bool = True) -> None:
-        self.network = network
+    def __init__(self, network: Transformer, draft_tokens: int | None) -> None:
+        self.network, self.draft_tokens = network, draft_tokens
         weight = network.embed_tokens
-        self.device = weight.device
+        self.device, self.dtype = weight.device, weight.dtype
         config, kind = network.config, (weight.dtype, weight.device)
-        self.drafter: Drafter | None = None
         self.cache: DecodeCache
+        self.drafter: Drafter | None = None  # of the sequences that run now
+        self.drafts: DraftCount | None = None
         if config.is_mla:
             self.cache = LatentCache(config, config.num_hidden_layers, *kind, library_for(weight))
-            if speculative and config.num_nextn_predict_layers:
-                self.drafter = Drafter(network, *kind)
+            if draft_tokens != 0 and config.num_nextn_predict_layers:
+                self.drafts = DraftCount()
         else:
             self.cache = HeadsCache(config, *kind, library_for(weight))
+
+    def _choose_drafting(self, new: int) -> None:
+        """Drafting begins with nothing running and ends for all when too many run: the module has to have
+        seen every token."""
+        if self.drafts is None:
+            return
+        running = self.cache.own.count
+        wanted = self.draft_tokens is not None or drafting_pays(running + new, self.device)
+        if not wanted:
+            self.drafter = None
+        elif not running and self.drafter is None:
+            ahead = 1 if self.draft_tokens is None else self.draft_tokens
+            self.drafter = Drafter(
+                self.network, ahead, self.drafts, self.network.embed_tokens.dtype, self.device
+            )
 
     @torch.no_grad()
     def prefill(self, admissions: list[Admission]) -> None:
         """Run each prompt once, fill the cache, and draw every sample's first token."""
-        drafts = self.drafter is not None
-        context = _Prefill([a.request.prompt for a in admissions], self.device, spare=int(drafts))
-        output = self.network(context.ids, context.positions, cache=context)
         counts = [len(a.sequences) for a in admissions]
+        self._choose_drafting(sum(counts))
+        drafts = self.drafter is not None
+        context = Prefill([a.request.prompt for a in admissions], self.device, spare=int(drafts))
+        output = self.network(context.ids, context.positions, cache=context)
         longest = max(len(a.request.prompt) for a in admissions)
         self.cache.reserve(len(counts), sum(counts), longest)
         self.cache.add_groups(context.prefilled(slice(None)), counts)
@@ -107,7 +80,7 @@ class Runner:
             sequence.take(ids[row], logprobs[row])
 
     def _prefill_drafter(
-        self, drafter: Drafter, context: "_Prefill", hidden: Tensor, counts: list[int], longest: int
+        self, drafter: Drafter, context: Prefill, hidden: Tensor, counts: list[int], longest: int
     ) -> None:
         """The module's latents of each prompt but its last token, whose successor is not drawn yet."""
         before = len(context.kept)
@@ -116,7 +89,7 @@ class Runner:
         drafter.cache.reserve(len(counts), sum(counts), longest)
         drafter.cache.add_groups(context.prefilled(slice(before, None), without_last=True), counts)
 
-    def _record_prompts(self, admissions: list[Admission], context: "_Prefill", routing: Tensor) -> None:
+    def _record_prompts(self, admissions: list[Admission], context: Prefill, routing: Tensor) -> None:
         """routing (T, layers, K) of the prompts' tokens to the samples that asked for it."""
         spans = zip(admissions, context.starts.tolist(), context.lengths.tolist(), strict=True)
         for admission, start, length in spans:
@@ -142,33 +115,32 @@ class Runner:
             sequence.take(drawn[row], logprobs[row])
 
     def _decode_checked(self, drafter: Drafter, running: list[Sequence]) -> None:
-        before = [(s.ids[-2] if len(s.ids) > 1 else s.request.prompt[-1]) for s in running]
-        last, places = [s.ids[-1] for s in running], [s.place for s in running]
-        guess = drafter.hidden(before, last, places)
-        drafts, _ = self._draw(guess, [(s, len(s.ids)) for s in running])
+        window, places = drafter.window, [s.place for s in running]
+        numbers = [len(s.ids) for s in running]  # of the token that comes next
 
-        self.cache.begin_step(WINDOW)
-        pairs = [token for pair in zip(last, drafts, strict=True) for token in pair]
-        at = [place + ahead for place in places for ahead in range(WINDOW)]
-        ids, positions = (torch.tensor(numbers, device=self.device) for numbers in (pairs, at))
+        def drawn_ahead(hidden: Tensor, further: int) -> list[int]:
+            wanted = [(s, number + further) for s, number in zip(running, numbers, strict=True)]
+            return self._draw(hidden, wanted)[0]
+
+        drafts = drafter.draft([_newest(s, window) for s in running], places, drawn_ahead)
+        fed = [token for s, own in zip(running, drafts, strict=True) for token in (s.ids[-1], *own)]
+        at = [place + ahead for place in places for ahead in range(window)]
+        self.cache.begin_step(window)
+        ids, positions = (torch.tensor(numbers, device=self.device) for numbers in (fed, at))
         output = self.network(ids, positions, cache=self.cache)
-        wanted = [(s, len(s.ids) + ahead) for s in running for ahead in range(WINDOW)]
+        wanted = [(s, len(s.ids) + ahead) for s in running for ahead in range(window)]
         drawn, logprobs = self._draw(output.hidden, wanted)
-        accepted: list[int] = []
+        kept: list[int] = []
         for row, sequence in enumerate(running):
-            first = WINDOW * row
-            sequence.take(drawn[first], logprobs[first])
-            right = drawn[first] == drafts[row] and not sequence.ended
-            if right:
-                sequence.take(drawn[first + 1], logprobs[first + 1])
-            accepted.append(int(right))
-        kept = [1 + right for right in accepted]
+            first = window * row
+            for ahead in range(window):  # the token that follows the newest one and `ahead` right drafts
+                sequence.take(drawn[first + ahead], logprobs[first + ahead])
+                if sequence.ended or ahead == window - 1 or drawn[first + ahead] != drafts[row][ahead]:
+                    kept.append(ahead + 1)
+                    break
         self.cache.end_step(torch.tensor(kept, device=self.device))
-        self._record(running, output.routing, WINDOW, kept)
+        self._record(running, output.routing, window, kept)
         drafter.checked(output.hidden, kept)
-        drafter.count.steps += len(running)
-        drafter.count.tokens += sum(kept)
-        drafter.count.accepted += sum(accepted)
 
     def _record(self, running: list[Sequence], routing: Tensor | None, tokens: int, kept: list[int]) -> None:
         """routing (A * tokens, layers, K) of the tokens fed, of which the first kept[i] of slot i stand."""

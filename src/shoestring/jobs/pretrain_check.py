@@ -52,7 +52,7 @@ def write_samples(
     room = max(1, min(32, lm.config.max_position_embeddings - settings.sample_tokens))
     begun = [(part.source, ids[: min(room, len(ids) // 2)]) for part in kept for ids in part.texts]
     starts = begun[:: max(1, len(begun) // settings.samples)][: settings.samples]
-    engine = Engine(lm)
+    engine = Engine(lm, draft_tokens=1)
     params = SamplingParams(max_tokens=settings.sample_tokens, temperature=0.0)
     done = engine.generate([ids for _, ids in starts], params)
     rows = [
