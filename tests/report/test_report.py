@@ -1,5 +1,6 @@
 """A synthetic run folder read, and set as Markdown and HTML."""
 
+import dataclasses
 import io
 import re
 import shutil
@@ -18,7 +19,7 @@ from shoestring.report.curves import Plot, spark, svg, ticks
 from shoestring.report.html import render_html
 from shoestring.report.markdown import escape, fence, render_markdown
 from shoestring.report.read import read_run
-from shoestring.report.run_report import Curve
+from shoestring.report.run_report import Curve, Sample
 from shoestring.report.terminal import print_report
 
 VOID = {"meta", "br", "circle", "line", "polyline"}
@@ -113,6 +114,18 @@ def test_curves_leave_out_what_is_not_finite_and_say_so(report):
     assert len([v for v in curve.values if v is not None]) == 19
     assert any("not finite" in sentence and "zero: 1" in sentence for sentence in report.lacking)
     assert "·" in spark(curve)
+
+
+def test_pretraining_shows_its_own_curves_and_continuations_that_nobody_judged(report):
+    pretrain = dataclasses.replace(report.units[0], stage="pretrain", arm="", job="pretrain")
+    sample = Sample(pretrain, 100, "def f(", "x): pass", False, "stdlib")
+    curves = [Curve("pretrain", name, "", (100, 200), (2.0, 1.5)) for name in ("val_bpb", "max_vio")]
+    found = dataclasses.replace(report, samples=(sample,), curves=tuple(curves))
+    for text in (render_markdown(found), render_html(found)):
+        assert "bits per byte, held out" in text
+        assert "the busiest expert" in text
+        assert "pretrain: 1 continuations of held-out documents" in text
+        assert "pretrain: 0 right" not in text
 
 
 def test_what_is_lacking_is_said(tmp_path):

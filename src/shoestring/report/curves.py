@@ -9,6 +9,7 @@ from shoestring.report.run_report import Curve
 
 # metric -> what its plot is called, in the order of the report
 DRAWN = {
+    "val_bpb": "bits per byte, held out",
     "reward": "mean reward",
     "solve_rate": "share of samples solved",
     "completions/mean_length": "completion length, tokens",
@@ -18,6 +19,9 @@ DRAWN = {
     "frac_reward_zero_std": "share of groups dropped as all equal",
     "completions/clipped_ratio": "share of replies cut",
     "loss": "loss",
+    "mtp_loss": "loss of the MTP modules",
+    "max_vio": "max_vio: the busiest expert's load above the mean load",
+    "mtp_acceptance": "share of drafts kept, on its own text",
 }
 WIDTH, HEIGHT = 320, 170
 BARS = "▁▂▃▄▅▆▇█"

@@ -50,6 +50,10 @@ def _samples(report: RunReport) -> Iterator[Block]:
     yield Heading("What it wrote while it was trained")
     yield Text(RULE)
     for unit in dict.fromkeys(sample.unit for sample in report.samples):
+        if unit.job == "pretrain":
+            own = tuple(s for s in report.samples if s.unit == unit)
+            yield Samples(f"{unit.title}: {len(own)} continuations of held-out documents", own)
+            continue
         for right, word in ((True, "right"), (False, "not right")):
             own = tuple(s for s in report.samples if s.unit == unit and s.right is right)
             yield Samples(f"{unit.title}: {len(own)} {word}", own)

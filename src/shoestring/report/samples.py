@@ -9,8 +9,8 @@ from shoestring.report.run_report import Sample, UnitReport
 
 EACH = 10
 RULE = (
-    f"From the last step backwards, {EACH} right and {EACH} not right of each stage, "
-    "within a step in the order of the hash of prompt and completion, equal ones once."
+    f"From the last step backwards, {EACH} right and {EACH} not right of each stage, or {EACH} continuations "
+    "that nobody judges, within a step in the order of the hash of prompt and completion, equal ones once."
 )
 
 
