@@ -108,21 +108,40 @@ def test_a_corpus_that_cannot_be_read(
         run(pretrain_settings(tokenizer, corpus=[corpus]), tmp_path / "run")
 
 
-def test_an_empty_corpus_and_documents_longer_than_a_row(tokenizer: Path, tmp_path: Path) -> None:
+def test_an_empty_corpus_and_documents_longer_than_a_row(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = tmp_path / "text.txt"
     text.write_text("")
     with pytest.raises(BadInput, match="no text to train on"):
         run(pretrain_settings(tokenizer, corpus=[{"kind": "files", "path": str(text)}]), tmp_path / "a")
     text.write_text("\n---\n".join(f"{i} is a number, {i + 1} is the next one. " * 4 for i in range(60)))
     corpus = [{"kind": "files", "path": str(text), "separator": "---"}]
+    said: list[str] = []
+    monkeypatch.setattr(Stage, "say", lambda _, line: said.append(line))
     result = run(pretrain_settings(tokenizer, corpus=corpus, steps=2), tmp_path / "b")
     assert result["documents_over_a_row"] == result["documents"] > 0
+    assert any(f"{result['documents']} longer than a row of 48 tokens" in line for line in said)
+
+
+def test_without_a_held_out_document_there_are_no_bits_per_byte(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("one text alone, and it is trained on. " * 40)
+    said: list[str] = []
+    monkeypatch.setattr(Stage, "say", lambda _, line: said.append(line))
+    result = run(
+        pretrain_settings(tokenizer, corpus=[{"kind": "files", "path": str(text)}], steps=2), tmp_path / "r"
+    )
+    assert "val_bpb" not in result
+    assert "no document of file:text.txt is held out: bits per byte say nothing of it" in said
 
 
 def test_a_model_goes_on_over_a_longer_window(tokenizer: Path, tmp_path: Path) -> None:
     run(pretrain_settings(tokenizer, steps=2), tmp_path / "first")
     again = {"preset": "", "tokenizer": "", "architecture": {}, "model": str(tmp_path / "first"), "steps": 2}
-    with pytest.raises(BadInput, match="give yarn_factor"):
+    with pytest.raises(BadInput, match="give a yarn_factor"):
         run(pretrain_settings(tokenizer, **again, sequence_length=96), tmp_path / "refused")
     settings = pretrain_settings(tokenizer, **again, sequence_length=96, yarn_factor=2.0)
     run(settings, tmp_path / "longer")

@@ -23,6 +23,8 @@ def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
     use_fp8(lm.network, settings.numerics == "fp8")
     rows = TokenRows(settings.corpus, settings.seed, lm.tokenizer, lm.template, settings.sequence_length)
     kept = held_out(rows, settings.validation_documents)
+    if lacking := rows.without_held_out():
+        stage.say(f"no document of {', '.join(lacking)} is held out: bits per byte say nothing of it")
     learner = Learner(lm, settings.optim, settings.steps)
     parts: dict[str, Stateful] = {"rows": rows}
     done = restore(stage, learner, parts)
@@ -44,6 +46,7 @@ def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
         if step % settings.save_every == 0 and step < settings.steps:
             save_progress(stage, learner, parts)
         stop_if_asked(stage, learner, parts)
+    stage.say(rows.in_words())
     save_model(stage, lm, "pretrain", settings, rows.origins, settings.steps)
     last = {k: v for k, v in measured.items() if k.startswith(("val", "max_vio", "mtp"))}
     return {"steps": settings.steps, **rows.counts(), **last}

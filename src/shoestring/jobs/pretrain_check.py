@@ -20,13 +20,15 @@ from shoestring.train.loss import sft_loss
 def validate(
     learner: Learner, kept: list[HeldOut], settings: PretrainSettings, stage: Stage, step: int
 ) -> dict[str, float]:
-    """Bits per byte on the held-out documents, over all and by source; continuations of some of them."""
+    """Bits per byte on the held-out documents, over all and by source, and continuations of some of them;
+    nothing of these where none is held out."""
     began = time.perf_counter()
     bits = {part.source: bits_of(learner, part.texts, settings.micro_batch_tokens) for part in kept}
     sizes = {part.source: part.num_bytes for part in kept}
     measured = {f"val_bpb/{source}": bits[source] / max(1, sizes[source]) for source in bits}
-    measured["val_bpb"] = sum(bits.values()) / max(1, sum(sizes.values()))
-    if settings.samples:
+    if kept:
+        measured["val_bpb"] = sum(bits.values()) / max(1, sum(sizes.values()))
+    if kept and settings.samples:
         measured |= write_samples(learner.lm, kept, settings, stage, step)
     stage.use("validate", time.perf_counter() - began, sum(len(ids) for part in kept for ids in part.texts))
     return measured

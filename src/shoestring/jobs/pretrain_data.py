@@ -121,6 +121,24 @@ class TokenRows:
         (row,) = packer.take(1)
         return row
 
+    def in_words(self) -> str:
+        """`counts` for a reader."""
+        found = self.counts()
+        left_out = [
+            f"{count:,} {name.removeprefix('corpus_').replace('_', ' ')}"
+            for name, count in found.items()
+            if name.startswith("corpus_") and count
+        ]
+        return (
+            f"{found['documents']:,} documents read, {found['documents_split']:,} of them split over rows "
+            f"and {found['documents_over_a_row']:,} longer than a row of {self.length} tokens"
+            + (f"; not trained on: {', '.join(left_out)}" if left_out else "")
+        )
+
+    def without_held_out(self) -> list[str]:
+        """Sources that hold no document out, by name."""
+        return [source.origins[0].source for source in self.sources if not source.validation(1)]
+
     def counts(self) -> dict[str, int]:
         """What was read, cut and left out."""
         found = {

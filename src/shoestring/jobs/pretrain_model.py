@@ -51,9 +51,10 @@ def continued_model(settings: PretrainSettings) -> LanguageModel:
         lm.network.stretch(stretched(lm.config, settings.yarn_factor))
         lm.config = lm.network.config
     if settings.sequence_length > lm.config.max_position_embeddings:
+        give = "a larger" if settings.yarn_factor else "a"
         raise BadInput(
             f"sequence_length {settings.sequence_length} is more than the window of {settings.model}, "
-            f"{lm.config.max_position_embeddings}: give yarn_factor"
+            f"{lm.config.max_position_embeddings}: give {give} yarn_factor"
         )
     return lm
 
