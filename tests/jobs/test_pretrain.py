@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from shoestring.errors import BadInput, Interrupted
+from shoestring.jobs.pretrain_data import TokenRows, held_out
 from shoestring.jobs.pretrain_model import stretched
 from shoestring.jobs.pretrain_settings import check
-from shoestring.lm import load
+from shoestring.lm import load, load_template
 from shoestring.run import Stage
 from shoestring.settings import build
+from shoestring.text.train_tokenizer import BOS, EOS
 from tiny_v3 import v3_config
 from training_runs import (
     metrics,
@@ -71,6 +73,24 @@ def test_what_a_run_tells(tokenizer: Path, tmp_path: Path) -> None:
     lineage = load(tmp_path / "run").lineage
     assert lineage.stages[-1].job == "pretrain"
     assert lineage.stages[-1].origins
+
+
+def test_bits_are_per_byte_of_text_and_of_documents_laid_as_in_training(tokenizer: Path) -> None:
+    """Roles, <think> and end of text are predicted and spell no text."""
+    settings = pretrain_settings(tokenizer, sequence_length=400)
+    names, template = load_template(tokenizer)
+    rows = TokenRows(settings.corpus, settings.seed, names, template, settings.sequence_length)
+    (worked,) = [part for part in held_out(rows, 8) if part.source.startswith("worked")]
+    documents = [d for source in rows.sources for d in source.validation(8) if d.messages is not None]
+    size = 0
+    for document in documents[: len(worked.texts)]:
+        question, answer = document.messages
+        # the template writes a line break after <think> and two around </think>
+        size += len((question["content"] + answer["reasoning_content"] + answer["content"]).encode()) + 3
+    assert worked.num_bytes == size
+    begin, end = names.token_id(BOS), names.token_id(EOS)
+    assert all(ids[0] == begin and ids[-1] == end for ids in worked.texts)
+    assert all(ids.count(begin) == ids.count(end) == 1 for ids in worked.texts)
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,8 @@ class TokenRows:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out documents of one kind as ids, and the bytes of what is predicted of their text."""
+    """Held-out documents of one kind as ids, laid as in training, and the bytes of their text. Every token but
+    a document's first is predicted, roles and end of text too; those are no text and have no bytes."""
 
     source: str
     texts: list[list[int]]
@@ -179,14 +180,12 @@ class HeldOut:
 def held_out(rows: TokenRows, documents: int) -> list[HeldOut]:
     """About so many, of every source by its weight; one longer than a row is cut to it, bytes likewise."""
     by_source: dict[str, list[list[int]]] = {}
-    for source, weight in zip(rows.sources, rows.weights, strict=True):
+    for source, weight, packer in zip(rows.sources, rows.weights, rows.packers, strict=True):
         share = max(1, round(documents * weight / sum(rows.weights)))
         for document in source.validation(share):
-            ids = document_ids(document, rows.tokenizer, rows.template)[: rows.length]
-            if len(ids) > 1:
-                by_source.setdefault(document.source, []).append(ids)
-    found = []
-    for source, texts in sorted(by_source.items()):
-        size = sum(len(rows.tokenizer.decode(ids[1:]).encode()) for ids in texts)
-        found.append(HeldOut(source, texts, size))
-    return found
+            ids = packer.framed(document_ids(document, rows.tokenizer, rows.template))[: rows.length]
+            by_source.setdefault(document.source, []).append(ids)
+    return [
+        HeldOut(source, texts, sum(rows.tokenizer.num_bytes(ids[1:]) for ids in texts))
+        for source, texts in sorted(by_source.items())
+    ]

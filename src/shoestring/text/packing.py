@@ -120,10 +120,14 @@ class RowPacker:
         """Full rows that can be taken."""
         return len(self._full)
 
-    def add(self, ids: Sequence[int]) -> None:
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """A document's ids as they are laid."""
         before = [self._bos_id] if self._bos_id is not None and list(ids[:1]) != [self._bos_id] else []
         after = [self._eos_id] if not ids or ids[-1] != self._eos_id else []
-        whole = [*before, *ids, *after]
+        return [*before, *ids, *after]
+
+    def add(self, ids: Sequence[int]) -> None:
+        whole = self.framed(ids)
         self.documents += 1
         self.split += len(whole) > self.sequence_length - self._filled
         self.longer += len(whole) > self.sequence_length

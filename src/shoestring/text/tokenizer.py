@@ -48,6 +48,7 @@ class Tokenizer:
         self._backend, self.special, self.max_length = backend, special, max_length
         added = backend.get_added_tokens_decoder()
         self.special_ids: dict[str, int] = {t.content: i for i, t in added.items() if t.special}
+        self._added = frozenset(added)
         pad = backend.token_to_id(special.pad) if special.pad is not None else None
         assert pad is not None, f"pad token {special.pad!r} is not in the vocabulary"
         self.pad_id: int = pad
@@ -71,6 +72,10 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Special tokens are shown as they are spelled."""
         return self._backend.decode(list(ids), skip_special_tokens=False)
+
+    def num_bytes(self, ids: Iterable[int]) -> int:
+        """UTF-8 bytes of the text that ids spell. Added tokens (roles, <think>, end of text) are no text."""
+        return len(self.decode(i for i in ids if i not in self._added).encode())
 
     def token_id(self, token: str) -> int | None:
         return self._backend.token_to_id(token)
