@@ -58,30 +58,31 @@ def test_drafts_are_counted(draft_tokens: int) -> None:
     made = engine.generate(PROMPTS, params)
     count = engine.drafts
     assert count is not None
-    assert count.tokens == count.steps + count.accepted
     assert count.tokens == sum(len(c.ids) - 1 for (c,) in made)  # the first comes from the prompt
-    assert count.drafted == draft_tokens * count.steps
+    past = len(PROMPTS)  # a right draft at the end of a sequence brings no token more
+    assert count.steps + count.accepted - past <= count.tokens <= count.steps + count.accepted
+    assert draft_tokens * (count.steps - past) < count.drafted <= draft_tokens * count.steps
     assert 0 <= count.acceptance <= 1
     assert count.tokens_per_forward == count.tokens / count.steps
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("draft_tokens", [1, 3])
-def test_right_drafts_are_all_kept(draft_tokens: int, temperature: float) -> None:
+@pytest.mark.parametrize(("draft_tokens", "max_tokens"), [(1, 25), (3, 25), (1, 2), (1, 4), (3, 4), (3, 7)])
+def test_right_drafts_are_all_kept(draft_tokens: int, max_tokens: int, temperature: float) -> None:
     """With a head of zeros every token is as likely as any, for module and model alike: a draft, drawn with
-    the sampler's own number, is always right."""
+    the sampler's own number, is always right, and counts as such where the sequence ends at it too."""
     lm = tiny_v3()
     with torch.no_grad():
         lm.network.head_weight.zero_()
-    params = SamplingParams(max_tokens=25, temperature=temperature, n=2, ignore_eos=True)
+    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, n=2, ignore_eos=True)
     plain = Engine(lm, draft_tokens=0).generate(PROMPTS, params)
     engine = Engine(lm, draft_tokens=draft_tokens)
     made = engine.generate(PROMPTS, params)
     assert [[c.ids for c in group] for group in made] == [[c.ids for c in group] for group in plain]
     count = engine.drafts
     assert count is not None
-    assert count.accepted == count.drafted  # 24 tokens after the first: no step is cut by the end
-    assert count.tokens_per_forward == 1 + draft_tokens
+    assert count.acceptance == 1
+    assert count.steps == 2 * len(PROMPTS) * -(-(max_tokens - 1) // (1 + draft_tokens))
 
 
 def test_by_itself_the_engine_drafts_for_one_sequence_alone() -> None:

@@ -101,6 +101,40 @@ def test_the_balance_loss_is_added_with_its_weight() -> None:
     torch.testing.assert_close(losses[1] - losses[0], 0.5 * output.aux_loss.detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("split", [[4, 1], [2, 2, 1], [1] * 5])
+def test_the_balance_loss_is_of_rows_however_they_fall_into_micro_batches(split: list[int]) -> None:
+    rows = [row(list(range(10 + 7 * i, 16 + 9 * i))) for i in range(5)]
+    targets = sum(len(r.ids) - 1 for r in rows)
+
+    def norm(sizes: list[int]) -> float:
+        batches, left = [], list(rows)
+        for size in sizes:
+            packed = pack([Family([], [left.pop(0)]) for _ in range(size)])
+            batches.append(MicroBatch(packed, torch.full((len(packed.targets),), 1.0 / targets)))
+        learner = Learner(tiny_v3(), OPTIM, 10, Objectives(balance_weight=10.0))
+        return learner.update(batches, sft_loss).grad_norm
+
+    assert norm(split) == pytest.approx(norm([5]), rel=1e-5)
+
+
+def test_modules_that_nothing_trains_stay_as_they_are() -> None:
+    lm = tiny_v3()
+    before = {name: p.detach().clone() for name, p in lm.network.named_parameters()}
+    learner = Learner(lm, OPTIM.model_copy(update={"weight_decay": 0.1}), 10)
+    packed = pack([Family([], [row(list(range(10, 30)))])])
+    for _ in range(2):
+        assert learner.update([batch_of(packed)], sft_loss).mtp_loss is None
+    for name, p in lm.network.named_parameters():
+        own = name.startswith("mtp.")
+        assert torch.equal(p, before[name]) is own, name
+
+
+def test_a_network_without_modules_has_no_mtp_loss() -> None:
+    learner = Learner(tiny_v3(num_nextn_predict_layers=0), OPTIM, 10, Objectives(mtp_weight=0.3))
+    packed = pack([Family([], [row(list(range(10, 30)))])])
+    assert learner.update([batch_of(packed)], sft_loss).mtp_loss is None
+
+
 def test_biases_step_towards_an_even_load() -> None:
     network = v3_network()
     loads = torch.tensor([[4, 0, 2, 2, 2, 2, 2, 2], [2] * 8])

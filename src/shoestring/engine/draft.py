@@ -18,7 +18,8 @@ from shoestring.ops.native import library_for
 
 @dataclass
 class DraftCount:
-    """Of all decode steps so far: sequences stepped, tokens made, drafts made, drafts kept."""
+    """Of all decode steps so far: sequences stepped, tokens made, drafts made, and those of them that were
+    right. A draft past the end of its sequence is not counted: nothing says whether it was right."""
 
     steps: int = 0
     tokens: int = 0
@@ -27,7 +28,7 @@ class DraftCount:
 
     @property
     def acceptance(self) -> float:
-        """Drafts kept, as a share of those made."""
+        """Right drafts, as a share of those made."""
         return self.accepted / self.drafted if self.drafted else 0.0
 
     @property
@@ -127,5 +128,3 @@ class Drafter:
         self.states, self.waiting = states.unflatten(0, (-1, self.window)), kept
         self.count.steps += len(kept)
         self.count.tokens += sum(kept)
-        self.count.drafted += self.ahead * len(kept)
-        self.count.accepted += sum(kept) - len(kept)

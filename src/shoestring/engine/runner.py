@@ -22,6 +22,22 @@ def _newest(sequence: Sequence, count: int) -> list[int]:
     return [*sequence.request.prompt[-missing:], *ids] if missing else ids
 
 
+def _take(
+    sequence: Sequence, drafts: list[int], drawn: list[int], logprobs: list[float], count: DraftCount
+) -> int:
+    """drawn[i] follows the newest token and i drafts, and is taken while those are right -> tokens taken."""
+    for i, draft in enumerate(drafts):
+        sequence.take(drawn[i], logprobs[i])
+        right = drawn[i] == draft
+        count.accepted += int(right)
+        if sequence.ended or not right:
+            count.drafted += i + 1 if sequence.ended else len(drafts)
+            return i + 1
+    count.drafted += len(drafts)
+    sequence.take(drawn[len(drafts)], logprobs[len(drafts)])
+    return len(drafts) + 1
+
+
 class Runner:
     """draft_tokens: how many tokens to draft ahead with the model's MTP module, where it has one and latent
     attention; None: one, while so few sequences run that it pays."""
@@ -130,14 +146,10 @@ class Runner:
         output = self.network(ids, positions, cache=self.cache)
         wanted = [(s, len(s.ids) + ahead) for s in running for ahead in range(window)]
         drawn, logprobs = self._draw(output.hidden, wanted)
-        kept: list[int] = []
-        for row, sequence in enumerate(running):
-            first = window * row
-            for ahead in range(window):  # the token that follows the newest one and `ahead` right drafts
-                sequence.take(drawn[first + ahead], logprobs[first + ahead])
-                if sequence.ended or ahead == window - 1 or drawn[first + ahead] != drafts[row][ahead]:
-                    kept.append(ahead + 1)
-                    break
+        kept = [
+            _take(sequence, drafts[row], drawn[window * row :], logprobs[window * row :], drafter.count)
+            for row, sequence in enumerate(running)
+        ]
         self.cache.end_step(torch.tensor(kept, device=self.device))
         self._record(running, output.routing, window, kept)
         drafter.checked(output.hidden, kept)

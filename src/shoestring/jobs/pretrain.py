@@ -45,7 +45,8 @@ def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
         stage.progress(step, settings.steps, loss=f"{metrics.loss:.3f}", **shown)
         if step % settings.save_every == 0 and step < settings.steps:
             save_progress(stage, learner, parts)
-        stop_if_asked(stage, learner, parts)
+        if step < settings.steps:  # what the last step measured is in no saved state: let it end
+            stop_if_asked(stage, learner, parts)
     stage.say(rows.in_words())
     save_model(stage, lm, "pretrain", settings, rows.origins, settings.steps)
     last = {k: v for k, v in measured.items() if k.startswith(("val", "max_vio", "mtp"))}

@@ -169,8 +169,8 @@ class TokenRows:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out documents of one kind as ids, laid as in training, and the bytes of their text. Every token but
-    a document's first is predicted, roles and end of text too; those are no text and have no bytes."""
+    """Held-out documents of one kind as ids, laid as in training, and the bytes of their text. Every token
+    but a document's first is predicted, roles and end of text too; those are no text and have no bytes."""
 
     source: str
     texts: list[list[int]]

@@ -68,8 +68,9 @@ class Learner:
         began = time.perf_counter()
         rate = learning_rate_at(self.settings, self.step, self.total_steps)
         total, mtp, logprobs, count = 0.0, 0.0, [], LoadCount()
+        rows = sum(len(batch.packed.lengths) for batch in batches)
         for batch in batches:
-            passed = self._pass(batch, loss_of, temperature, 1 / len(batches))
+            passed = self._pass(batch, loss_of, temperature, len(batch.packed.lengths) / rows)
             passed.total.backward()
             total += passed.main.item()
             mtp += passed.mtp
@@ -87,7 +88,7 @@ class Learner:
                 "start the stage again with a lower learning rate"
             )
         seconds = time.perf_counter() - began
-        mtp_loss = mtp if self.objectives.mtp_weight else None
+        mtp_loss = mtp if self.objectives.mtp_weight and len(self.lm.network.mtp) else None
         return Metrics(total, norm, rate, seconds, skipped, logprobs, mtp_loss, count.max_violation())
 
     def forward(
@@ -98,7 +99,7 @@ class Learner:
         return passed.total, passed.logprobs
 
     def _pass(self, batch: MicroBatch, loss_of: TokenLoss, temperature: float, share: float) -> _Passed:
-        """share: of the step's balance loss, which is a mean over its micro-batches."""
+        """share: of the step's rows, over which its balance loss is a mean."""
         network = self.lm.network
         batch = batch.to(network.embed_tokens.device)
         placed = Placed.of(batch.packed, network.embed_tokens.device)

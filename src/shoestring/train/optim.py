@@ -54,10 +54,8 @@ class MasterOptimizer:
         self.master = [p.detach().clone().float() for p in self.params]
         self.grads = [torch.zeros_like(m) for m in self.master]
         self.library = library_for(*self.params)
-        for p, grad in zip(self.params, self.grads, strict=True):
-            p.register_post_accumulate_grad_hook(_move_into(grad, self.library))
-        for m, grad in zip(self.master, self.grads, strict=True):
-            m.grad = grad
+        for p, m, grad in zip(self.params, self.master, self.grads, strict=True):
+            p.register_post_accumulate_grad_hook(_move_into(m, grad, self.library))
         # weight decay leaves vectors (norms, biases) alone
         matrices = [m for m in self.master if m.dim() > 1]
         vectors = [m for m in self.master if m.dim() == 1]
@@ -75,18 +73,22 @@ class MasterOptimizer:
         """Clip, update, rewrite the network's weights, clear the gradients. Returns the norm before
         clipping; a norm that isn't finite skips the update (the caller counts it)."""
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in self.grads])).item()
-        if not math.isfinite(norm):
+        if math.isfinite(norm):
+            limit = self.settings.max_grad_norm
+            self._update(learning_rate, limit / (norm + 1e-6) if limit and norm > limit else 1.0)
+        else:
             torch._foreach_zero_(self.grads)  # pyright: ignore
-            return norm
-        limit = self.settings.max_grad_norm
-        scale = limit / (norm + 1e-6) if limit and norm > limit else 1.0
+        for m in self.master:
+            m.grad = None
+        return norm
+
+    def _update(self, learning_rate: float, scale: float) -> None:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         if self.library is None:
             self._step_torch(scale)
         else:
             self._step_native(self.library, scale)
-        return norm
 
     def _step_torch(self, scale: float) -> None:
         if scale != 1.0:
@@ -102,6 +104,8 @@ class MasterOptimizer:
         for group in self.adam.param_groups:
             (beta1, beta2), rate = group["betas"], group["lr"]
             for m in group["params"]:
+                if m.grad is None:
+                    continue
                 state = self.adam.state[m]
                 if not state:
                     state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(m)}
@@ -135,7 +139,9 @@ class MasterOptimizer:
                 self.adam.state[m] = {key: tensors[f"{key}.{name}"].to(m.device, copy=True) for key in keys}
 
 
-def _move_into(grad: Tensor, library: Library | None) -> Callable[[Tensor], None]:
+def _move_into(master: Tensor, grad: Tensor, library: Library | None) -> Callable[[Tensor], None]:
+    """Hands what arrives to `grad`, which becomes the master's gradient."""
+
     def move(param: Tensor) -> None:
         own = param.grad
         assert own is not None
@@ -143,6 +149,6 @@ def _move_into(grad: Tensor, library: Library | None) -> Callable[[Tensor], None
             library.call("add_into", (own,), own, grad, own.numel())
         else:
             grad.add_(own)
-        param.grad = None
+        param.grad, master.grad = None, grad
 
     return move
