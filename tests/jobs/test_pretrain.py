@@ -1,19 +1,25 @@
 """Pretraining: what it learns from, that it goes on with the same bits, and what it refuses."""
 
+import dataclasses
+import json
+import math
 import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.pretrain_data import TokenRows, held_out
-from shoestring.jobs.pretrain_model import stretched
-from shoestring.jobs.pretrain_settings import check
+from shoestring.jobs.pretrain_model import new_model, stretched
+from shoestring.jobs.pretrain_settings import check, plain_attention
 from shoestring.lm import load, load_template
+from shoestring.models.config import RopeScaling
+from shoestring.models.presets import PRESETS
+from shoestring.models.rope import rope_factor, softmax_scale
 from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.text.train_tokenizer import BOS, EOS
@@ -54,6 +60,47 @@ def test_a_stopped_run_goes_on_with_the_same_bits(
     assert run(settings, tmp_path / "cut", resume=True) == whole
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
+
+
+def test_a_stop_in_the_last_step_lets_it_end(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What that step measured is in the result and in no saved state."""
+    settings = pretrain_settings(tokenizer, steps=3)
+    whole = run(settings, tmp_path / "whole")
+    real = Stage.log
+
+    def log(self: Stage, number: int, values: dict[str, float]) -> None:
+        real(self, number, values)
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Stage, "log", log)
+    assert run(settings, tmp_path / "stopped") == whole
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+
+
+def test_a_tokenizer_that_changed_meanwhile_is_refused(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = shutil.copytree(tokenizer, tmp_path / "tokenizer")
+    settings, real = pretrain_settings(own), Stage.log
+
+    def log(self: Stage, number: int, values: dict[str, float]) -> None:
+        real(self, number, values)
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stage, "log", log)
+        with pytest.raises(Interrupted):
+            run(settings, tmp_path / "cut")
+    raw = json.loads((own / "tokenizer.json").read_text())
+    vocabulary = raw["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (own / "tokenizer.json").write_text(json.dumps(raw))
+    with pytest.raises(BadInput, match="the tokenizer has changed since the state was saved"):
+        run(settings, tmp_path / "cut", resume=True)
 
 
 def test_what_a_run_tells(tokenizer: Path, tmp_path: Path) -> None:
@@ -103,6 +150,18 @@ def test_bits_are_per_byte_of_text_and_of_documents_laid_as_in_training(tokenize
         ({"architecture": {"kv_lora_rnk": 4}}, "kv_lora_rank"),
         ({"architecture": {"num_experts_per_tok": 99}}, "num_experts_per_tok 99 must lie between"),
         ({"architecture": {"n_group": 3}}, "not a multiple of n_group 3"),
+        ({"architecture": {"scoring_func": "softmax"}}, "'softmax' is model_type deepseek_v2's"),
+        ({"architecture": {"model_type": "llama"}}, "can't be kept in a llama folder"),
+        ({"architecture": {"model_type": "gpt"}}, "model_type 'gpt' is none of"),
+        ({"architecture": {"num_experts_per_tok": 2.0}}, "should be int"),
+        ({"architecture": {"norm_topk_prob": "yes"}}, "should be bool"),
+        ({"architecture": {"rope_scaling": {"factor": 2}}}, "should be RopeScaling"),
+        ({"architecture": {"routed_scaling_factor": float("nan")}}, "a finite number above 0"),
+        ({"architecture": {"n_shared_experts": -1}}, "must not be negative"),
+        ({"ramp_steps": 0}, "both or neither"),
+        ({"ramp_rows_from": 9}, "more than rows_per_step 3"),
+        ({"corpus": [{"kind": "files", "path": "nowhere"}]}, "no such file or folder of texts: nowhere"),
+        ({"corpus": [{"kind": "worked", "suites": ["sumz"]}]}, "sums"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_runs(
@@ -183,6 +242,27 @@ def test_another_tokenizer_is_told_by_its_tokens(tokenizer: Path, tmp_path: Path
     with pytest.raises(BadInput, match="'<think>' in one and '<thinks>' in the other"):
         run(pretrain_settings(other, **changed), tmp_path / "second")
     run(pretrain_settings(tokenizer, **changed), tmp_path / "third")
+
+
+@pytest.mark.parametrize("attention", ["mla", "gqa"])
+def test_a_stretched_model_has_yarns_temperature(attention: Literal["mla", "gqa"]) -> None:
+    """0.1 ln s + 1 squared in the scores: in their scale with latent attention, else in cos and sin, which
+    meet twice."""
+    config = v3_config(max_position_embeddings=64)
+    config = config if attention == "mla" else plain_attention(config, attention)
+    longer = stretched(config, 4.0)
+    scores = softmax_scale(longer) / softmax_scale(config) * rope_factor(longer) ** 2
+    assert scores == pytest.approx((0.1 * math.log(4.0) + 1) ** 2)
+
+
+def test_a_preset_of_a_stretched_model_is_not_stretched_within_its_first_window(tokenizer: Path) -> None:
+    yarn = RopeScaling("yarn", 40.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=1.0)
+    published = dataclasses.replace(PRESETS["tiny"], rope_scaling=yarn)
+    for length, scaling in ((64, None), (96, yarn)):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setitem(PRESETS, "published", published)
+            settings = pretrain_settings(tokenizer, preset="published", sequence_length=length)
+            assert new_model(settings).config.rope_scaling == scaling
 
 
 def test_stretching_once_is_enough() -> None:

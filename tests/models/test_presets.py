@@ -79,7 +79,7 @@ def test_an_unknown_name_is_one_line():
     ("changes", "says"),
     [
         ({"hiden_size": 64}, "preset tiny has no field 'hiden_size', did you mean 'hidden_size'"),
-        ({"hidden_size": "wide"}, "preset tiny: a value is of the wrong kind"),
+        ({"hidden_size": "wide"}, "hidden_size = 'wide' is of the wrong kind"),
         ({"topk_group": 2}, "topk_group 2 must lie between 1 and n_group 1"),
     ],
 )

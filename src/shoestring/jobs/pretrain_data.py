@@ -4,14 +4,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from shoestring.errors import BadInput
+from shoestring.jobs.corpus_settings import CorpusSettings, check_corpus, worked_documents
 from shoestring.origin import Origin
-from shoestring.settings import Settings
-from shoestring.tasks.documents import Slips, WorkedDocuments
 from shoestring.text.corpus import open_corpus, standard_library
 from shoestring.text.message import PackedBatch
 from shoestring.text.mixture import Document, Mixture, Source
@@ -20,21 +17,6 @@ from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
 
 SAMPLED = 64  # documents of a source whose mean length stands for all
-
-
-class CorpusSettings(Settings):
-    """One source of documents. worked: solutions of our families, made by code; stdlib: the running Python's
-    own library; files: a text, .jsonl or .parquet file, or a folder of these."""
-
-    kind: Literal["worked", "stdlib", "files"]
-    weight: float = Field(default=1.0, gt=0)  # share of the tokens
-    suites: list[str] = Field(default_factory=list)  # worked
-    share_right: float = Field(default=1.0, ge=0, le=1)  # worked: the rest are wrong, as `slips` says
-    slips: Slips = "any"  # worked: each time another slip, or the habit of each family wherever it shows
-    path: str = ""  # files
-    column: str = "text"  # files: of .jsonl and .parquet
-    separator: str = ""  # files: the line between documents of a plain text; "": each file is one
-    licence: str = "unknown"  # files
 
 
 def open_mixture(corpus: Sequence[CorpusSettings], seed: int) -> Mixture:
@@ -51,6 +33,7 @@ def open_mixture(corpus: Sequence[CorpusSettings], seed: int) -> Mixture:
 
 
 def open_sources(corpus: Sequence[CorpusSettings], seed: int) -> list[Source]:
+    check_corpus(corpus)
     return [_open(settings, seed + number) for number, settings in enumerate(corpus)]
 
 
@@ -62,12 +45,8 @@ def num_characters(document: Document) -> int:
 
 
 def _open(settings: CorpusSettings, seed: int) -> Source:
-    if (settings.kind == "worked") != bool(settings.suites):
-        raise BadInput(f"corpus of kind '{settings.kind}': suites are what 'worked' needs and no other takes")
-    if (settings.kind == "files") != bool(settings.path):
-        raise BadInput(f"corpus of kind '{settings.kind}': a path is what 'files' needs and no other takes")
     if settings.kind == "worked":
-        return WorkedDocuments(settings.suites, seed, settings.share_right, slips=settings.slips)
+        return worked_documents(settings, seed)
     if settings.kind == "stdlib":
         return standard_library(seed)
     separator = settings.separator or None
@@ -155,11 +134,17 @@ class TokenRows:
     def state_dict(self) -> dict[str, Any]:
         return {
             "index": self.index,
+            "tokenizer": self.tokenizer.fingerprint,
             "sources": [dict(source.state_dict()) for source in self.sources],
             "packers": [packer.state_dict() for packer in self.packers],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["tokenizer"] != self.tokenizer.fingerprint:
+            raise BadInput(
+                "the tokenizer has changed since the state was saved: put the same one back, or start the "
+                "stage again"
+            )
         self.index = state["index"]
         for source, saved in zip(self.sources, state["sources"], strict=True):
             source.load_state_dict(saved)

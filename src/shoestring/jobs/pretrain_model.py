@@ -17,6 +17,9 @@ def new_model(settings: PretrainSettings) -> LanguageModel:
     tokenizer, template = load_template(Path(settings.tokenizer))
     given = {"vocab_size": tokenizer.vocab_size, "max_position_embeddings": settings.sequence_length}
     config = planned_config(settings, **given)
+    scaling = config.rope_scaling
+    if scaling is not None and settings.sequence_length <= scaling.original_max_position_embeddings:
+        config = dataclasses.replace(config, rope_scaling=None)  # stretching is the extension stage's
     config = dataclasses.replace(
         config,
         bos_token_id=tokenizer.token_id(tokenizer.special.bos) if tokenizer.special.bos else None,
@@ -60,11 +63,11 @@ def continued_model(settings: PretrainSettings) -> LanguageModel:
 
 
 def stretched(config: ModelConfig, factor: float) -> ModelConfig:
-    """The config with YaRN as DeepSeek-V3 has it (beta 32 and 1, mscale 1) over `factor` times the window."""
+    """The config with YaRN over `factor` times the window, as DeepSeek-V3 has it (beta 32 and 1, mscale 1):
+    latent attention takes its temperature into the softmax scale, plain attention into cos and sin."""
     if config.rope_scaling is not None:
         raise BadInput("yarn_factor: the model's positions are stretched already")
     window = config.max_position_embeddings
-    scaling = RopeScaling(
-        "yarn", factor, original_max_position_embeddings=window, mscale=1.0, mscale_all_dim=1.0
-    )
+    temperature = {"mscale": 1.0, "mscale_all_dim": 1.0} if config.is_mla else {}
+    scaling = RopeScaling("yarn", factor, original_max_position_embeddings=window, **temperature)
     return dataclasses.replace(config, rope_scaling=scaling, max_position_embeddings=round(window * factor))

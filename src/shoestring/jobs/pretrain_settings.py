@@ -6,8 +6,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from shoestring.errors import BadInput
-from shoestring.jobs.pretrain_data import CorpusSettings
+from shoestring.jobs.corpus_settings import CorpusSettings, check_corpus
 from shoestring.models.config import ModelConfig
+from shoestring.models.config_file import config_from_hf, config_to_hf
 from shoestring.models.presets import preset_config
 from shoestring.settings import Settings
 from shoestring.train.objectives import Objectives
@@ -87,13 +88,31 @@ def check(settings: PretrainSettings) -> object:
         raise BadInput("pretrain: architecture changes a preset; give preset")
     if settings.attention != "mla" and not settings.preset:
         raise BadInput("pretrain: attention changes a preset; give preset")
+    if bool(settings.ramp_rows_from) != bool(settings.ramp_steps):
+        raise BadInput("pretrain: a batch ramp is ramp_rows_from and ramp_steps, both or neither")
+    if settings.ramp_rows_from > settings.rows_per_step:
+        raise BadInput(
+            f"pretrain: ramp_rows_from {settings.ramp_rows_from} is more than rows_per_step "
+            f"{settings.rows_per_step}"
+        )
+    check_corpus(settings.corpus)
     return planned_config(settings) if settings.preset else None
 
 
 def planned_config(settings: PretrainSettings, **given: Any) -> ModelConfig:
-    """The preset with `given`, then `architecture`, then the attention asked for. Raises BadInput."""
+    """The preset with `given`, then `architecture`, then the attention asked for. Raises BadInput, also on
+    what a folder's config.json could not say: such a model would train to its end and never load again."""
     config = preset_config(settings.preset, **(given | settings.architecture))
-    return config if settings.attention == "mla" else plain_attention(config, settings.attention)
+    if settings.attention != "mla":
+        config = plain_attention(config, settings.attention)
+    again = config_from_hf(config_to_hf(config))
+    for field in dataclasses.fields(ModelConfig):
+        wanted, read = getattr(config, field.name), getattr(again, field.name)
+        if wanted != read:
+            raise BadInput(
+                f"{field.name} = {wanted!r} can't be kept in a {config.model_type} folder: it reads {read!r}"
+            )
+    return config
 
 
 def plain_attention(config: ModelConfig, kind: Literal["gqa", "mha"]) -> ModelConfig:

@@ -42,7 +42,7 @@ def _grpo() -> Job:
 def _tokenizer() -> Job:
     from shoestring.jobs import tokenizer
 
-    return Job(tokenizer.TokenizerSettings, tokenizer.main)
+    return Job(tokenizer.TokenizerSettings, tokenizer.main, check=tokenizer.check)
 
 
 def _pretrain() -> Job:

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from shoestring.jobs.pretrain_data import CorpusSettings, open_mixture
+from shoestring.jobs.corpus_settings import CorpusSettings, check_corpus
+from shoestring.jobs.pretrain_data import open_mixture
 from shoestring.models.checkpoint import GENERATION_CONFIG, write_json
 from shoestring.run import Stage, replace_folder
 from shoestring.settings import Settings
@@ -22,6 +23,11 @@ class TokenizerSettings(Settings):
     )
     documents: int = Field(default=20000, ge=1)
     seed: int = 0
+
+
+def check(settings: TokenizerSettings) -> object:
+    """What can be refused before anything runs."""
+    return check_corpus(settings.corpus)
 
 
 def main(settings: TokenizerSettings, stage: Stage) -> dict[str, Any]:

@@ -115,12 +115,18 @@ class ModelConfig:
     num_nextn_predict_layers: int = 0
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.name != "eos_token_id":
+                self._check_kind(field.name, field.type)
         for name in SIZES:
             if vars(self)[name] < 1:
                 raise BadInput(f"{name} = {vars(self)[name]} must be at least 1")
-        for name, value in (("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta)):
-            if not (math.isfinite(value) and value > 0):
-                raise BadInput(f"{name} = {value} must be a finite number above 0")
+        for name in ("rms_norm_eps", "rope_theta", "initializer_range", "routed_scaling_factor"):
+            if not (math.isfinite(vars(self)[name]) and vars(self)[name] > 0):
+                raise BadInput(f"{name} = {vars(self)[name]} must be a finite number above 0")
+        for name in ("num_nextn_predict_layers", "n_routed_experts", "n_shared_experts"):
+            if vars(self)[name] < 0:
+                raise BadInput(f"{name} = {vars(self)[name]} must not be negative")
         if self.num_attention_heads % self.num_key_value_heads:
             raise BadInput(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "
@@ -133,8 +139,13 @@ class ModelConfig:
             self._check_latent()
         if self.n_routed_experts:
             self._check_experts()
-        if self.num_nextn_predict_layers < 0:
-            raise BadInput(f"num_nextn_predict_layers = {self.num_nextn_predict_layers} must not be negative")
+
+    def _check_kind(self, name: str, kind: Any) -> None:
+        """A setting of a recipe is of any kind until here."""
+        value, kind = vars(self)[name], int | float if kind is float else kind
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            told = getattr(kind, "__name__", str(kind)).replace(f"{__name__}.", "")
+            raise BadInput(f"{name} = {value!r} is of the wrong kind: it should be {told}")
 
     def _check_latent(self) -> None:
         for name in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
@@ -152,6 +163,8 @@ class ModelConfig:
                 f"num_key_value_heads {self.num_key_value_heads} must equal num_attention_heads "
                 f"{self.num_attention_heads} with latent attention"
             )
+        if self.attention_bias and self.q_lora_rank is None:
+            raise BadInput("attention_bias with latent attention is supported with q_lora_rank only")
         if self.qk_norm:
             raise BadInput("qk_norm goes with plain attention, not with latent attention")
 

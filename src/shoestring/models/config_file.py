@@ -90,7 +90,10 @@ def _deepseek(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
     v3 = kind == "deepseek_v3"
     heads, bias = int(raw["num_attention_heads"]), bool(raw.get("attention_bias", False))
     if v3 and raw.get("scoring_func", "sigmoid") != "sigmoid":
-        raise BadInput(f"scoring_func {raw['scoring_func']!r} is not deepseek_v3's; sigmoid is")
+        raise BadInput(
+            f"scoring_func {raw['scoring_func']!r} is not deepseek_v3's, which is 'sigmoid'; 'softmax' is "
+            "model_type deepseek_v2's"
+        )
     more: dict[str, Any] = {
         "attention_bias": bias,
         "attention_output_bias": bias,
@@ -121,7 +124,9 @@ def _deepseek(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def config_to_hf(config: ModelConfig, dtype: str = "bfloat16") -> dict[str, Any]:
-    """A `config.json` that transformers 4 and 5 read, vLLM too."""
+    """A `config.json` that transformers 4 and 5 read, vLLM too. Raises BadInput on an unknown family."""
+    if config.model_type not in ARCHITECTURES:
+        raise BadInput(f"model_type {config.model_type!r} is none of: {', '.join(ARCHITECTURES)}")
     eos = list(config.eos_token_id)
     raw: dict[str, Any] = {
         "architectures": [ARCHITECTURES[config.model_type]],

@@ -1,6 +1,7 @@
 """Text to ids and back, on the `tokenizers` library. Special tokens are never read out of text here: the
 template alone puts them in."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ class Tokenizer:
     def token_id(self, token: str) -> int | None:
         return self._backend.token_to_id(token)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of everything that decides which ids a text has."""
+        return hashlib.sha256(self._json.encode()).hexdigest()
+
     def first_difference(self, other: "Tokenizer") -> str | None:
         """The first id for which the two have different tokens, in words: vocabularies of one size may still
         be two."""
@@ -90,6 +96,10 @@ class Tokenizer:
         for i in sorted(mine.keys() | theirs.keys()):
             if mine.get(i) != theirs.get(i):
                 return f"id {i} is {mine.get(i)!r} in one and {theirs.get(i)!r} in the other"
+        one, two = json.loads(self._json), json.loads(other._json)
+        for part in ("normalizer", "pre_tokenizer", "model"):
+            if one.get(part) != two.get(part):
+                return f"their tokens are the same, but not how a text is cut into them ({part})"
         return None
 
     def save(self, folder: Path, chat_template: str | None = None) -> None:
