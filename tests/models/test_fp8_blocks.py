@@ -3,6 +3,9 @@ for MTP. The reader meets folders that this file writes with plain torch, the wr
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +13,15 @@ from safetensors.torch import load_file, save_file
 from transformers import DeepseekV3ForCausalLM
 
 from shoestring.errors import BadInput
+from shoestring.lm import load
 from shoestring.models.checkpoint import load_checkpoint, write_checkpoint
 from shoestring.models.config import ModelConfig
 from shoestring.models.config_file import config_to_hf
 from shoestring.models.fp8_blocks import is_fp8_matrix
+from shoestring.models.presets import PRESETS
 from shoestring.models.transformer import Transformer
+from tiny import tiny_lm
+from tiny_v3 import tiny_v3
 
 # 160, 200, 144 ... : blocks of 128 end in the middle of rows and columns
 CONFIG = ModelConfig(
@@ -291,3 +298,52 @@ def test_another_quantisation_is_refused(tmp_path, quantization, says):
     tensors, _ = stored(made_network())
     told = refusal(save(tmp_path / "m", tensors, quantization_config=quantization))
     assert says in told
+
+
+@pytest.mark.parametrize("name", ["embed_tokens.weight", "shared_head.head.weight"])
+def test_a_module_with_another_embedding_or_head_is_refused(tmp_path, name):
+    tensors, _ = stored(made_network())
+    tensors[f"model.layers.2.{name}"][3, 5] += 1.0
+    told = refusal(save(tmp_path / "m", tensors, quantization_config=QUANTIZATION))
+    assert f"model.layers.2.{name} differs from" in told
+
+
+def test_a_model_is_saved_in_fp8_on_request(tmp_path):
+    lm = tiny_v3()
+    lm.save(tmp_path / "m", fp8=True)
+    kinds = {t.dtype for t in load_file(tmp_path / "m" / "model.safetensors").values()}
+    assert torch.float8_e4m3fn in kinds
+    again = load(tmp_path / "m", dtype="float32")
+    ids = [[5, 9, 200, 31]]
+    assert 0 < (again.logits(ids) - lm.logits(ids)).norm() < 0.5 * lm.logits(ids).norm()  # random routers
+    with pytest.raises(BadInput, match="fp8 folders are deepseek_v2's and deepseek_v3's, not llama's"):
+        tiny_lm().save(tmp_path / "other", fp8=True)
+
+
+MEASURE = """
+import sys, torch
+from pathlib import Path
+from shoestring.models.checkpoint import load_checkpoint
+
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+before = peak()
+load_checkpoint(Path(sys.argv[1]), torch.bfloat16, "cpu")
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize("fp8", [False, True])
+def test_loading_takes_the_model_and_one_shard(tmp_path, fp8):
+    shard = 16_000_000
+    network = Transformer(PRESETS["small"]).to(torch.bfloat16)
+    network.init_weights(0)
+    write_checkpoint(network, tmp_path, shard_bytes=shard, fp8=fp8)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 5
+    size = 2 * sum(p.numel() for p in network.parameters())
+    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    took = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert size < took < size + shard + 80_000_000  # code and small things that loading brings with it

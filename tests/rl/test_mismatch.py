@@ -1,5 +1,7 @@
 """Sampler and trainer see one distribution: their logprobs agree, whatever the temperature."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -17,21 +19,24 @@ from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
 from shoestring.train.optim import OptimSettings
 from tiny import tiny_lm
+from tiny_v3 import tiny_v3
 
 SETTINGS = PolicyLossSettings(kl_coefficient=0.1)
 
 
-def sampled_batches(lm, temperature: float, micro_batch_tokens: int) -> list[MicroBatch]:
+def sampled_batches(
+    lm, temperature: float, micro_batch_tokens: int, record_routing: bool = False
+) -> list[MicroBatch]:
     """Three groups of four samples with rewards 1, 0, 0, 0, sampled by the engine."""
     prompts = [lm.tokenizer.encode("what is " + "x" * n) for n in (1, 9, 4)]
-    params = SamplingParams(12, temperature, n=4, seed=2)
+    params = SamplingParams(12, temperature, n=4, seed=2, record_routing=record_routing)
     problem = Problem("sums", "", "p", "p", {}, Origin("procedural:sums", "CC0-1.0"))
     groups = []
     for prompt, samples in zip(prompts, Engine(lm, 5).generate(prompts, params), strict=True):
         rollouts = [
             Rollout(
                 problem,
-                Sampled(prompt, c.ids, c.logprobs, 0, f"{i}"),
+                Sampled(prompt, c.ids, c.logprobs, 0, f"{i}", c.routing),
                 Reply(None, ""),
                 Verdict(Outcome.WRONG, 0.0),
                 float(i == 0),
@@ -72,3 +77,31 @@ def test_the_reference_is_tempered_as_the_trainer_is(tmp_path):
     assert batches[0].reference_logprobs is not None
     assert again is not None
     assert torch.equal(again, batches[0].reference_logprobs)  # it stays as it was
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [10_000, 60])
+def test_replayed_routing_keeps_the_samplers_logprobs_where_the_routers_have_moved(micro_batch_tokens):
+    """What the sampler's experts said of its tokens, though the routers would choose others by now; and the
+    routers still learn."""
+    lm = tiny_v3()
+    batches = sampled_batches(lm, 1.0, micro_batch_tokens, record_routing=True)
+    assert all(batch.routing is not None for batch in batches)
+    for i, router in enumerate(lm.network.routers()):
+        router.e_score_correction_bias.normal_(0, 3, generator=torch.Generator().manual_seed(i))
+    learner = Learner(lm, OptimSettings(learning_rate=1e-3, warmup_steps=0), 2)
+
+    def worst(replay: bool) -> float:
+        gaps = []
+        for batch in batches:
+            own = batch if replay else dataclasses.replace(batch, routing=None)
+            _, logprobs = learner.forward(own, PolicyLoss(PolicyLossSettings()))
+            assert own.sampler_logprobs is not None
+            gaps.append((logprobs - own.sampler_logprobs).abs().max().item())
+        return max(gaps)
+
+    assert worst(replay=True) < 1e-4
+    assert worst(replay=False) > 0.1
+    before = [router.weight.detach().clone() for router in lm.network.routers()[:2]]
+    learner.update(batches, PolicyLoss(PolicyLossSettings()))
+    for router, old in zip(lm.network.routers(), before, strict=False):
+        assert not torch.equal(router.weight, old)

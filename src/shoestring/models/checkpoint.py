@@ -45,7 +45,7 @@ def source_for(
     network: Transformer, stored: Folder, block: tuple[int, int] | None, ignored: Sequence[str] = ()
 ) -> WeightSource:
     """The stored tensors as the network wants them: scales multiplied in, and without what repeats another
-    tensor, which isn't read. Raises BadInput, one line."""
+    tensor. Raises BadInput, one line."""
     shapes = without_scales(stored.shapes, stored.kinds, block, stored.where)
     shapes = {name: shape for name, shape in shapes.items() if not name.endswith(".rotary_emb.inv_freq")}
     for name in ignored:
@@ -53,10 +53,17 @@ def source_for(
     _check_head(network.config, shapes, stored)
     for name, original in shared_names(network):
         found = shapes.pop(name, None)
-        if found is not None and found != shapes.get(original, found):
+        if found is None or original not in shapes:
+            continue
+        if found != shapes[original]:
             raise BadInput(
                 f"{stored.where}: {name} is {list(found)}, {original}, which it repeats, "
                 f"is {list(shapes[original])}"
+            )
+        copy, own = stored.read(name), stored.read(original)
+        if not copy.is_meta and not torch.equal(copy, own):
+            raise BadInput(
+                f"{stored.where}: {name} differs from {original}; MTP modules here have the model's own"
             )
     return WeightSource(stored.where, shapes, lambda name: read_weight(name, stored.read, block))
 
