@@ -8,7 +8,7 @@ from pydantic import Field
 from shoestring.errors import BadInput
 from shoestring.jobs.corpus_settings import CorpusSettings, check_corpus
 from shoestring.models.config import ModelConfig
-from shoestring.models.config_file import config_from_hf, config_to_hf
+from shoestring.models.config_file import EXPERTS, config_from_hf, config_to_hf
 from shoestring.models.presets import preset_config
 from shoestring.settings import Settings
 from shoestring.train.objectives import Objectives
@@ -106,7 +106,10 @@ def planned_config(settings: PretrainSettings, **given: Any) -> ModelConfig:
     if settings.attention != "mla":
         config = plain_attention(config, settings.attention)
     again = config_from_hf(config_to_hf(config))
+    meaningless = () if config.n_routed_experts else EXPERTS  # what experts would be like, were there any
     for field in dataclasses.fields(ModelConfig):
+        if field.name in meaningless:
+            continue
         wanted, read = getattr(config, field.name), getattr(again, field.name)
         if wanted != read:
             raise BadInput(
