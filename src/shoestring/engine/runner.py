@@ -46,7 +46,7 @@ class Runner:
         self.network, self.draft_tokens = network, draft_tokens
         weight = network.embed_tokens
         self.device, self.dtype = weight.device, weight.dtype
-        config, kind = network.config, (weight.dtype, weight.device)
+        config, kind = network.config, (self.dtype, self.device)
         self.cache: DecodeCache
         self.drafter: Drafter | None = None  # of the sequences that run now
         self.drafts: DraftCount | None = None
@@ -68,9 +68,7 @@ class Runner:
             self.drafter = None
         elif not running and self.drafter is None:
             ahead = 1 if self.draft_tokens is None else self.draft_tokens
-            self.drafter = Drafter(
-                self.network, ahead, self.drafts, self.network.embed_tokens.dtype, self.device
-            )
+            self.drafter = Drafter(self.network, ahead, self.drafts, self.dtype, self.device)
 
     @torch.no_grad()
     def prefill(self, admissions: list[Admission]) -> None:
@@ -146,10 +144,10 @@ class Runner:
         output = self.network(ids, positions, cache=self.cache)
         wanted = [(s, len(s.ids) + ahead) for s in running for ahead in range(window)]
         drawn, logprobs = self._draw(output.hidden, wanted)
-        kept = [
-            _take(sequence, drafts[row], drawn[window * row :], logprobs[window * row :], drafter.count)
-            for row, sequence in enumerate(running)
-        ]
+        kept: list[int] = []
+        for row, sequence in enumerate(running):
+            own = slice(window * row, window * (row + 1))
+            kept.append(_take(sequence, drafts[row], drawn[own], logprobs[own], drafter.count))
         self.cache.end_step(torch.tensor(kept, device=self.device))
         self._record(running, output.routing, window, kept)
         drafter.checked(output.hidden, kept)
