@@ -20,7 +20,7 @@ from shoestring.settings import build
 from training_runs import TINY_V3
 
 STUDY = Path(__file__).parents[1] / "studies" / "v3-ablations.toml"
-ARMS = ["dense", "aux-loss", "no-balance", "no-mtp", "gqa", "mha", "fp8"]
+ARMS = ["dense", "aux-loss", "no-balance", "no-mtp", "gqa", "mha", "fp8", "other-order"]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,9 @@ def test_arms_change_what_they_are_named_for(units: dict[tuple[str, int | None],
     assert changed("gqa") == {"attention": "gqa"}
     assert changed("mha") == {"attention": "mha"}
     assert changed("fp8") == {"numerics": "fp8"}
+    # the same sums in another order: a step's rows are then two micro-batches
+    assert changed("other-order") == {"micro_batch_tokens": 4096}
+    assert plain["micro_batch_tokens"] == plain["rows_per_step"] * plain["sequence_length"] == 2 * 4096
 
 
 def test_dense_costs_a_token_what_experts_do(units: dict[tuple[str, int | None], Unit]) -> None:
@@ -75,10 +78,10 @@ def test_every_arm_is_in_a_contrast_and_fp8_has_its_claim() -> None:
     recipe = load_recipe(STUDY, {}, "full")
     named = {side for c in recipe.contrasts for side in (c.of, c.against)}
     assert named == {"pretrain", *(f"pretrain/{arm}" for arm in ARMS)}
-    (claim,) = [c for c in recipe.contrasts if c.within]
-    assert (claim.of, claim.against, claim.within) == ("pretrain/fp8", "pretrain", 0.0025)
+    claims = [(c.of, c.against, c.within) for c in recipe.contrasts if c.within]
+    assert claims == [(f"pretrain/{arm}", "pretrain", 0.0025) for arm in ("fp8", "other-order")]
     again = recipe.to_toml()["contrast"]
-    assert again[-1] == {"of": "pretrain/fp8", "against": "pretrain", "metric": "val_bpb", "within": 0.0025}
+    assert again[-2] == {"of": "pretrain/fp8", "against": "pretrain", "metric": "val_bpb", "within": 0.0025}
 
 
 @pytest.mark.parametrize(
