@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -225,6 +225,8 @@ def test_the_terminal_ends_with_the_line_to_type(report):
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+@example(0.0, 5e-324)
+@example(5e-324, 5e-324)
 def test_ticks_are_round_and_hold_the_values(a, b):
     low, high = min(a, b), max(a, b)
     marks = ticks(low, high)

@@ -54,8 +54,8 @@ def _known(curve: Curve) -> bool:
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Round numbers from at or below `low` to at or above `high`, steps of 1, 2 or 5 times a power of ten."""
-    if high <= low:
-        pad = abs(low) * 0.1 or 1.0
+    if high - low < 1e-300:  # a quarter of it may be 0 already
+        pad = abs(low) * 0.1 if abs(low) > 1e-290 else 1.0
         low, high = low - pad, high + pad
     raw = (high - low) / about
     size = 10 ** math.floor(math.log10(raw))
