@@ -316,7 +316,7 @@ def test_a_model_is_saved_in_fp8_on_request(tmp_path):
     again = load(tmp_path / "m", dtype="float32")
     ids = [[5, 9, 200, 31]]
     assert 0 < (again.logits(ids) - lm.logits(ids)).norm() < 0.5 * lm.logits(ids).norm()  # random routers
-    with pytest.raises(BadInput, match="fp8 folders are deepseek_v2's and deepseek_v3's, not llama's"):
+    with pytest.raises(BadInput, match="latent attention, which this llama lacks"):
         tiny_lm().save(tmp_path / "other", fp8=True)
 
 
