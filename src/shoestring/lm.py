@@ -64,7 +64,9 @@ class LanguageModel:
         `folder` is replaced file by file; putting a whole folder in place in one move is the caller's. fp8:
         in the public V3 checkpoint's precision, E4M3 in blocks of 128 x 128, for V2 and V3 models."""
         if fp8 and not self.config.is_mla:
-            raise BadInput(f"fp8 is for models with latent attention, which this {self.config.model_type} lacks")
+            raise BadInput(
+                f"fp8 is for models with latent attention, which this {self.config.model_type} lacks"
+            )
         folder = Path(folder)
         try:
             write_checkpoint(self.network, folder, shard_bytes, fp8)

@@ -61,7 +61,7 @@ def source_for(
                 f"is {list(shapes[original])}"
             )
         copy, own = stored.read(name), stored.read(original)
-        if not copy.is_meta and not torch.equal(copy, own):
+        if not copy.is_meta and not torch.equal(copy.to(own.dtype), own):
             raise BadInput(
                 f"{stored.where}: {name} differs from {original}; MTP modules here have the model's own"
             )
