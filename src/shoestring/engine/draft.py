@@ -38,9 +38,9 @@ class DraftCount:
 
 def drafting_pays(sequences: int, device: torch.device) -> bool:
     """On a CPU a pass costs by the rows it computes and the experts it reads, and a second row a sequence
-    meets others: with 85 to 89 % of the drafts kept, a trained model of the preset tiny made 1.06 times as
-    many tokens a second with one sequence, 0.9 with two, 0.8 with four and with 32. On a GPU it has not been
-    measured, and always drafts."""
+    meets others: a trained model of the preset tiny made 1.15 times as many tokens a second with one sequence
+    (95 % kept), 0.89 with two, 0.81 with four and with 32, and once 1.10 with eight (docs/log.md). On a GPU
+    it has not been measured, and always drafts."""
     return device.type != "cpu" or sequences == 1
 
 
