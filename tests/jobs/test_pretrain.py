@@ -40,21 +40,26 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tokenizer(tmp_path_factory.mktemp("tokenizer") / "t")
 
 
+def stop_after(step: int, patched: pytest.MonkeyPatch) -> None:
+    """Ctrl-C once that step is logged."""
+    real = Stage.log
+
+    def log(self: Stage, number: int, values: dict[str, float]) -> None:
+        real(self, number, values)
+        if number == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    patched.setattr(Stage, "log", log)
+
+
 def test_a_stopped_run_goes_on_with_the_same_bits(
     tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights, the routers' biases, the rows that wait to be filled, the ramp and the late weights."""
     settings = pretrain_settings(tokenizer)
     whole = run(settings, tmp_path / "whole")
-    real = Stage.log
-
-    def log(self: Stage, number: int, values: dict[str, float]) -> None:
-        real(self, number, values)
-        if number == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Stage, "log", log)
+        stop_after(3, patched)
         with pytest.raises(Interrupted, match="after step 3"):
             run(settings, tmp_path / "cut")
     assert run(settings, tmp_path / "cut", resume=True) == whole
@@ -68,14 +73,7 @@ def test_a_stop_in_the_last_step_lets_it_end(
     """What that step measured is in the result and in no saved state."""
     settings = pretrain_settings(tokenizer, steps=3)
     whole = run(settings, tmp_path / "whole")
-    real = Stage.log
-
-    def log(self: Stage, number: int, values: dict[str, float]) -> None:
-        real(self, number, values)
-        if number == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Stage, "log", log)
+    stop_after(3, monkeypatch)
     assert run(settings, tmp_path / "stopped") == whole
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
 
@@ -84,15 +82,9 @@ def test_a_tokenizer_that_changed_meanwhile_is_refused(
     tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = shutil.copytree(tokenizer, tmp_path / "tokenizer")
-    settings, real = pretrain_settings(own), Stage.log
-
-    def log(self: Stage, number: int, values: dict[str, float]) -> None:
-        real(self, number, values)
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
+    settings = pretrain_settings(own)
     with monkeypatch.context() as patched:
-        patched.setattr(Stage, "log", log)
+        stop_after(2, patched)
         with pytest.raises(Interrupted):
             run(settings, tmp_path / "cut")
     raw = json.loads((own / "tokenizer.json").read_text())
