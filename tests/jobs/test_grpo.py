@@ -6,9 +6,12 @@ import pytest
 from rich.console import Console
 
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.jobs.grpo import GRPOSettings, Streams, Trainer, gather, one_step
+from shoestring.jobs.grpo import Trainer, one_step
 from shoestring.jobs.recipe import JOBS
 from shoestring.origin import Lineage
+from shoestring.rl.gather import Sampler, gather
+from shoestring.rl.settings import GRPOSettings
+from shoestring.rl.streams import Streams
 from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.tasks.base import Outcome, Verdict
@@ -67,7 +70,8 @@ def trainer(tmp_path, judge: PlannedJudge, **changed) -> Trainer:
     )
     generator = Scripted(lm, lambda text, sample: "ok")
     learner = Learner(lm, settings.optim, settings.steps)
-    return Trainer(settings, lm, generator, judge, learner, Streams(settings.suites, 0), None)  # type: ignore[arg-type]
+    sampler = Sampler(settings, lm, generator, judge, Streams(settings.suites, 0))  # type: ignore[arg-type]
+    return Trainer(settings, lm, sampler, learner, None)
 
 
 @pytest.mark.parametrize(
@@ -83,17 +87,17 @@ def trainer(tmp_path, judge: PlannedJudge, **changed) -> Trainer:
 )
 def test_dropped_groups_are_counted_and_refilled(tmp_path, live, refills, counts):
     own = trainer(tmp_path, PlannedJudge(live), refill_rounds=refills)
-    gathered = gather(own)
-    assert (len(gathered.live), len(gathered.dead), own.streams.index) == counts
+    gathered = gather(own.sampler)
+    assert (len(gathered.live), len(gathered.dead), own.sampler.streams.index) == counts
     assert {int(g.rollouts[0].sequence.row_id.split("/")[0]) for g in gathered.live} == {
-        i for i in live if i < own.streams.index
+        i for i in live if i < own.sampler.streams.index
     }
 
 
 def test_samples_whose_scorer_failed_are_left_out(tmp_path):
     failing = {"0/0", "1/1"}
     own = trainer(tmp_path, PlannedJudge({0, 1}, failing), refill_rounds=0)
-    gathered = gather(own)
+    gathered = gather(own.sampler)
     # the first group lost its only right one, so it is equal now; the second still differs
     assert [g.rewards for g in gathered.live] == [[1.0, 0.0]]
     assert [g.rewards for g in gathered.dead] == [[0.0, 0.0], [0.0] * 3, [0.0] * 3]

@@ -5,8 +5,10 @@ from statistics import pstdev
 from typing import Any
 
 from shoestring.lm import LanguageModel
+from shoestring.rl.loss import TokenStats
 from shoestring.rl.rollout import Group, Rollout, left_out
 from shoestring.tasks.base import Outcome
+from shoestring.train.learner import Metrics
 
 
 def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, float]:
@@ -39,6 +41,24 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
         "unparsed_ratio": sum(r.verdict.outcome is Outcome.UNPARSED for r in rollouts) / count,
         "left_out": float(count - len(rewards)),
         "num_tokens": float(sum(lengths)),
+    }
+
+
+def step_metrics(update: Metrics, stats: TokenStats) -> dict[str, float]:
+    return {
+        "loss": update.loss,
+        "grad_norm": update.grad_norm,
+        "learning_rate": update.learning_rate,
+        "skipped_step": float(update.skipped),
+        "entropy": stats.entropy,
+        "kl": stats.kl,
+        "mismatch_kl": stats.mismatch_kl,
+        "mismatch_max": stats.mismatch_max,
+        "clip_ratio/region_mean": stats.clip_low + stats.clip_high,
+        "clip_ratio/low_mean": stats.clip_low,
+        "clip_ratio/high_mean": stats.clip_high,
+        "log_ratio_overflowed": float(stats.overflowed),
+        "time/update": update.seconds,
     }
 
 
