@@ -1,11 +1,15 @@
-"""Which suite the next problem comes from: more often one where groups are mixed, so that samples teach."""
+"""Which problem comes next: more often one of a suite where groups are mixed, more seldom one that was last
+seen all right or all wrong, so that samples teach."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 FLOOR = 0.1  # each suite keeps being asked, since a model changes
 MEMORY = 0.9  # share of the old estimate that stays after a group
+AGAIN = 0.25  # how often a problem is asked again that was last all right or all wrong
+REMEMBERED = 50_000  # problems, the latest seen
 
 
 @dataclass
@@ -36,3 +40,35 @@ class Curriculum:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.live = {suite: state[suite] for suite in self.suites}
+
+
+@dataclass
+class PassRates:
+    """Each problem's share of right samples when it was last asked. Matters where problems come round: small
+    levels and files. A problem without a mixed group is passed over three times of four."""
+
+    seed: int
+    rates: dict[str, float] = field(default_factory=dict)
+    passed_over: int = 0
+
+    def worth(self, problem: str, index: int, again: int) -> bool:
+        """Whether to ask it as the index-th problem, at the again-th draw for that place."""
+        rate = self.rates.get(problem)
+        if rate is None or 0.0 < rate < 1.0:
+            return True
+        if random.Random(f"worth/{self.seed}/{index}/{again}").random() < AGAIN:
+            return True
+        self.passed_over += 1
+        return False
+
+    def saw(self, problem: str, rate: float) -> None:
+        self.rates.pop(problem, None)  # to the end: the oldest are forgotten first
+        self.rates[problem] = rate
+        if len(self.rates) > REMEMBERED:
+            del self.rates[next(iter(self.rates))]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rates": dict(self.rates), "passed_over": self.passed_over}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rates, self.passed_over = dict(state["rates"]), state["passed_over"]
