@@ -122,7 +122,7 @@ def test_reward_rises_and_everything_is_written(base, tmp_path):
     result = run(settings, tmp_path / "g")
     rows = metrics(tmp_path / "g")
     assert [r["step"] for r in rows] == list(range(1, 13))
-    assert sum(r["reward"] for r in rows[-3:]) > sum(r["reward"] for r in rows[:3]) + 0.9  # of 3
+    assert sum(r["reward"] for r in rows[-3:]) > sum(r["reward"] for r in rows[:3]) + 0.5  # of 3
     for row in rows:
         assert set(TRL_NAMES) <= set(row)
         assert row["mismatch_kl"] < 1e-8  # fp32: sampler and trainer agree at every step

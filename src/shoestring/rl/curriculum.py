@@ -53,17 +53,17 @@ class PassRates:
 
     def worth(self, problem: str, index: int, again: int) -> bool:
         """Whether to ask it as the index-th problem, at the again-th draw for that place."""
-        rate = self.rates.get(problem)
-        if rate is None or 0.0 < rate < 1.0:
+        if self.rates.get(problem, 0.5) not in (0.0, 1.0):
             return True
         if random.Random(f"worth/{self.seed}/{index}/{again}").random() < AGAIN:
             return True
         self.passed_over += 1
         return False
 
-    def saw(self, problem: str, rate: float) -> None:
+    def saw(self, problem: str, live: bool, solved: float) -> None:
+        """solved: share of right samples; a group whose rewards are equal counts as all or nothing."""
         self.rates.pop(problem, None)  # to the end: the oldest are forgotten first
-        self.rates[problem] = rate
+        self.rates[problem] = min(max(solved, 0.01), 0.99) if live else float(solved > 0.5)
         if len(self.rates) > REMEMBERED:
             del self.rates[next(iter(self.rates))]
 

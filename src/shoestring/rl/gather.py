@@ -70,7 +70,7 @@ def gather(sampler: Sampler) -> Gathered:
         judged = judge_groups(sampler.judge, sampler.lm.template, asked, completions)
         for group in make_groups(judged, settings.reward, settings.truncated, settings.seed):
             (live if group.live else dead).append(group)
-            sampler.streams.curriculum.saw(group.suite, group.live)
+            sampler.streams.saw(group)
         generate_s += sampled - began
         judge_s += time.perf_counter() - sampled
     return Gathered(live, dead, generate_s, judge_s)

@@ -57,6 +57,12 @@ class Group:
         return bool(rewards) and max(rewards) - min(rewards) > 1e-6
 
     @property
+    def solved(self) -> float:
+        """Share of samples that are right, of those whose scorer didn't fail; 0 where it always did."""
+        judged = [r.verdict.outcome is Outcome.RIGHT for r in self.rollouts if not left_out(r.verdict)]
+        return sum(judged) / max(1, len(judged))
+
+    @property
     def num_tokens(self) -> int:
         return sum(len(r.sequence.ids) for r in self.rollouts)
 

@@ -13,6 +13,7 @@ from shoestring.settings import Settings
 from shoestring.text.message import Reply
 
 TEST_SHARE = 10  # one problem in ten is held out
+RESERVED_SHARE = 20  # one of twenty others may be kept back to watch a run by
 
 
 class Outcome(StrEnum):
@@ -55,6 +56,12 @@ class Problem:
         """Whether the problem belongs to the test tenth: a hash of the problem itself decides, so no seed,
         level or job can ever train on it."""
         return int(self.id[:8], 16) % TEST_SHARE == 0
+
+    @property
+    def reserved(self) -> bool:
+        """Whether a training problem is one that a run may be watched and chosen by, if it asks for that: it
+        is then not trained on. The test tenth is for evals alone."""
+        return not self.held_out and int(self.id[8:16], 16) % RESERVED_SHARE == 0
 
 
 def level_text(level: Settings) -> str:

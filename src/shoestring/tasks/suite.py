@@ -113,6 +113,19 @@ def draw_problems(suite: Suite, split: Split, n: int, seed: int) -> list[Problem
     return list(found.values())
 
 
+def draw_reserved(suite: Suite, n: int, seed: int) -> list[Problem]:
+    """Up to n distinct training problems that streams with `reserve` pass over; fewer where there are no
+    more."""
+    found: dict[str, Problem] = {}
+    for index in range(5_000 + 200 * n):
+        problem = suite.family.draw(suite.level, _rng("reserved", seed, index))
+        if problem.reserved:
+            found.setdefault(problem.key, problem)
+        if len(found) == n:
+            break
+    return list(found.values())
+
+
 def check_room(suite: Suite, n: int) -> None:
     """Raises BadInput where the level has fewer than 20 n distinct problems: n tested would tell little."""
     count = suite.count
@@ -125,9 +138,10 @@ def check_room(suite: Suite, n: int) -> None:
 
 class ProblemStream:
     """Endless training problems. Item i depends on (seed, i) alone: suites take turns by index, and problems
-    of the test split are passed over. Its whole state is the next index."""
+    of the test split are passed over, and with `reserve` those that a run is watched by. Its whole state is
+    the next index."""
 
-    def __init__(self, suites: Suite | Sequence[Suite], seed: int) -> None:
+    def __init__(self, suites: Suite | Sequence[Suite], seed: int, reserve: bool = False) -> None:
         self.suites = [suites] if isinstance(suites, Suite) else list(suites)
         if not self.suites:
             raise BadInput("a stream of problems needs at least one suite")
@@ -135,18 +149,20 @@ class ProblemStream:
             if suite.only_tests:
                 raise BadInput(f"suite '{suite}' is for testing only (test=all); it has no training problems")
         self.seed = seed
+        self.reserve = reserve
         self.index = 0
 
     def take(self, n: int) -> list[Problem]:
         first, self.index = self.index, self.index + n
         return [self.item(index) for index in range(first, first + n)]
 
-    def item(self, index: int) -> Problem:
+    def item(self, index: int, again: int = 0) -> Problem:
+        """The index-th problem; `again` numbers further draws for the same place."""
         suite = self.suites[index % len(self.suites)]
-        rng = _rng("stream", self.seed, index)
+        rng = _rng("stream", self.seed, index, again)
         for _ in range(1000):
             problem = suite.family.draw(suite.level, rng)
-            if not problem.held_out:
+            if not problem.held_out and not (self.reserve and problem.reserved):
                 return problem
         raise BadInput(
             f"suite '{suite}' has no training problems: all that were drawn are held out; widen the level"
@@ -159,8 +175,9 @@ class ProblemStream:
         self.index = state["index"]
 
 
-def _rng(use: str, seed: int, index: int) -> random.Random:
-    return random.Random(f"{use}:{seed}:{index}")  # a string seed is hashed with SHA-512, alike everywhere
+def _rng(use: str, seed: int, index: int, again: int = 0) -> random.Random:
+    name = f"{use}:{seed}:{index}" + (f":{again}" if again else "")
+    return random.Random(name)  # a string seed is hashed with SHA-512, alike everywhere
 
 
 def _split_name(text: str) -> tuple[str, str]:
