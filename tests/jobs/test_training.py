@@ -91,7 +91,8 @@ def test_kill_9_anywhere_and_the_same_bits_after_going_on(base, tmp_path):
         run(settings[job], tmp_path / job)
     command = [sys.executable, "-m", "killed_runs", str(base), suite, str(tokenizer)]
     command.append(str(tmp_path / "killed"))
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(TESTS)}, check=True, timeout=600)
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True, timeout=600)
     folders = sorted((tmp_path / "killed").iterdir())
     assert len(folders) == len(POINTS) + 4
     for folder in folders:

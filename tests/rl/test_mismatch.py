@@ -9,10 +9,12 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.origin import Origin
 from shoestring.rl.batch import make_batches
-from shoestring.rl.loss import PolicyLoss, PolicyLossSettings, token_stats
+from shoestring.rl.loss import PolicyLoss
+from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.reference import Reference
 from shoestring.rl.rollout import Group, Rollout
 from shoestring.rl.rollout import Sequence as Sampled
+from shoestring.rl.token_stats import token_stats
 from shoestring.tasks.base import Outcome, Problem, Verdict
 from shoestring.text.message import Reply
 from shoestring.train.batch import MicroBatch
