@@ -69,6 +69,12 @@ def grpo_settings(base: Path, suite: str, **changed: Any) -> grpo.GRPOSettings:
     return build(grpo.GRPOSettings, values | changed, "grpo")
 
 
+def refreshing_grpo_settings(base: Path, suite: str) -> grpo.GRPOSettings:
+    """With all that a GRPO run may have to keep: its reference is another model after step 3."""
+    changed = {"loss": {"kl_coefficient": 0.1}, "reference_refresh_steps": 3, "minibatches": 2}
+    return grpo_settings(base, suite, **changed)
+
+
 def save_tokenizer(folder: Path) -> Path:
     """The folder of a byte tokenizer with DeepSeek's markers and template."""
     settings = {"corpus": [{"kind": "worked", "suites": ["letters"]}], "vocab_size": 300, "documents": 50}

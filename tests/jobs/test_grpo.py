@@ -6,10 +6,11 @@ import pytest
 from rich.console import Console
 
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.jobs.grpo import Trainer, one_step
+from shoestring.jobs.grpo import Trainer, main, one_step
 from shoestring.jobs.recipe import JOBS
 from shoestring.origin import Lineage
 from shoestring.rl.gather import Sampler, gather
+from shoestring.rl.loss_settings import NAMED, formula
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.streams import Streams
 from shoestring.run import Stage
@@ -18,7 +19,14 @@ from shoestring.tasks.base import Outcome, Verdict
 from shoestring.tasks.suite import parse_suite
 from shoestring.train.learner import Learner
 from tiny import Scripted, tiny_lm
-from training_runs import grpo_settings, metrics, run, save_base, toy_suite
+from training_runs import (
+    grpo_settings,
+    metrics,
+    refreshing_grpo_settings,
+    run,
+    save_base,
+    toy_suite,
+)
 
 TRL_NAMES = [
     "reward",
@@ -35,6 +43,14 @@ TRL_NAMES = [
     "clip_ratio/low_mean",
     "clip_ratio/high_mean",
     "mismatch_kl",
+    "ratio/min",
+    "ratio/mean",
+    "ratio/max",
+    "log_ratio_overflowed",
+    "corrected_ratio",
+    "sequences",
+    "sequences/zero_advantage",
+    "num_updates",
     "num_tokens",
     "step_time",
 ]
@@ -152,6 +168,39 @@ def test_a_penalty_holds_the_policy_to_where_it_began(base, tmp_path):
     assert held[0] < 1e-8
     assert free[-1] > 1e-3
     assert held[-1] < 0.7 * free[-1]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_named_loss_raises_the_reward_and_stands_in_the_lineage(base, tmp_path, name):
+    loss = {"name": name} | ({"clip_low": 0.2, "clip_high": 0.28} if name == "gspo" else {})
+    settings = grpo_settings(
+        base,
+        toy_suite(tmp_path),
+        loss=loss,
+        steps=8,
+        minibatches=2,
+        optim={"learning_rate": 2e-2, "warmup_steps": 1},
+    )
+    out = io.StringIO()
+    with Stage(tmp_path / "g", "g", Console(file=out, width=400)) as stage:
+        result = main(settings, stage)
+    rows = metrics(tmp_path / "g")
+    assert result["steps"] == 8
+    assert [r["step"] for r in rows] == list(range(1, 9))
+    assert sum(r["reward"] for r in rows[-2:]) > sum(r["reward"] for r in rows[:2]) + 0.5  # of 2
+    assert max(r["ratio/max"] for r in rows) > 1.01  # a second update meets a model that has moved
+    assert {r["num_updates"] for r in rows} <= {1, 2}
+    assert all(r["mismatch_kl"] < 1e-8 for r in rows)  # of the model before the first one
+    assert out.getvalue().count(f"loss {formula(settings.loss)}") == 1
+    assert Lineage.load(tmp_path / "g/model").stages[-1].detail["loss"] == formula(settings.loss)
+
+
+def test_a_refreshed_reference_begins_anew(base, tmp_path):
+    """After step 3 the reference is the model: the KL of step 4 is nothing, and of step 3 it is something."""
+    run(refreshing_grpo_settings(base, toy_suite(tmp_path)), tmp_path / "g")
+    kl = {r["step"]: r["kl"] for r in metrics(tmp_path / "g")}
+    assert kl[3] > 1e-4
+    assert kl[4] < 0.5 * kl[3]  # not 0: its second mini-batch meets a model that has moved
 
 
 @pytest.mark.parametrize(

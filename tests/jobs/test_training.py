@@ -21,6 +21,7 @@ from training_runs import (
     grpo_settings,
     metrics,
     pretrain_settings,
+    refreshing_grpo_settings,
     run,
     same,
     save_base,
@@ -81,17 +82,31 @@ def test_ctrl_c_on_the_command_line(base, tmp_path, monkeypatch):
     assert [r["step"] for r in metrics(tmp_path / "out")] == list(range(1, 7))
 
 
+def test_several_updates_a_step_and_a_refreshed_reference_go_on_the_same(base, tmp_path, monkeypatch):
+    settings = refreshing_grpo_settings(base, toy_suite(tmp_path))
+    whole = run(settings, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stopping_at(4, patched)
+        with pytest.raises(Interrupted, match="after step 4 of"):
+            run(settings, tmp_path / "cut")
+    assert (tmp_path / "cut/state/parts.safetensors").exists()
+    assert run(settings, tmp_path / "cut", resume=True) == whole
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
+
+
 @pytest.mark.slow
 def test_kill_9_anywhere_and_the_same_bits_after_going_on(base, tmp_path):
     suite = toy_suite(tmp_path)
     tokenizer = save_tokenizer(tmp_path / "tokenizer")
-    settings = {"sft": sft_settings(base), "grpo": grpo_settings(base, suite)}
+    settings = {"sft": sft_settings(base), "grpo": refreshing_grpo_settings(base, suite)}
     settings |= {"pretrain": pretrain_settings(tokenizer)}
     for job in settings:
         run(settings[job], tmp_path / job)
     command = [sys.executable, "-m", "killed_runs", str(base), suite, str(tokenizer)]
     command.append(str(tmp_path / "killed"))
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(TESTS)}, check=True, timeout=600)
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True, timeout=600)
     folders = sorted((tmp_path / "killed").iterdir())
     assert len(folders) == len(POINTS) + 4
     for folder in folders:

@@ -10,7 +10,10 @@ from pydantic import ValidationError
 from groups import group
 from shoestring.rl.advantage import group_advantages
 from shoestring.rl.batch import make_batches
-from shoestring.rl.loss import PolicyLoss, PolicyLossSettings, k3, token_stats, token_weights
+from shoestring.rl.loss import PolicyLoss, token_weights
+from shoestring.rl.loss_settings import PolicyLossSettings
+from shoestring.rl.ratios import k3
+from shoestring.rl.token_stats import token_stats
 from shoestring.text.message import Rendered
 from shoestring.text.packing import Family, pack
 from shoestring.train.batch import MicroBatch
@@ -28,7 +31,7 @@ def batch_of(advantages: list[float], weights: list[float]) -> MicroBatch:
 
 def value_and_slopes(settings: PolicyLossSettings, batch: MicroBatch) -> tuple[float, list[float]]:
     logprobs = (SAMPLER + RATIOS.log()).requires_grad_()
-    loss = PolicyLoss(settings)(logprobs, batch, slice(0, 3))
+    loss = PolicyLoss(settings)(logprobs, batch)
     (slopes,) = torch.autograd.grad(loss, logprobs)
     return loss.item(), slopes.tolist()
 
@@ -98,7 +101,7 @@ def test_the_papers_form_as_a_whole():
     assert batch.advantages.tolist() == pytest.approx([1, -1, -1, -1])
     logprobs = -1.0 + torch.tensor([1.5, 1.0, 1.1, 0.5]).log()
     batch = dataclasses.replace(batch, reference_logprobs=logprobs + LN2)
-    loss = PolicyLoss(PAPER)(logprobs, batch, slice(0, 4)).item()
+    loss = PolicyLoss(PAPER)(logprobs, batch).item()
     assert loss == pytest.approx(-0.6 + 2.9 / 6 + 0.04 * (1 - LN2))
 
 
@@ -106,7 +109,7 @@ def test_the_default_form_as_a_whole():
     """A = 1/2, -1/2 and weights 1/4; rho as above: -(1.28/2)/4 + (1 + 1.1 + 0.8)/2/4"""
     (batch,) = make_batches([group([0.0, 1.0], [3, 1])], PolicyLossSettings(), 8, 100)
     logprobs = -1.0 + torch.tensor([1.5, 1.0, 1.1, 0.5]).log()
-    loss = PolicyLoss(PolicyLossSettings())(logprobs, batch, slice(0, 4)).item()
+    loss = PolicyLoss(PolicyLossSettings())(logprobs, batch).item()
     assert loss == pytest.approx(-0.16 + 0.3625)
 
 
@@ -150,7 +153,7 @@ def test_token_stats_by_hand():
 def test_huge_ratios_stay_finite_and_are_counted():
     far = SAMPLER + torch.tensor([100.0, -100.0, 0.0])
     batch = batch_of([-1, 1, 1], [1 / 3] * 3)
-    assert math.isfinite(PolicyLoss(PolicyLossSettings())(far, batch, slice(0, 3)).item())
+    assert math.isfinite(PolicyLoss(PolicyLossSettings())(far, batch).item())
     assert token_stats([far], [batch], PolicyLossSettings()).overflowed == 2
 
 

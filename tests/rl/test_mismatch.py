@@ -5,46 +5,17 @@ import dataclasses
 import pytest
 import torch
 
-from shoestring.engine.engine import Engine
-from shoestring.engine.request import SamplingParams
-from shoestring.origin import Origin
-from shoestring.rl.batch import make_batches
-from shoestring.rl.loss import PolicyLoss, PolicyLossSettings, token_stats
+from groups import sampled_batches
+from shoestring.rl.loss import PolicyLoss
+from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.reference import Reference
-from shoestring.rl.rollout import Group, Rollout
-from shoestring.rl.rollout import Sequence as Sampled
-from shoestring.tasks.base import Outcome, Problem, Verdict
-from shoestring.text.message import Reply
-from shoestring.train.batch import MicroBatch
+from shoestring.rl.token_stats import token_stats
 from shoestring.train.learner import Learner
 from shoestring.train.optim import OptimSettings
 from tiny import tiny_lm
 from tiny_v3 import tiny_v3
 
 SETTINGS = PolicyLossSettings(kl_coefficient=0.1)
-
-
-def sampled_batches(
-    lm, temperature: float, micro_batch_tokens: int, record_routing: bool = False
-) -> list[MicroBatch]:
-    """Three groups of four samples with rewards 1, 0, 0, 0, sampled by the engine."""
-    prompts = [lm.tokenizer.encode("what is " + "x" * n) for n in (1, 9, 4)]
-    params = SamplingParams(12, temperature, n=4, seed=2, record_routing=record_routing)
-    problem = Problem("sums", "", "p", "p", {}, Origin("procedural:sums", "CC0-1.0"))
-    groups = []
-    for prompt, samples in zip(prompts, Engine(lm, 5).generate(prompts, params), strict=True):
-        rollouts = [
-            Rollout(
-                problem,
-                Sampled(prompt, c.ids, c.logprobs, 0, f"{i}", c.routing),
-                Reply(None, ""),
-                Verdict(Outcome.WRONG, 0.0),
-                float(i == 0),
-            )
-            for i, c in enumerate(samples)
-        ]
-        groups.append(Group(problem, "sums", rollouts))
-    return make_batches(groups, SETTINGS, 12, micro_batch_tokens)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

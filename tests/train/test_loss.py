@@ -16,16 +16,22 @@ def problem(count: int, vocab: int = 40, width: int = 12):
 
 def curved(weights: torch.Tensor):
     """A loss whose slope differs by token and by its logprob, as a clipped ratio's does."""
-    return lambda logprobs, rows: (weights[rows] * (logprobs + logprobs.exp() ** 2)).sum()
+    return lambda logprobs: (weights * (logprobs + logprobs.exp() ** 2)).sum()
+
+
+def entangled(weights: torch.Tensor):
+    """A loss in which every token's slope depends on all others, as with one ratio a sequence."""
+    return lambda logprobs: (weights * logprobs).sum() * logprobs.mean() / 50
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 2.0])
 @pytest.mark.parametrize("count", [1, 5, CHUNK, CHUNK + 1, 2 * CHUNK + 44])
-def test_one_pass_equals_autograd(count, temperature):
+@pytest.mark.parametrize("loss_of", [curved, entangled])
+def test_one_pass_equals_autograd(loss_of, count, temperature):
     hidden, weight, targets, weights = problem(count)
     results = []
     for form in (head_loss, head_loss_plain):
-        loss, logprobs = form(hidden, weight, targets, curved(weights), temperature)
+        loss, logprobs = form(hidden, weight, targets, loss_of(weights), temperature)
         grads = torch.autograd.grad(loss, (hidden, weight))
         assert not logprobs.requires_grad
         results.append((loss.detach(), logprobs, *grads))

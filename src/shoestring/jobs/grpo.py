@@ -10,9 +10,8 @@ from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
 from shoestring.lm import LanguageModel, load
-from shoestring.rl.batch import make_batches
 from shoestring.rl.gather import Gathered, Sampler, gather
-from shoestring.rl.loss import PolicyLoss, token_stats
+from shoestring.rl.loss_settings import formula
 from shoestring.rl.measure import (
     group_metrics,
     mean_reward,
@@ -24,10 +23,10 @@ from shoestring.rl.measure import (
 from shoestring.rl.reference import Reference
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.streams import Streams
+from shoestring.rl.update import Updated, update_policy
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
-from shoestring.train.batch import MicroBatch
-from shoestring.train.learner import Learner, Metrics
+from shoestring.train.learner import Learner
 from shoestring.train.state import Stateful
 
 MASTERED = 0.95  # mean reward at which a step without a mixed group ends the run instead of failing it
@@ -46,7 +45,10 @@ class Trainer:
     @property
     def parts(self) -> dict[str, Stateful]:
         streams = self.sampler.streams
-        return {"streams": streams, "curriculum": streams.curriculum}
+        parts: dict[str, Stateful] = {"streams": streams, "curriculum": streams.curriculum}
+        if self.reference is not None and self.settings.reference_refresh_steps:
+            parts["reference"] = self.reference
+        return parts
 
 
 def check(settings: GRPOSettings) -> object:
@@ -69,19 +71,21 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
                 judge,
                 Streams(settings.suites, settings.seed),
             ),
-            Learner(lm, settings.optim, settings.steps, settings.objectives),
+            Learner(lm, settings.optim, settings.steps * settings.minibatches, settings.objectives),
             Reference(settings.model, lm, settings.temperature) if settings.loss.kl_coefficient else None,
         )
-        done = restore(stage, trainer.learner, trainer.parts)
+        stage.say(f"loss {formula(settings.loss)}")
+        done = restore(stage, trainer.learner, trainer.parts, settings.minibatches)
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
         for step in range(done + 1, settings.steps + 1):
             if not one_step(trainer, step, stage):
                 break
             if step % settings.save_every == 0 and step < settings.steps:
                 save_progress(stage, trainer.learner, trainer.parts)
-            stop_if_asked(stage, trainer.learner, trainer.parts)
-    steps = trainer.learner.step
-    save_model(stage, lm, "grpo", settings, list(trainer.sampler.streams.origins), steps)
+            stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
+    steps = trainer.learner.step // settings.minibatches
+    detail = {"loss": formula(settings.loss)}
+    save_model(stage, lm, "grpo", settings, list(trainer.sampler.streams.origins), steps, detail)
     return {"steps": steps, "problems": trainer.sampler.streams.index}
 
 
@@ -102,16 +106,12 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
             return False
         save_progress(stage, trainer.learner, trainer.parts)
         raise ShoestringError(f"step {step}: {why_all_dead(gathered.dead)}")
-    batches = make_batches(
-        gathered.live, settings.loss, settings.max_completion_tokens, settings.micro_batch_tokens
-    )
-    if trainer.reference is not None:
-        batches = [trainer.reference.annotate(b) for b in batches]
-    update = trainer.learner.update(batches, PolicyLoss(settings.loss), settings.temperature)
+    updated = update_policy(trainer.learner, trainer.reference, gathered.live, settings)
+    trainer.learner.step = step * settings.minibatches  # few groups make fewer updates, not a slower schedule
     trainer.sampler.generator.load_weights(trainer.learner.weights(), version=step)
-    stats = token_stats(update.logprobs, batches, settings.loss)
-    meter_update(trainer, batches, update, stage)
-    measured = group_metrics(gathered.live, gathered.dead) | step_metrics(update, stats) | gathered.times
+    refresh_reference(trainer, step)
+    meter_update(trainer, updated, stage)
+    measured = group_metrics(gathered.live, gathered.dead) | step_metrics(updated) | gathered.times
     measured["step_time"] = time.perf_counter() - began
     stage.log(step, measured)
     stage.progress(
@@ -123,6 +123,12 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
         **{"tokens/s": f"{measured['num_tokens'] / measured['step_time']:.0f}"},
     )
     return True
+
+
+def refresh_reference(trainer: Trainer, step: int) -> None:
+    every = trainer.settings.reference_refresh_steps
+    if trainer.reference is not None and every and step % every == 0:
+        trainer.reference.refresh(trainer.lm.network)
 
 
 def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
@@ -137,7 +143,9 @@ def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
     stage.use("judge", gathered.judge_s)
 
 
-def meter_update(trainer: Trainer, batches: list[MicroBatch], update: Metrics, stage: Stage) -> None:
-    tokens = sum(b.num_tokens for b in batches)
-    flops = update_flops(trainer.lm.config, batches, mtp=update.mtp_loss is not None)
-    stage.use("train", update.seconds, tokens, flops)
+def meter_update(trainer: Trainer, updated: Updated, stage: Stage) -> None:
+    """A forward pass, for the reference or for p_old, is a third of an update."""
+    config, batches = trainer.lm.config, updated.batches
+    flops = update_flops(config, batches, mtp=updated.metrics[0].mtp_loss is not None)
+    flops += updated.further_passes * update_flops(config, batches) // 3
+    stage.use("train", updated.seconds, sum(b.num_tokens for b in batches), flops)

@@ -1,4 +1,5 @@
-"""Show what a thing is: a model, a preset, a run, a suite of problems, or what is trained of its rows."""
+"""Show what a thing is: a model, a preset, a run, a suite of problems, a policy loss, or what is trained of
+a suite's or file's rows."""
 
 import json
 import random
@@ -13,6 +14,7 @@ from shoestring.errors import BadInput
 from shoestring.evals.evaluate import gold_text
 from shoestring.jobs.describe import headline, lineage_lines, sizes
 from shoestring.jobs.mask import DATA_SUFFIXES, masked, print_row, rows_of
+from shoestring.jobs.show_loss import show_loss
 from shoestring.jobs.show_preset import show_preset
 from shoestring.lm import load
 from shoestring.models.bases import BASES
@@ -38,6 +40,8 @@ def main(settings: ShowSettings, console: Console) -> dict[str, Any]:
         return show_mask(settings, console)
     if (path / "recipe.toml").is_file():
         return show_run(path, console)
+    if target.startswith("loss:"):
+        return show_loss(target.removeprefix("loss:"), console)
     if target.partition(":")[0] in (*FAMILIES, "gym") or any(s in target for s in DATA_SUFFIXES):
         return show_suite(settings, console)
     if target in PRESETS and not path.exists():

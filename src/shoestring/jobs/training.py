@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from shoestring.budget.flops import mtp_flops, train_flops
 from shoestring.errors import Interrupted
@@ -20,14 +21,16 @@ from shoestring.train.learner import Learner
 from shoestring.train.state import Stateful, load_state, save_state
 
 
-def restore(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> int:
-    """Go on from the stage's saved state where there is one. Returns the steps already done."""
+def restore(stage: Stage, learner: Learner, parts: Mapping[str, Stateful], updates_per_step: int = 1) -> int:
+    """Go on from the stage's saved state where there is one. Returns the steps already done, of
+    `updates_per_step` of the learner's each."""
     if not (stage.state_dir / "progress.json").exists():
         return 0
     learner.load_state_dict(load_state(stage.state_dir, parts))
-    stage.truncate_metrics(learner.step)
-    stage.say(f"going on from step {learner.step}")
-    return learner.step
+    done = learner.step // updates_per_step
+    stage.truncate_metrics(done)
+    stage.say(f"going on from step {done}")
+    return done
 
 
 def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
@@ -40,11 +43,13 @@ def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful])
     replace_folder(temporary, stage.state_dir)
 
 
-def stop_if_asked(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
+def stop_if_asked(
+    stage: Stage, learner: Learner, parts: Mapping[str, Stateful], updates_per_step: int = 1
+) -> None:
     if stage.stop_requested:
         save_progress(stage, learner, parts)
         raise Interrupted(
-            f"stopped after step {learner.step} of '{stage.name}'; it is saved: "
+            f"stopped after step {learner.step // updates_per_step} of '{stage.name}'; it is saved: "
             "go on with the same command and --resume"
         )
 
@@ -58,16 +63,27 @@ def update_flops(config: ModelConfig, batches: Sequence[MicroBatch], mtp: bool =
 
 
 def save_model(
-    stage: Stage, lm: LanguageModel, job: str, settings: Settings, origins: Sequence[Origin], steps: int
+    stage: Stage,
+    lm: LanguageModel,
+    job: str,
+    settings: Settings,
+    origins: Sequence[Origin],
+    steps: int,
+    detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """The finished model with its lineage; the resume state, three times its size, is dropped."""
+    """The finished model with its lineage, `detail` in it; the resume state, three times its size, is
+    dropped."""
     described = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
     lm.lineage = lm.lineage.then(
         LineageStage(
             name=stage.name,
             job=job,
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            detail={"steps": steps, "settings_sha256": hashlib.sha256(described.encode()).hexdigest()},
+            detail={
+                "steps": steps,
+                **(detail or {}),
+                "settings_sha256": hashlib.sha256(described.encode()).hexdigest(),
+            },
             origins=tuple(dict.fromkeys(origins)),
         )
     )

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from shoestring.rl.advantage import group_advantages
-from shoestring.rl.loss import PolicyLossSettings, token_weights
+from shoestring.rl.loss import token_weights
+from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.rollout import Group, Rollout
 from shoestring.text.message import Rendered
 from shoestring.text.packing import Family, pack, split_by_tokens
@@ -17,8 +18,8 @@ def make_batches(
     groups: Sequence[Group], settings: PolicyLossSettings, max_tokens: int, micro_batch_tokens: int
 ) -> list[MicroBatch]:
     """Micro-batches of whole groups, or parts of a group that is larger than `micro_batch_tokens` (its
-    prompt is then computed once for each part). Weights are of the whole step, so the split changes
-    nothing else."""
+    prompt is then computed once for each part), never of a sample: a loss may look at whole sequences.
+    Weights are of all these groups, the batch of one optimizer step, so the split changes nothing else."""
     chosen = [[r for r in g.rollouts if r.reward is not None] for g in groups]
     advantages = [group_advantages([_reward(r) for r in rollouts], settings.scale) for rollouts in chosen]
     lengths = [len(r.sequence.ids) for rollouts in chosen for r in rollouts]

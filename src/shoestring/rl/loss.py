@@ -1,30 +1,20 @@
-"""Policy losses, each with its formula. rho_t = exp(log pi(t) - log pi_sampler(t)), A the sample's
-advantage."""
+"""The policy losses. p is the model, p_old it before the step's first update, q the sampler; A a sample's
+advantage, w_t a token's weight, which already divides by what the whole step's loss is a mean over.
 
-import math
+grpo, dr-grpo, dapo, default   sum_t w_t -min(r_t A, clip(r_t, 1 - low, 1 + high) A),  r_t = p(t) / p_old(t)
+gspo                           the same of one ratio a sample, s = exp(mean_t log r_t)
+cispo                          sum_t w_t -sg(clip(r_t, 1 - low, 1 + high)) A log p(t)
+"""
+
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from shoestring.rl.advantage import Scale
-from shoestring.settings import Settings
+from shoestring.rl.correction import correction_factors
+from shoestring.rl.loss_settings import PolicyLossSettings
+from shoestring.rl.ratios import k3, ratio_of, sequence_mean
 from shoestring.train.batch import MicroBatch
-
-MAX_LOG_RATIO = 20.0  # exp of more overflows k3 in float32; tokens past it are counted
-
-
-class PolicyLossSettings(Settings):
-    """The defaults are DAPO's (2503.14476) without its overlong penalty. The paper's GRPO (2402.03300) is
-    average = "sequence_mean", scale = "group_std", clip_high = clip_low, kl_coefficient = 0.04."""
-
-    average: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
-    scale: Scale = "none"
-    clip_low: float = Field(default=0.2, gt=0)
-    clip_high: float = Field(default=0.28, gt=0)
-    kl_coefficient: float = Field(default=0.0, ge=0)  # beta of the KL to the stage's first model
 
 
 def token_weights(lengths: list[int], average: str, max_tokens: int) -> list[float]:
@@ -43,62 +33,58 @@ def token_weights(lengths: list[int], average: str, max_tokens: int) -> list[flo
     return [1.0 / (count * max_tokens)] * count
 
 
-def k3(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """exp(d) - d - 1 with d = reference - logprobs: an unbiased estimate of KL(pi || reference), never
-    negative (Schulman). float32, d clamped to +-20."""
-    d = (reference - logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-    return d.exp() - d - 1
+def old_logprobs(logprobs: Tensor, batch: MicroBatch, settings: PolicyLossSettings) -> Tensor:
+    """log p_old: as recorded where a sampling makes several updates. Else the sampler's, which is taken to be
+    the same model; a correction is there to doubt that, and the only update's own logprobs are old ones."""
+    if batch.old_logprobs is not None:
+        return batch.old_logprobs
+    if settings.correction != "none":
+        return logprobs.detach()
+    assert batch.sampler_logprobs is not None
+    return batch.sampler_logprobs
+
+
+def log_ratios(logprobs: Tensor, batch: MicroBatch, settings: PolicyLossSettings) -> Tensor:
+    """(N,): log r_t of each token, or of each token's sequence the mean of them. Not clamped."""
+    log_ratio = logprobs - old_logprobs(logprobs, batch, settings)
+    return log_ratio if settings.ratio == "token" else sequence_mean(log_ratio, batch.packed)
+
+
+def clipped(ratio: Tensor, settings: PolicyLossSettings) -> Tensor:
+    return ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high)
+
+
+def surrogate(ratio: Tensor, advantages: Tensor, settings: PolicyLossSettings) -> Tensor:
+    """min(r A, clip(r) A): a move that has gone far enough in the direction of A gets no gradient."""
+    return torch.minimum(ratio * advantages, clipped(ratio, settings) * advantages)
+
+
+def cispo_surrogate(
+    ratio: Tensor, advantages: Tensor, logprobs: Tensor, settings: PolicyLossSettings
+) -> Tensor:
+    """sg(clip(r)) A log p: the weight is bounded, and no token loses its gradient."""
+    return clipped(ratio, settings).detach() * advantages * logprobs
 
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """sum_t w_t [ -min(rho_t A, clip(rho_t, 1 - clip_low, 1 + clip_high) A) + kl_coefficient * k3_t ]"""
+    """sum_t w_t [ -c_t surrogate_t + kl_coefficient * k3_t ], c_t = 1 without a correction. A sequence must
+    lie whole in its micro-batch."""
 
     settings: PolicyLossSettings
 
-    def __call__(self, logprobs: Tensor, batch: MicroBatch, rows: slice) -> Tensor:
-        assert batch.advantages is not None
-        assert batch.sampler_logprobs is not None
-        advantages, weights = batch.advantages[rows], batch.weights[rows]
-        log_ratio = logprobs - batch.sampler_logprobs[rows]
-        ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
-        clipped = ratio.clamp(1 - self.settings.clip_low, 1 + self.settings.clip_high)
-        loss = -torch.minimum(ratio * advantages, clipped * advantages)
-        if self.settings.kl_coefficient:
+    def __call__(self, logprobs: Tensor, batch: MicroBatch) -> Tensor:
+        settings, advantages = self.settings, batch.advantages
+        assert advantages is not None
+        ratio = ratio_of(log_ratios(logprobs, batch, settings))
+        if settings.name == "cispo":
+            gain = cispo_surrogate(ratio, advantages, logprobs, settings)
+        else:
+            gain = surrogate(ratio, advantages, settings)
+        if settings.correction != "none":
+            gain = gain * correction_factors(old_logprobs(logprobs, batch, settings), batch, settings).factors
+        loss = -gain
+        if settings.kl_coefficient:
             assert batch.reference_logprobs is not None
-            loss = loss + self.settings.kl_coefficient * k3(logprobs, batch.reference_logprobs[rows])
-        return (loss * weights).sum()
-
-
-@dataclass(frozen=True)
-class TokenStats:
-    """Over all tokens of an update, sampler against trainer under the weights before it."""
-
-    mismatch_kl: float  # k3 estimate of KL(sampler || trainer), nats a token
-    mismatch_max: float  # largest |log ratio|
-    clip_low: float  # share of tokens whose gradient the lower clip took
-    clip_high: float
-    entropy: float  # -mean log p of the sampled tokens: an unbiased estimate at temperature 1
-    kl: float  # to the reference, 0 without one
-    overflowed: int  # tokens whose log ratio was clamped
-
-
-def token_stats(
-    logprobs: list[Tensor], batches: list[MicroBatch], settings: PolicyLossSettings
-) -> TokenStats:
-    trainer = torch.cat(logprobs)
-    sampler = torch.cat([b.sampler_logprobs for b in batches if b.sampler_logprobs is not None])
-    advantages = torch.cat([b.advantages for b in batches if b.advantages is not None])
-    references = [b.reference_logprobs for b in batches if b.reference_logprobs is not None]
-    log_ratio = trainer - sampler
-    low = (log_ratio < math.log(1 - settings.clip_low)) & (advantages < 0) if settings.clip_low < 1 else None
-    high = (log_ratio > math.log(1 + settings.clip_high)) & (advantages > 0)
-    return TokenStats(
-        mismatch_kl=k3(sampler, trainer).mean().item(),
-        mismatch_max=log_ratio.abs().max().item(),
-        clip_low=low.float().mean().item() if low is not None else 0.0,
-        clip_high=high.float().mean().item(),
-        entropy=-trainer.mean().item(),
-        kl=k3(trainer, torch.cat(references)).mean().item() if references else 0.0,
-        overflowed=int((log_ratio.abs() > MAX_LOG_RATIO).sum()),
-    )
+            loss = loss + settings.kl_coefficient * k3(logprobs, batch.reference_logprobs)
+        return (loss * batch.weights).sum()

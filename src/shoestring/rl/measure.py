@@ -1,14 +1,13 @@
 """What a step's groups say, under TRL's metric names where it has one."""
 
 from collections.abc import Sequence
-from statistics import pstdev
+from statistics import fmean, pstdev
 from typing import Any
 
 from shoestring.lm import LanguageModel
-from shoestring.rl.loss import TokenStats
 from shoestring.rl.rollout import Group, Rollout, left_out
+from shoestring.rl.update import Updated
 from shoestring.tasks.base import Outcome
-from shoestring.train.learner import Metrics
 
 
 def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, float]:
@@ -44,21 +43,30 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
     }
 
 
-def step_metrics(update: Metrics, stats: TokenStats) -> dict[str, float]:
+def step_metrics(updated: Updated) -> dict[str, float]:
+    """loss and grad_norm are means over the step's updates; what the rest should do: docs/losses.md."""
+    updates, stats = updated.metrics, updated.stats
     return {
-        "loss": update.loss,
-        "grad_norm": update.grad_norm,
-        "learning_rate": update.learning_rate,
-        "skipped_step": float(update.skipped),
+        "loss": fmean(m.loss for m in updates),
+        "grad_norm": fmean(m.grad_norm for m in updates),
+        "learning_rate": updates[-1].learning_rate,
+        "num_updates": float(len(updates)),
+        "skipped_step": float(sum(m.skipped for m in updates)),
         "entropy": stats.entropy,
         "kl": stats.kl,
         "mismatch_kl": stats.mismatch_kl,
         "mismatch_max": stats.mismatch_max,
+        "ratio/min": stats.ratio_min,
+        "ratio/mean": stats.ratio_mean,
+        "ratio/max": stats.ratio_max,
         "clip_ratio/region_mean": stats.clip_low + stats.clip_high,
         "clip_ratio/low_mean": stats.clip_low,
         "clip_ratio/high_mean": stats.clip_high,
         "log_ratio_overflowed": float(stats.overflowed),
-        "time/update": update.seconds,
+        "corrected_ratio": stats.corrected,
+        "sequences": float(stats.sequences),
+        "sequences/zero_advantage": float(stats.zero_advantage),
+        "time/update": updated.seconds,
     }
 
 

@@ -1,8 +1,10 @@
-"""The frozen model that a KL penalty holds the policy to."""
+"""The frozen model that a KL penalty holds the policy to, and the logprobs of a model that isn't learning."""
 
 import dataclasses
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from shoestring.lm import LanguageModel, load
 from shoestring.models.transformer import Transformer
@@ -12,22 +14,51 @@ from shoestring.train.batch import MicroBatch, hidden_at_targets
 CHUNK = 256
 
 
+@torch.no_grad()
+def logprobs_of(
+    network: Transformer, batch: MicroBatch, temperature: float, routing: Tensor | None = None
+) -> Tensor:
+    """(N,) on the CPU: of each target, of the tempered distribution, as the trainer's are."""
+    hidden, targets = hidden_at_targets(network, batch.packed, routing)
+    parts = [
+        target_logprobs(network.head(h), t, temperature)[0]
+        for h, t in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+    ]
+    return torch.cat(parts).cpu()
+
+
 class Reference:
-    """The model a stage started from, beside the one it trains. Its logprobs are of the tempered
-    distribution, as the trainer's are."""
+    """The model a stage started from, beside the one it trains, until `refresh` makes it that one."""
 
     def __init__(self, model: str, like: LanguageModel, temperature: float) -> None:
         dtype = str(like.dtype).removeprefix("torch.")
         self.network: Transformer = load(model, dtype=dtype, device=str(like.device)).network
         self.network.requires_grad_(False)
         self.temperature = temperature
+        self.refreshed = 0  # times
 
-    @torch.no_grad()
     def annotate(self, batch: MicroBatch) -> MicroBatch:
         """The micro-batch with the reference's logprob of each target."""
-        hidden, targets = hidden_at_targets(self.network, batch.packed)
-        parts = [
-            target_logprobs(self.network.head(h), t, self.temperature)[0]
-            for h, t in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
-        ]
-        return dataclasses.replace(batch, reference_logprobs=torch.cat(parts).cpu())
+        return dataclasses.replace(
+            batch, reference_logprobs=logprobs_of(self.network, batch, self.temperature)
+        )
+
+    def refresh(self, network: Transformer) -> None:
+        """Take the policy's weights as they are now."""
+        self._take(dict(network.public_tensors()))
+        self.refreshed += 1
+
+    @torch.no_grad()
+    def _take(self, weights: dict[str, Tensor]) -> None:
+        for name, own in self.network.public_tensors():
+            own.copy_(weights[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its weights too, once they are no longer those of the model that the stage started from."""
+        weights = dict(self.network.public_tensors()) if self.refreshed else {}
+        return {"refreshed": self.refreshed, **weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.refreshed = state["refreshed"]
+        if self.refreshed:
+            self._take(state)

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from shoestring.rl.loss import PolicyLossSettings
+from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.reward import RewardKind
 from shoestring.settings import Settings
 from shoestring.train.objectives import Objectives
@@ -24,6 +24,8 @@ class GRPOSettings(Settings):
     reward: RewardKind = "task"  # "random" and "format" are controls
     refill_rounds: int = Field(1, ge=0)  # times that dropped groups are replaced by fresh ones in a step
     loss: PolicyLossSettings = PolicyLossSettings()
+    minibatches: int = Field(1, ge=1)  # optimizer steps that a sampling's groups are shared out to
+    reference_refresh_steps: int = Field(0, ge=0)  # steps after which the reference is the model; 0: never
     optim: OptimSettings = OptimSettings()
     objectives: Objectives = Objectives()
     routing_replay: bool = False  # train with the experts that the sampler took (mixtures of experts)
@@ -34,3 +36,14 @@ class GRPOSettings(Settings):
     rollouts_every: int = Field(5, ge=1)
     dtype: str = "auto"
     device: str = "cpu"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "GRPOSettings":
+        if self.minibatches > self.prompts_per_step:
+            raise ValueError(
+                f"minibatches = {self.minibatches} is more than prompts_per_step = {self.prompts_per_step}: "
+                "each mini-batch needs a group of its own"
+            )
+        if self.reference_refresh_steps and not self.loss.kl_coefficient:
+            raise ValueError("reference_refresh_steps without loss.kl_coefficient: there is no reference")
+        return self

@@ -15,12 +15,14 @@ from shoestring.text.message import PackedBatch
 class MicroBatch:
     """Tensors aligned with the packed batch's N targets. `weights` already divide by what the whole step's
     loss is a mean over (all micro-batches, all ranks), so that summing micro-batches is the step's loss
-    whatever the split. Policy losses also carry each token's advantage and the sampler's logprob."""
+    whatever the split. Policy losses also carry each token's advantage and its logprob under the sampler,
+    under the model before the step's first update (where there are several) and under the reference."""
 
     packed: PackedBatch
     weights: Tensor  # (N,) float32
     advantages: Tensor | None = None  # (N,) float32
     sampler_logprobs: Tensor | None = None  # (N,) float32
+    old_logprobs: Tensor | None = None  # (N,) float32
     reference_logprobs: Tensor | None = None  # (N,) float32
     routing: Tensor | None = None  # (T, mixture layers, K) of the packed tokens, to be replayed
 
@@ -38,6 +40,7 @@ class MicroBatch:
             for name, column in (
                 ("advantages", self.advantages),
                 ("sampler_logprobs", self.sampler_logprobs),
+                ("old_logprobs", self.old_logprobs),
                 ("reference_logprobs", self.reference_logprobs),
                 ("routing", self.routing),
             )
@@ -67,10 +70,14 @@ class Placed:
         return cls(ids, positions, predict_from, targets, attention_rows(packed, device))
 
 
-def hidden_at_targets(network: Transformer, packed: PackedBatch) -> tuple[Tensor, Tensor]:
+def hidden_at_targets(
+    network: Transformer, packed: PackedBatch, routing: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """One forward pass -> the hidden states (N, d) that predict the batch's targets, and the targets (N,)."""
-    placed = Placed.of(packed, network.embed_tokens.device)
-    hidden = network(placed.ids, placed.positions, cache=placed.rows).hidden
+    device = network.embed_tokens.device
+    placed = Placed.of(packed, device)
+    routing = None if routing is None else routing.to(device)
+    hidden = network(placed.ids, placed.positions, cache=placed.rows, routing=routing).hidden
     return hidden.index_select(0, placed.predict_from), placed.targets
 
 

@@ -108,7 +108,7 @@ class Learner:
             output.hidden.index_select(0, placed.predict_from),
             network.head_weight,
             placed.targets,
-            lambda logprobs, rows: loss_of(logprobs, batch, rows),
+            lambda logprobs: loss_of(logprobs, batch),
             temperature,
             network.head,
         )
@@ -137,7 +137,7 @@ class Learner:
                 hidden.index_select(0, further.predict_from.to(device)),
                 network.head_weight,
                 further.targets.to(device),
-                lambda logprobs, rows, own=own: sft_loss(logprobs, own, rows),
+                lambda logprobs, own=own: sft_loss(logprobs, own),
                 logits_of=network.head,
             )
             passed.total = passed.total + loss

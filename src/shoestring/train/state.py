@@ -13,6 +13,8 @@ from torch import Tensor
 
 from shoestring.errors import ShoestringError
 
+PART_TENSORS = "parts.safetensors"  # of the parts that have tensors to keep; missing where none has
+
 
 @dataclass(frozen=True)
 class TrainState:
@@ -25,7 +27,8 @@ class TrainState:
 
 
 class Stateful(Protocol):
-    """A part of a run that isn't the learner: the data's position, the curriculum."""
+    """A part of a run that isn't the learner: the data's position, the curriculum. Its state is plain values
+    and tensors."""
 
     def state_dict(self) -> Mapping[str, Any]: ...
 
@@ -35,13 +38,15 @@ class Stateful(Protocol):
 def save_state(folder: Path, state: TrainState, parts: Mapping[str, Stateful]) -> None:
     """Write into an existing folder; the caller renames it into place once it is whole."""
     save_file({k: v.contiguous() for k, v in state.tensors.items()}, folder / "optimizer.safetensors")
-    text = json.dumps(
-        {
-            "step": state.step,
-            "bad_steps": state.bad_steps,
-            "parts": {name: dict(part.state_dict()) for name, part in parts.items()},
-        }
-    )
+    plain: dict[str, dict[str, Any]] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, part in parts.items():
+        values = part.state_dict()
+        plain[name] = {k: v for k, v in values.items() if not isinstance(v, Tensor)}
+        tensors |= {f"{name}/{k}": v.contiguous() for k, v in values.items() if isinstance(v, Tensor)}
+    if tensors:
+        save_file(tensors, folder / PART_TENSORS)
+    text = json.dumps({"step": state.step, "bad_steps": state.bad_steps, "parts": plain})
     (folder / "progress.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -52,8 +57,10 @@ def load_state(folder: Path, parts: Mapping[str, Stateful]) -> TrainState:
         state = TrainState(
             progress["step"], progress["bad_steps"], load_file(folder / "optimizer.safetensors")
         )
+        tensors = load_file(folder / PART_TENSORS) if (folder / PART_TENSORS).exists() else {}
         for name, part in parts.items():
-            part.load_state_dict(progress["parts"][name])
+            own = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+            part.load_state_dict(progress["parts"][name] | own)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ShoestringError(
             f"the saved state in {folder} can't be read ({error}): "
