@@ -107,7 +107,9 @@ def test_rows_name_every_column_and_no_other():
 def test_special_tokens_are_seen_in_the_text(tmp_path):
     own = made("a", [1.0, 0.0], random.Random(0))
     end = tiny_lm().tokenizer.token_id("<|im_end|>")
-    ended = replace(own.rollouts[0], sequence=replace(own.rollouts[0].sequence, ids=[65, end], logprobs=[-1.0] * 2))
+    ended = replace(
+        own.rollouts[0], sequence=replace(own.rollouts[0].sequence, ids=[65, end], logprobs=[-1.0] * 2)
+    )
     rows = kept(tmp_path, [replace(own, rollouts=[ended, *own.rollouts[1:]])])
     assert rows[0]["completion"].endswith("<|im_end|>")
 

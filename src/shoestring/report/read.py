@@ -15,6 +15,7 @@ from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
+from shoestring.report.rollouts import RolloutFolder, kept_steps
 from shoestring.report.run_report import ChatReport, Curve, RunReport, Score, UnitReport
 from shoestring.report.samples import pick
 from shoestring.run import read_lines
@@ -56,6 +57,26 @@ def read_run(folder: Path) -> RunReport:
         environment={key: _plain(value) for key, value in environment.items()},
         lacking=what_is_lacking(tuple(units.values()), scores, chats, command),
     )
+
+
+def rollout_folders(folder: Path) -> list[RolloutFolder]:
+    """Of each unit of a run that has kept some, or of a stage's own folder. Raises BadInput where there are
+    none."""
+    if kept_steps(folder / "rollouts"):
+        name = folder.resolve().name
+        return [RolloutFolder(name, name, "", True, folder / "rollouts", kept_steps(folder / "rollouts"))]
+    if not (folder / "recipe.toml").exists():
+        raise BadInput(f"{folder} is not a run folder (no recipe.toml), nor a stage's (no rollouts in it)")
+    found = [_rollouts(path, unit) for path, unit in _units(folder)]
+    found = [rollouts for rollouts in found if rollouts.steps]
+    if not found:
+        raise BadInput(f"{folder} has no rollouts yet: stages of reinforcement learning keep them")
+    return found
+
+
+def _rollouts(path: Path, unit: UnitReport) -> RolloutFolder:
+    own, judged = path / "rollouts", unit.job != "pretrain"
+    return RolloutFolder(unit.title, unit.stage, unit.arm, judged, own, kept_steps(own))
 
 
 def _units(folder: Path) -> Iterator[tuple[Path, UnitReport]]:

@@ -1,4 +1,4 @@
-"""What a step's samples are kept as: a row each, from which all that the update was given can be made again."""
+"""What a step's samples are kept as: a row each, from which what the update was given can be made again."""
 
 from collections.abc import Sequence
 from typing import Any

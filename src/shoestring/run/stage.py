@@ -154,7 +154,9 @@ class Stage:
         path, temporary = folder / f"step-{step:06d}.parquet", folder / f".step-{step:06d}.tmp"
         with saving(path):
             folder.mkdir(exist_ok=True)
-            pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
+            table = pa.Table.from_pylist(rows, schema)
+            # a dictionary of logprobs, no two alike, makes a step's file 1.4 times as large
+            pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
             temporary.replace(path)
 
     def use(
