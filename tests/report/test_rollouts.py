@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from run_folders import RECIPE, begin, kept_group, unit
 from shoestring.errors import BadInput
-from shoestring.report.changes import Phrase, changes, phrases
-from shoestring.report.read import rollout_folders
+from shoestring.report.changes import Phrase, changes, phrases, side
 from shoestring.report.rollout_filter import Wanted, choose, parse_steps, steps_text
+from shoestring.report.rollout_folders import rollout_folders
 from shoestring.report.rollouts import Kept, by_group, visible
 from shoestring.rl.store import SCHEMA
 
@@ -159,7 +159,7 @@ def test_phrases_are_counted_once_a_sample_and_numbers_are_alike():
 def test_what_changed_is_found():
     rng = random.Random(0)
 
-    def side(step, wait, right):
+    def said_at(step, wait, right):
         said = [
             kept(
                 step=step,
@@ -175,7 +175,7 @@ def test_what_changed_is_found():
         ]
         return [*said, replace(said[0], suite="letters")] if step == 2 else said
 
-    found = changes(side(1, 2, 10), side(2, 30, 20))
+    found = changes(side(said_at(1, 2, 10)), side(said_at(2, 30, 20)))
     before, after = found.suites["sums"]
     assert (before.samples, before.groups, before.tokens, before.reward) == (40, 10, 10.0, 0.25)
     assert (after.shares, after.tokens) == ({"right": 0.5, "wrong": 0.5, "cut": 0.0}, 20.0)
@@ -190,7 +190,7 @@ def test_what_changed_is_found():
 
 def test_nothing_stands_out_among_equals():
     rows = [kept(completion=f"{'a' if i % 2 else 'b'} is it") for i in range(30)]
-    found = changes(rows, rows)
+    found = changes(side(rows), side(rows))
     assert found.more == found.less == ()
 
 
@@ -202,4 +202,4 @@ def test_old_columns_are_enough(tmp_path):
     rows = [{"prompt": "p", "completion": "c", "outcome": "wrong", "value": 0.0}]
     pq.write_table(pa.Table.from_pylist(rows), own / "step-000002.parquet")
     (row,) = rollout_folders(folder.path)[0].read(2)
-    assert changes([row], [row]).suites[""][0].reward is None
+    assert changes(side([row]), side([row])).suites[""][0].reward is None

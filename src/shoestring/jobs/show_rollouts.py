@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from shoestring.errors import BadInput
-from shoestring.report.changes import Changes, Phrase, Rates, changes
-from shoestring.report.read import rollout_folders
+from shoestring.report.changes import Changes, Phrase, Rates, changes, side
 from shoestring.report.rollout_filter import Wanted, choose, parse_steps, steps_text
+from shoestring.report.rollout_folders import rollout_folders
 from shoestring.report.rollouts import Kept, RolloutFolder, by_group, visible
 from shoestring.settings import Settings, nearest
 
@@ -128,7 +128,7 @@ def show_changes(
     names = (f"step {steps_text(before)}", f"step {steps_text(steps)}")
     if not then or not now:
         raise BadInput(f"nothing to compare: {len(then)} samples of {names[0]}, {len(now)} of {names[1]}")
-    found = changes(then, now)
+    found = changes(side(then), side(now))
     console.print(f"{names[0]} ({len(then)} samples) and {names[1]} ({len(now)} samples):")
     paper = console if console.is_terminal else Console(file=console.file, width=WIDTH)
     for suite, sides in found.suites.items():

@@ -46,19 +46,41 @@ class Changes:
     problems: tuple[str, ...]  # in both
 
 
-def changes(before: Sequence[Kept], after: Sequence[Kept]) -> Changes:
-    sides = [_by_suite(before), _by_suite(after)]
-    suites = sorted({*sides[0], *sides[1]})
-    words = [_spread(before), _spread(after)]
-    counts = [Counter(phrase for row in side for phrase in phrases(row.completion)) for side in words]
-    more, less = _phrases(counts[0], counts[1], len(words[0]), len(words[1]))
-    now = {row.problem for row in after if row.problem}
+@dataclass(frozen=True)
+class Side:
+    """What is compared of one step's (or several steps') samples, counted once."""
+
+    suites: Mapping[str, Rates]
+    phrases: Counter[str]  # samples that have it
+    counted: int
+    problems: tuple[str, ...]
+
+
+def side(rows: Sequence[Kept]) -> Side:
+    suites: dict[str, list[Kept]] = {}
+    for row in rows:
+        suites.setdefault(row.suite, []).append(row)
+    read = rows[:: max(1, -(-len(rows) // WORDS_OF))]
+    return Side(
+        suites={name: rates(own) for name, own in sorted(suites.items())},
+        phrases=Counter(phrase for row in read for phrase in phrases(row.completion)),
+        counted=len(read),
+        problems=tuple(dict.fromkeys(row.problem for row in rows if row.problem)),
+    )
+
+
+def changes(before: Side, after: Side) -> Changes:
+    more, less = _phrases(before, after)
+    now = set(after.problems)
     return Changes(
-        suites={s: (_rates(sides[0].get(s)), _rates(sides[1].get(s))) for s in suites},
+        suites={
+            name: (before.suites.get(name), after.suites.get(name))
+            for name in sorted({*before.suites, *after.suites})
+        },
         more=more,
         less=less,
-        counted=(len(words[0]), len(words[1])),
-        problems=tuple(dict.fromkeys(row.problem for row in before if row.problem in now)),
+        counted=(before.counted, after.counted),
+        problems=tuple(problem for problem in before.problems if problem in now),
     )
 
 
@@ -84,17 +106,15 @@ def phrases(text: str) -> set[str]:
     }
 
 
-def _phrases(
-    before: Counter[str], after: Counter[str], of_before: int, of_after: int
-) -> tuple[tuple[Phrase, ...], tuple[Phrase, ...]]:
+def _phrases(before: Side, after: Side) -> tuple[tuple[Phrase, ...], tuple[Phrase, ...]]:
     """Those whose log-odds of being in a sample rose and fell, by the difference over its standard error
     (counts half a sample larger, so that none is 0). At least 2 errors, for many are looked at."""
     scored: list[tuple[float, Phrase]] = []
-    for text in before.keys() | after.keys():
-        b, a = before[text], after[text]
+    for text in before.phrases.keys() | after.phrases.keys():
+        b, a = before.phrases[text], after.phrases[text]
         if a + b < 3:
             continue
-        cells = (b + 0.5, of_before - b + 0.5, a + 0.5, of_after - a + 0.5)
+        cells = (b + 0.5, before.counted - b + 0.5, a + 0.5, after.counted - a + 0.5)
         log_odds = math.log(cells[2] / cells[3]) - math.log(cells[0] / cells[1])
         scored.append((log_odds / math.sqrt(sum(1 / cell for cell in cells)), Phrase(text, b, a)))
     scored.sort(key=lambda item: (-abs(item[0]), -_num_words(item[1].text), -len(item[1].text), item[1].text))
@@ -125,22 +145,6 @@ def _tells_the_same(phrase: Phrase, other: Phrase) -> bool:
 
 def _num_words(text: str) -> int:
     return sum(word.isalpha() for word in text.split())
-
-
-def _by_suite(rows: Sequence[Kept]) -> dict[str, list[Kept]]:
-    suites: dict[str, list[Kept]] = {}
-    for row in rows:
-        suites.setdefault(row.suite, []).append(row)
-    return suites
-
-
-def _rates(rows: Sequence[Kept] | None) -> Rates | None:
-    return rates(rows) if rows else None
-
-
-def _spread(rows: Sequence[Kept]) -> Sequence[Kept]:
-    every = -(-len(rows) // WORDS_OF)
-    return rows[:: max(1, every)]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
