@@ -218,4 +218,5 @@ def test_in_a_real_browser(page, tmp_path):
     assert "<title>laptop</title>" in dom  # nothing a model wrote was run
     assert dom.count('role="option"') == 3
     assert 'class="card ' in dom
+    assert '<option value="unparsed">' in dom
     assert "<img" not in dom

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from shoestring.report.changes import Changes, Rates, changes, rates, side
-from shoestring.report.rollouts import Kept, RolloutFolder, by_group
+from shoestring.report.rollouts import VERDICTS, Kept, RolloutFolder, by_group
 from shoestring.run.files import dumps
 
 STEPS = 8
@@ -71,7 +71,7 @@ def spread(steps: Sequence[int], count: int) -> list[int]:
 
 def page_json(pages: Sequence[RolloutPage]) -> str:
     """For a script element: no sign in it can end the element or begin another."""
-    text = dumps({"stages": [_stage_values(page) for page in pages]})
+    text = dumps({"verdicts": VERDICTS, "stages": [_stage_values(page) for page in pages]})
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text

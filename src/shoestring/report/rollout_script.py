@@ -62,10 +62,9 @@ function select(label, options) {
   return [make("label", {}, label + " ", element), element];
 }
 
-function browse(place, stages) {
+function browse(place, { stages, verdicts }) {
   const [stageLabel, stageBox] = select("stage", stages.map((s, i) => option(i, s.title)));
   const [stepLabel, stepBox] = select("step", []);
-  const verdicts = ["right", "wrong", "unparsed", "timeout", "error", "cut"];
   const all = (name) => option("", name);
   const [verdictLabel, verdictBox] = select("verdict", [all("any"), ...verdicts.map((v) => option(v, v))]);
   const [liveLabel, liveBox] = select("groups", [all("all"), ...["live", "dead"].map((v) => option(v, v))]);
@@ -172,7 +171,7 @@ function browse(place, stages) {
 
 browse(
   document.getElementById("browser"),
-  JSON.parse(document.getElementById("browser-data").textContent).stages,
+  JSON.parse(document.getElementById("browser-data").textContent),
 );
 """
 
