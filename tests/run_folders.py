@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import tomli_w
 
 from shoestring.evals.statistics import wilson
+from shoestring.rl.store import SCHEMA
 from shoestring.run import RunFolder, Stage, open_run
 
 RECIPE = {
@@ -68,6 +69,27 @@ def train_zero(stage: Stage, gain: float) -> None:
         }
         stage.log(step, metrics)
     stage.finish({"steps": 20})
+
+
+def kept_group(step: int, place: int, problem: str, said: list[tuple[str, float | None]]) -> list[dict]:
+    """A group's rows as rl/store.py writes them: (completion, reward); no reward is a scorer's timeout."""
+    rewards = [reward for _, reward in said if reward is not None]
+    live = bool(rewards) and max(rewards) > min(rewards)
+    rows = []
+    for number, (text, reward) in enumerate(said):
+        outcome = "timeout" if reward is None else "right" if reward == 1 else "wrong"
+        thinking, closed, answer = text.removeprefix("<think>").partition("</think>")
+        reply = (thinking, answer) if closed else (None, text)
+        group = f"{place}/{problem}"
+        row = dict.fromkeys(SCHEMA.names) | {"step": step, "group": group, "row_id": f"{group}/{number}"}
+        row |= {"problem": problem, "suite": "sums", "prompt": f"What is {problem}?", "completion": text}
+        row |= {"reasoning": reply[0], "answer": reply[1].removesuffix("<|im_end|>"), "outcome": outcome}
+        row |= {"prompt_ids": [1], "ids": [2] * len(text), "logprobs": [-0.5] * len(text), "seed": 0}
+        row |= {"value": float(reward == 1), "reward": reward, "parts": {"format": 0.25}, "live": live}
+        advantage = reward - sum(rewards) / len(rewards) if live and reward is not None else None
+        row |= {"advantage": advantage, "detail": "", "cut": not closed and "|>" not in text}
+        rows.append(row | {"finish_reason": "stop", "tokens": len(text), "version": step - 1})
+    return rows
 
 
 def train_sft(stage: Stage) -> None:

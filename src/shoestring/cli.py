@@ -203,18 +203,42 @@ def show(
     ],
     mask: Annotated[bool, typer.Option("--mask", help="Show which tokens of its rows are trained.")] = False,
     model: Annotated[str, typer.Option(help="Whose tokenizer and template --mask uses.")] = "smollm2-135m",
-    n: Annotated[int, typer.Option("-n", "--n", help="How many rows or examples.")] = 3,
+    n: Annotated[int | None, typer.Option("-n", "--n", help="How many rows, examples or rollouts.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
+    rollouts: Annotated[bool, typer.Option("--rollouts", help="Read what a run's model wrote.")] = False,
+    stage: Annotated[str | None, typer.Option(help="Rollouts of this stage.")] = None,
+    step: Annotated[str | None, typer.Option(metavar="N|A:B", help="Of this step or these.")] = None,
+    problem: Annotated[str | None, typer.Option(help="Of this problem: its id or a piece of it.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Whose prompt has this text.")] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="right, wrong, unparsed, timeout, error or cut.")
+    ] = None,
+    live: Annotated[bool | None, typer.Option("--live/--dead", help="Groups with a difference.")] = None,
+    sort: Annotated[str | None, typer.Option(help="reward, length or advantage, largest first.")] = None,
+    since: Annotated[int | None, typer.Option(metavar="STEP", help="What changed since.")] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """What a model or preset is, what a run did, what a suite asks, what of a row is trained."""
+    """What a model or preset is, what a run did and wrote, what a suite asks, what of a row is trained."""
     from rich.console import Console
 
-    from shoestring.jobs import show as job
     from shoestring.settings import build
 
-    values = {"target": target, "mask": mask, "model": model, "n": n, "seed": seed}
     console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
+    filters = {"stage": stage, "step": step, "problem": problem, "prompt": prompt, "verdict": verdict}
+    filters |= {"live": live, "sort": sort, "since": since}
+    given = {name: value for name, value in filters.items() if value is not None}
+    counted = {} if n is None else {"n": n}
+    if rollouts:
+        from shoestring.jobs import show_rollouts
+
+        settings = build(show_rollouts.ShowRolloutsSettings, {"run": target, **given, **counted}, "show")
+        write_json(json_file, show_rollouts.main(settings, console))
+        return
+    if given:
+        raise BadInput(f"--{next(iter(given))} chooses among rollouts: add --rollouts")
+    from shoestring.jobs import show as job
+
+    values = {"target": target, "mask": mask, "model": model, "seed": seed, **counted}
     write_json(json_file, job.main(build(job.ShowSettings, values, "show"), console))
 
 

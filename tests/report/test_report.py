@@ -149,16 +149,19 @@ def test_few_problems_are_named(run_folder, tmp_path):
 
 
 class Checked(HTMLParser):
-    """Balanced tags, and nothing fetched or run."""
+    """Balanced tags, nothing fetched, and no script but the browser's own and its data."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
         self.text: list[str] = []
+        self.scripts: list[dict] = []
 
     def handle_starttag(self, tag, attrs):
-        assert tag not in ("script", "link", "img", "iframe")
-        assert not {"src", "href", "onclick"} & {name for name, _ in attrs}
+        assert tag not in ("link", "img", "iframe")
+        assert not {"src", "href", "onclick", "onerror"} & {name for name, _ in attrs}
+        if tag == "script":
+            self.scripts.append(dict(attrs))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -177,7 +180,8 @@ def test_the_page_is_whole_and_needs_nothing_else(report):
     parser = Checked()
     parser.feed(page)
     assert parser.open == []
-    assert "http" not in page
+    assert "://" not in page
+    assert parser.scripts == [{"type": "application/json", "id": "browser-data"}, {}]
     assert "@import" not in page
     assert page.count("<svg") == 7 + 2
     text = " ".join(parser.text)
@@ -200,11 +204,12 @@ def test_the_page_is_whole_and_needs_nothing_else(report):
 def test_what_a_model_wrote_cannot_break_the_page(run_folder, tmp_path):
     folder = begin(tmp_path / "r")
     stage = unit(folder, 1, RECIPE["stage"][0])
-    nasty = "<script>alert(1)</script> ``` | # &amp; </details>"
+    nasty = "<script>alert(1)</script> ``` | # &amp; </details>"  # the browser's data has it too
     stage.rollouts(1, [{"prompt": nasty, "completion": nasty, "outcome": "wrong"}])
     found = read_run(folder.path)
     parser = Checked()
     parser.feed(render_html(found))
+    assert len(parser.scripts) == 2
     assert nasty in "".join(parser.text)
     assert f"````text\n{nasty}\n---\n{nasty}\n````" in render_markdown(found)
 

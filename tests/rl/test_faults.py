@@ -8,7 +8,7 @@ import torch
 from groups import group, problem, rollout
 from shoestring.rl import faults
 from shoestring.rl.batch import make_batches
-from shoestring.rl.loss import PolicyLossSettings
+from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.rollout import Group
 from shoestring.tasks.base import Outcome, Problem, Verdict
 from shoestring.tasks.judge import Judge

@@ -7,9 +7,10 @@ import pytest
 from groups import PROMPT, group, problem, rollout
 from shoestring.engine.request import Completion, FinishReason
 from shoestring.rl.curriculum import Curriculum
-from shoestring.rl.measure import group_metrics, rollout_rows, wasted_tokens, why_all_dead
+from shoestring.rl.measure import group_metrics, wasted_tokens, why_all_dead
 from shoestring.rl.reward import make_groups, reward_of
 from shoestring.rl.rollout import Asked, Group, judge_groups
+from shoestring.rl.store import rollout_rows
 from shoestring.tasks.base import Outcome, Verdict
 from shoestring.text.message import Reply
 from tiny import tiny_lm
@@ -102,8 +103,9 @@ def test_verdicts_are_matched_by_id():
     assert [g.live for g in groups] == [True, False, False]
     assert [r.sequence.row_id for r in groups[1].rollouts] == ["1/b/0", "1/b/1"]
     assert groups[0].rollouts[0].sequence.version == 3
-    rows = rollout_rows(groups, lm)
+    rows = rollout_rows(3, groups, lm, "none", seed=0)
     assert [r["outcome"] for r in rows] == ["right", "wrong", "right", "right", "wrong", "right"]
+    assert [r["finish_reason"] for r in rows] == ["stop"] * 5 + ["length"]
     assert rows[5] | {"cut": True, "reward": 0.0, "completion": "c", "tokens": 1, "live": False} == rows[5]
 
 

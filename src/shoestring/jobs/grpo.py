@@ -15,13 +15,13 @@ from shoestring.rl.loss_settings import formula
 from shoestring.rl.measure import (
     group_metrics,
     mean_reward,
-    rollout_rows,
     step_metrics,
     wasted_tokens,
     why_all_dead,
 )
 from shoestring.rl.reference import Reference
 from shoestring.rl.settings import GRPOSettings
+from shoestring.rl.store import SCHEMA, rollout_rows
 from shoestring.rl.streams import Streams
 from shoestring.rl.update import Updated, update_policy
 from shoestring.run import Stage
@@ -96,7 +96,8 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
     gathered = gather(trainer.sampler)
     meter_rollouts(trainer, gathered, stage)
     if step in (1, settings.steps) or step % settings.rollouts_every == 0 or not gathered.live:
-        stage.rollouts(step, rollout_rows(gathered.groups, trainer.lm))
+        rows = rollout_rows(step, gathered.groups, trainer.lm, settings.loss.scale, settings.seed)
+        stage.rollouts(step, rows, SCHEMA)
     if not gathered.live:
         if step > 1 and mean_reward(gathered.dead) >= MASTERED:
             stage.say(

@@ -20,6 +20,7 @@ from shoestring.lm import load
 from shoestring.models.bases import BASES
 from shoestring.models.presets import PRESETS
 from shoestring.report.read import read_run
+from shoestring.report.rollouts import kept_steps
 from shoestring.report.terminal import print_report
 from shoestring.settings import Settings, nearest
 from shoestring.tasks import FAMILIES
@@ -89,8 +90,10 @@ def show_run(path: Path, console: Console) -> dict[str, Any]:
     for name, result in summary["stages"].items():
         model = path / "stages" / name / "model"
         has_model = f", model in {model}" if model.is_dir() else ""
+        kept = len(kept_steps(path / "stages" / name / "rollouts"))
+        wrote = f", rollouts of {kept} steps (--rollouts)" if kept else ""
         console.print(
-            f"  {name}: {'not finished' if result is None else 'finished'}{has_model}", markup=False
+            f"  {name}: {'not finished' if result is None else 'finished'}{has_model}{wrote}", markup=False
         )
     return summary
 

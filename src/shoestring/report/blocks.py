@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from shoestring.report.curves import Plot
+from shoestring.report.rollout_page import RolloutPage
 from shoestring.report.run_report import Sample
 
 
@@ -44,6 +45,13 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Browser:
+    """Rollouts to be looked through, where the rendering can."""
+
+    pages: tuple[RolloutPage, ...]
+
+
+@dataclass(frozen=True)
 class Code:
     """Text to be kept as it is; folded away under its title where it has one."""
 
@@ -51,4 +59,4 @@ class Code:
     title: str = ""
 
 
-Block = Heading | Text | Bullets | Table | Plots | Samples | Code
+Block = Heading | Text | Bullets | Table | Plots | Samples | Browser | Code

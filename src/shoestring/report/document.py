@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from shoestring.report.blocks import Block, Bullets, Code, Heading, Plots, Samples, Table, Text
+from shoestring.report.blocks import Block, Browser, Bullets, Code, Heading, Plots, Samples, Table, Text
 from shoestring.report.costs import bill_blocks
 from shoestring.report.curves import plots
 from shoestring.report.results import chat_blocks, score_blocks
+from shoestring.report.rollout_page import RULE as PAGE_RULE
 from shoestring.report.run_report import RunReport
 from shoestring.report.samples import RULE
 
@@ -48,6 +49,12 @@ def _samples(report: RunReport) -> Iterator[Block]:
     if not report.samples:
         return
     yield Heading("What it wrote while it was trained")
+    if report.rollouts:
+        yield Bullets(tuple(page.line for page in report.rollouts))
+        yield Text(PAGE_RULE)
+        yield Browser(report.rollouts)
+        yield Text("All that is kept, on the terminal:")
+        yield Code(report.rollouts_command)
     yield Text(RULE)
     for unit in dict.fromkeys(sample.unit for sample in report.samples):
         if unit.job == "pretrain":

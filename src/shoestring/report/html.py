@@ -1,10 +1,11 @@
-"""report.html: one file that needs nothing else, no script, readable in light and dark and on a phone."""
+"""report.html: one file that needs nothing else, readable in light and dark and on a phone."""
 
 from html import escape
 
-from shoestring.report.blocks import Block, Bullets, Code, Heading, Plots, Samples, Table, Text
+from shoestring.report.blocks import Block, Browser, Bullets, Code, Heading, Plots, Samples, Table, Text
 from shoestring.report.curves import Plot, svg
 from shoestring.report.document import document, title
+from shoestring.report.rollout_html import browser_html, content_policy
 from shoestring.report.run_report import RunReport, Sample
 from shoestring.report.style import CSS
 
@@ -13,6 +14,7 @@ def render_html(report: RunReport) -> str:
     body = "\n".join(map(_block, document(report)))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{content_policy()}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(report.name)}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{escape(title(report))}</h1>\n{body}\n</main>\n</body>\n</html>\n"
@@ -33,6 +35,8 @@ def _block(block: Block) -> str:
             return f'<h3>{escape(name)}</h3><div class="plots">{"".join(map(_figure, plots))}</div>'
         case Samples(name, samples):
             return _folded(name, "".join(map(_sample, samples)))
+        case Browser(pages):
+            return browser_html(pages)
         case Code(text, ""):
             return f"<pre>{escape(text)}</pre>"
         case Code(text, name):

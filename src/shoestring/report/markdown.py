@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from shoestring.report.blocks import Block, Bullets, Code, Heading, Plots, Samples, Table, Text
+from shoestring.report.blocks import Block, Browser, Bullets, Code, Heading, Plots, Samples, Table, Text
 from shoestring.report.curves import spark
 from shoestring.report.document import document, title
 from shoestring.report.run_report import RunReport, Sample
@@ -50,6 +50,8 @@ def _block(block: Block) -> str:
             return f"### {escape(name)}\n\n" + table_text(Table(("", "first", "last", "curve"), tuple(rows)))
         case Samples(name, samples):
             return _folded(name, "\n\n".join(map(_sample, samples)))
+        case Browser():
+            return "They can be looked through in report.html."
         case Code(text, ""):
             return fence(text)
         case Code(text, name):

@@ -15,8 +15,11 @@ from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
+from shoestring.report.rollout_folders import rollouts_of
+from shoestring.report.rollout_page import RolloutPage, pick_pages
 from shoestring.report.run_report import ChatReport, Curve, RunReport, Score, UnitReport
 from shoestring.report.samples import pick
+from shoestring.report.units import read_units
 from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
 
@@ -29,7 +32,7 @@ def read_run(folder: Path) -> RunReport:
         raise BadInput(f"{folder} is not a run folder: it has no recipe.toml")
     recipe = read_toml(folder / "recipe.toml")
     environment = _read_json(folder / "environment.json")
-    units = dict(_units(folder))
+    units = dict(read_units(folder))
     made = {f"stage:{stage['name']}" for stage in recipe["stage"] if stage["job"] == "pretrain"}
     scores = tuple(score for path, unit in units.items() for score in _scores(path, unit, made))
     chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit, made))
@@ -55,36 +58,13 @@ def read_run(folder: Path) -> RunReport:
         ),
         environment={key: _plain(value) for key, value in environment.items()},
         lacking=what_is_lacking(tuple(units.values()), scores, chats, command),
+        rollouts=_pages(plain),
     )
 
 
-def _units(folder: Path) -> Iterator[tuple[Path, UnitReport]]:
-    """Each unit that was begun, in the recipe's order: stages/NN-name[/arm][/seed-S]."""
-    found = [path.parent for path in (folder / "stages").rglob("settings.toml")]
-    for path in sorted(found, key=lambda p: [_natural(part) for part in p.relative_to(folder).parts]):
-        _, stage, *rest = path.relative_to(folder).parts
-        number, _, name = stage.partition("-")
-        seeds = [int(part.removeprefix("seed-")) for part in rest if part.startswith("seed-")]
-        arms = [part for part in rest if not part.startswith("seed-")]
-        yield (
-            path,
-            UnitReport(
-                number=int(number),
-                stage=name,
-                arm=arms[0] if arms else "",
-                seed=seeds[0] if seeds else None,
-                job=read_toml(path / "settings.toml")["job"],
-                finished=(path / "result.json").exists(),
-                settings=(path / "settings.toml").read_text(encoding="utf-8"),
-                nonfinite=sum(row.get("nonfinite", 0) for row in read_lines(path / "metrics.jsonl")),
-            ),
-        )
-
-
-def _natural(part: str) -> tuple[bool, int, str]:
-    """Seeds in the order of their numbers, before arms."""
-    seed = part.removeprefix("seed-")
-    return (False, int(seed), "") if seed != part else (True, 0, part)
+def _pages(plain: Sequence[tuple[Path, UnitReport]]) -> tuple[RolloutPage, ...]:
+    folders = [rollouts_of(path, unit) for path, unit in _first_seeds(plain)]
+    return pick_pages([folder for folder in folders if folder.judged and folder.steps])
 
 
 def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Score]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shoestring.budget.price import Bill
 from shoestring.evals.statistics import Interval
+from shoestring.report.rollout_page import RolloutPage
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,12 @@ class RunReport:
     bill: Bill
     environment: Mapping[str, str]
     lacking: tuple[str, ...]  # what the reader must not conclude, and why
+    rollouts: tuple[RolloutPage, ...] = ()
 
     @property
     def chat_command(self) -> str:
         return f"shoestring chat {self.folder}"
+
+    @property
+    def rollouts_command(self) -> str:
+        return f"shoestring show {self.folder} --rollouts"

@@ -50,4 +50,28 @@ circle.line { fill: currentColor; }
 .sample.right { border-color: var(--c2); }
 .told { margin: 0; font-size: .85rem; color: var(--quiet); }
 .prompt { background: none; padding: 0; color: var(--quiet); }
+.browser { margin: 1rem 0; }
+.browser .bar { display: flex; flex-wrap: wrap; gap: .5rem 1rem; font-size: .85rem; color: var(--quiet); }
+.browser select, .browser input { font: inherit; color: var(--ink); background: var(--soft);
+  border: 1px solid var(--rule); border-radius: 4px; padding: .2rem .35rem; max-width: 14rem; }
+.browser p { max-width: none; margin: .5rem 0; }
+.browser h4 { margin: 1rem 0 .5rem; font-size: .9rem; }
+.columns { display: grid; grid-template-columns: minmax(10rem, 15rem) minmax(0, 1fr); gap: 1rem; }
+.list { position: relative; max-height: 40rem; overflow-y: auto; border: 1px solid var(--rule);
+  border-radius: 6px; align-self: start; }
+.list [role=option] { padding: .4rem .6rem; border-bottom: 1px solid var(--rule); cursor: pointer;
+  font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; }
+.list [role=option] .told { display: block; }
+.list [aria-selected=true] { background: var(--strong); box-shadow: inset 3px 0 var(--c0); }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr));
+  gap: .75rem; }
+.card { border-top: 3px solid var(--c3); min-width: 0; }
+.card.right { border-color: var(--c2); } .card.wrong { border-color: var(--c4); }
+.card.right b { color: var(--c2); } .card.wrong b { color: var(--c4); } .card.other b { color: var(--c3); }
+.card pre { margin: .25rem 0; padding: .6rem .7rem; max-height: 24rem; overflow-y: auto; }
+.card .think, .card .mark { color: var(--quiet); } .card .answer { font-weight: 700; }
+.card .mark { opacity: .75; }
+.changes { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; }
+.changes td:last-child:not(.figure) { min-width: 0; }
+@media (max-width: 48rem) { .columns { grid-template-columns: 1fr; } .list { max-height: 14rem; } }
 """

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from statistics import fmean, pstdev
-from typing import Any
 
-from shoestring.lm import LanguageModel
-from shoestring.rl.rollout import Group, Rollout, left_out
+from shoestring.rl.rollout import Group, left_out
 from shoestring.rl.update import Updated
 from shoestring.tasks.base import Outcome
 
@@ -107,26 +105,3 @@ def why_all_dead(dead: Sequence[Group]) -> str:
         f"{cut:.0%} truncated, {unparsed:.0%} without an answer that could be read, {failed:.0%} not scored: "
         f"{advice}"
     )
-
-
-def rollout_rows(groups: Sequence[Group], lm: LanguageModel) -> list[dict[str, Any]]:
-    """Every sample as it was, for the report and for reading."""
-    return [_row(r, g, lm) for g in groups for r in g.rollouts]
-
-
-def _row(rollout: Rollout, group: Group, lm: LanguageModel) -> dict[str, Any]:
-    return {
-        "row_id": rollout.sequence.row_id,
-        "problem": rollout.problem.id,
-        "suite": group.suite,
-        "prompt": rollout.problem.prompt,
-        "completion": lm.tokenizer.decode(rollout.sequence.ids),
-        "outcome": rollout.verdict.outcome.value,
-        "value": rollout.verdict.value,
-        "reward": rollout.reward,
-        "detail": rollout.verdict.detail,
-        "cut": rollout.reply.cut,
-        "tokens": len(rollout.sequence.ids),
-        "live": group.live,
-        "version": rollout.sequence.version,
-    }

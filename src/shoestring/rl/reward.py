@@ -50,6 +50,7 @@ def make_groups(
                 completion.weights_version,
                 row_id,
                 completion.routing,
+                completion.finish_reason.value,
             )
             reward = reward_of(kind, verdict, reply, truncated, seed, row_id)
             rollouts.append(Rollout(asked.problem, sequence, reply, verdict, reward))

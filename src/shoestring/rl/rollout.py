@@ -1,7 +1,8 @@
 """Sampling groups: prompts go to a generator, replies to a judge, and come back as rollouts by problem."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ class Sequence:
     version: int
     row_id: str
     routing: Tensor | None = None  # (prompt and ids but the last, layers, K) int16, if it was recorded
+    finish_reason: str = ""  # why it ended; empty where nobody said
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Rollout:
     reply: Reply
     verdict: Verdict
     reward: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)  # what the reward was made of, by name
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class GRPOSettings(Settings):
     max_batch: int = Field(256, ge=1)
     seed: int = 0
     save_every: int = Field(10, ge=1)
-    rollouts_every: int = Field(5, ge=1)
+    rollouts_every: int = Field(1, ge=1)  # more keeps fewer steps: the first, the last, every such one
     dtype: str = "auto"
     device: str = "cpu"
 
