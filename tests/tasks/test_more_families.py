@@ -217,7 +217,7 @@ def test_lists() -> None:
             "\\boxed{3, 5, 8}",
             "Sorted: 3, 5, 8\nThat is all!",
         ),
-        wrong=("8, 5, 3", "3, 5", "3, 5, 8, 9", "3, 5, 8.5", "Answer: 3, 5, 8. Answer: 5, 3, 8.", "3, 3, 5, 8"),
+        wrong=("8, 5, 3", "3, 5", "3, 5, 8, 9", "3, 5, 8.5", "Answer: 3, 5, 8. Answer: 3, 8, 5."),
         unparsed=("", "sorted", "3"),
     )  # fmt: skip
     words = next(p for p in draws("sorting:items=words,min_items=3,max_items=3", 1))
