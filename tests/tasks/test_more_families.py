@@ -16,14 +16,14 @@ from shoestring.tasks.suite import draw_problems, parse_suite
 from shoestring.text.message import Reply
 
 LATER = {
-    "products": ["", "max_digits=3,second_digits=2", "min_digits=2"],
+    "products": ["", "max_digits=3,second_digits=2", "max_digits=1"],
     "remainder": ["", "min_digits=1,max_digits=5,max_divisor=60"],
     "bases": ["", "min_base=3,max_base=9,max_digits=4", "question=to"],
     "compare": ["", "wanted=smallest,max_numbers=5,max_decimals=3", "max_whole=0"],
     "clock": ["", "question=before,max_minutes=300", "question=between,step=5"],
     "sorting": ["", "items=words,order=any", "order=down,max_items=8,max_value=999"],
     "sequences": ["", "rule=multiply", "rule=alternate,max_step=20"],
-    "change": ["", "max_kinds=2,max_count=20", "min_kinds=2,max_kinds=2"],
+    "change": ["", "max_kinds=1,max_count=20", "min_kinds=2"],
 }  # fmt: skip
 SUITES = [f"{name}:{level}" for name, levels in LATER.items() for level in levels]
 NINES = Problem(
@@ -197,8 +197,23 @@ def test_times() -> None:
 def test_decimals() -> None:
     check(
         NINES,
-        right=("9.8", "9.80", "The largest is 9.8.", "9.8 is larger than 9.11.", "9.8比9.11大。"),
-        wrong=("9.11", "9.11 is larger than 9.8.", "9.8, 9.11", "9.08", "98"),
+        right=(
+            "9.8",
+            "9.80",
+            "The largest is 9.8.",
+            "9.8 is larger than 9.11.",
+            "9.11 is smaller than 9.8.",
+            "9.8比9.11大。",
+        ),
+        wrong=(
+            "9.11",
+            "9.11 is larger than 9.8.",
+            "9.8 is smaller than 9.11.",
+            "9.11 is large but 9.8 is the largest.",
+            "9.8, 9.11",
+            "9.08",
+            "98",
+        ),
         unparsed=("", "the second"),
     )  # fmt: skip
 
@@ -236,12 +251,12 @@ def test_lists() -> None:
 
 def test_habits_by_hand() -> None:
     cases = {
-        ("products", "7*46"): "40*7=280\n6*7=2\n280+2=282",
+        ("products:max_digits=2", "7*46"): "40*7=280\n6*7=2\n280+2=282",
         ("remainder:max_digits=2,max_divisor=6", "47%6"): "4-6*0=4\n7-6*1=1",
         ("bases:max_base=2,max_digits=4", "from2:1011"): "1*2+1=3\n3*2+0=6\n6*2+1=13",
         ("clock:question=after,max_minutes=20,step=5", "after:09:50+15"): "50+15=65\n65-60=5",
         ("sequences:rule=growing,max_start=3,max_step=3", "1,3,6,10"): "3-1=2 6-3=3 10-6=4\n10+2=12",
-        ("change:max_count=4,max_price=4", "3*4<20"): "20-4=16",
+        ("change:max_kinds=1,max_count=4,max_price=4", "3*4<20"): "20-4=16",
     }
     for (suite, key), thinking in cases.items():
         assert habitual(find(suite, key)).reasoning == thinking
@@ -267,14 +282,14 @@ def test_sequences_follow_their_rule() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("products:min_digits=3", "min_digits 3 is above max_digits 2"),
+        ("products:min_digits=3,max_digits=2", "min_digits 3 is above max_digits 2"),
         ("remainder:max_divisor=1", "max_divisor"),
         ("bases:max_base=10", "max_base"),
         ("compare:min_numbers=4", "min_numbers 4 is above max_numbers 3"),
         ("clock:min_minutes=7,max_minutes=9,step=5", "no multiple of step 5"),
         ("sorting:items=letters", "items"),
         ("sequences:rule=prime", "rule"),
-        ("change:min_kinds=2", "min_kinds 2 is above max_kinds 1"),
+        ("change:min_kinds=2,max_kinds=1", "min_kinds 2 is above max_kinds 1"),
         ("sums:language=fr", "language"),
         ("sums:languages=zh", "did you mean 'language'?"),
         ("clocks", "did you mean 'clock'?"),

@@ -34,10 +34,10 @@ def _sft() -> Job:
 
 
 def _sample() -> Job:
-    from shoestring.jobs import sample
+    from shoestring.jobs import sample, sample_rows
 
     return Job(
-        sample.SampleSettings, sample.main, makes_model=False, makes_rows=sample.ROWS, check=sample.check
+        sample.SampleSettings, sample.main, makes_model=False, makes_rows=sample_rows.ROWS, check=sample.check
     )
 
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -16,16 +15,14 @@ from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.evaluate import ask_all
+from shoestring.jobs.sample_rows import DROPPED, teacher_of, write
 from shoestring.lm import LanguageModel, load
-from shoestring.rl.accept import Decision, Filters, Sample, acceptance, decide
+from shoestring.rl.accept import Filters, Sample, acceptance, decide
 from shoestring.rl.rollout import Asked, ask, judge_groups
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, parse_suite
-from shoestring.text.message import Message
-
-ROWS, DROPPED = "rows.jsonl", "dropped.jsonl"
 
 
 class SampleSettings(Settings):
@@ -67,7 +64,7 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
         work.folder_for(teacher)
         samples = [sample for first in work.firsts() for sample in work.chunk(first)]
     decisions = decide(samples, settings.keep)
-    write(stage, decisions, teacher, settings.system)
+    write(stage.folder, decisions, teacher, settings.system)
     table = acceptance(decisions)
     for suite, row in table.items():
         stage.say(f"{suite}: {line(row)}")
@@ -186,49 +183,3 @@ class Sampling:
         self.stage.use("generate", seconds, made, flops, {"cut": cut} if cut else None)
         self.stage.use("judge", judging)
         self.made += made
-
-
-def teacher_of(lm: LanguageModel) -> str:
-    """The model's life in names, and its weights' hash: who wrote the rows."""
-    digest = hashlib.sha256()
-    for name, tensor in lm.network.public_tensors():
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    names = [stage.name for stage in lm.lineage.stages]
-    return f"{' > '.join(names) or lm.name} (sha256 {digest.hexdigest()[:16]})"
-
-
-def write(stage: Stage, decisions: Sequence[Decision], teacher: str, system: str | None) -> None:
-    """rows.jsonl, what is kept as conversations, and dropped.jsonl, the rest with the reason."""
-    kept = [_row(d, teacher, system) for d in decisions if not d.reason]
-    dropped = [{"reason": d.reason, **_row(d, teacher, system)} for d in decisions if d.reason]
-    _write_rows(stage.folder / DROPPED, dropped)
-    _write_rows(stage.folder / ROWS, kept)
-
-
-def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def _row(decision: Decision, teacher: str, system: str | None) -> dict[str, Any]:
-    sample = decision.sample
-    problem = sample.problem
-    turn: Message = {"role": "assistant", "content": sample.answer}
-    if sample.reasoning is not None:
-        turn["reasoning_content"] = sample.reasoning
-    messages: list[Message] = [{"role": "user", "content": problem.prompt}, turn]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    return {
-        "messages": messages,
-        "id": sample.id,
-        "problem": problem.id,
-        "family": problem.family,
-        "suite": sample.suite,
-        "source": problem.origin.source,
-        "licence": problem.origin.licence,
-        "teacher": teacher,
-        "outcome": sample.outcome,
-        "detail": sample.detail,
-        "scores": {name: round(value, 4) for name, value in decision.scores.items()},
-    }

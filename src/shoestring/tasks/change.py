@@ -63,7 +63,7 @@ class ChangeLevel(Spoken):
     max_change more."""
 
     min_kinds: int = Field(1, ge=1, le=2)
-    max_kinds: int = Field(1, ge=1, le=2)
+    max_kinds: int = Field(2, ge=1, le=2)
     max_count: int = Field(9, ge=2, le=99)
     max_price: int = Field(9, ge=2, le=99)
     max_change: int = Field(20, ge=1, le=999)

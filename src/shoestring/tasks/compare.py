@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from shoestring.origin import Origin
-from shoestring.tasks.answers import clean, find_integer, judge, narrow, numbers
+from shoestring.tasks.answers import Found, clean, find_integer, judge, narrow, number, numbers
 from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
 from shoestring.tasks.spoken import Spoken, Wordings, choose, listed, marked, told, worded
 from shoestring.text.message import Reply
@@ -28,8 +28,15 @@ WORDINGS: dict[Wanted, Wordings] = {
         "zh": ("哪个数最小：{numbers}？", "{numbers}，哪一个最小？"),
     },
 }
-# "9.8 is larger than 9.11" names 9.8
-THAN = re.compile(r"\bthan\s+(?:(?:,|and|or|both)?\s*\d+(?:\.\d+)?)+|比(?:[和,、\s]*\d+(?:\.\d+)?)+")
+# "9.8 is larger than 9.11" names 9.8; "9.11 is smaller than 9.8" too
+OTHERS = r"(?:(?:,|and|or|both|和)?\s*\d+(?:\.\d+)?)+"
+THAN = {
+    "largest": re.compile(rf"\b(?:larg|great|bigg|high)er than\s+{OTHERS}|比{OTHERS}(?=\s*(?:更|都)?[大高])"),
+    "smallest": re.compile(
+        rf"\b(?:small|low)er than\s+{OTHERS}|\bless than\s+{OTHERS}|比{OTHERS}(?=\s*(?:更|都)?[小低])"
+    ),
+}
+CLAIM = re.compile(r"(\d+(?:\.\d+)?)\s+(?:is\b|是?最[大小])")
 
 
 class CompareLevel(Spoken):
@@ -66,9 +73,9 @@ class Compare:
         drawn: list[str] = []
         while len(drawn) < size:
             whole = rng.randint(0, level.max_whole) if same is None else same
-            number = f"{whole}{_decimals(rng.randint(0, level.max_decimals), rng)}"
-            if number not in drawn:
-                drawn.append(number)
+            text = f"{whole}{_decimals(rng.randint(0, level.max_decimals), rng)}"
+            if text not in drawn:
+                drawn.append(text)
         language = choose(level, rng)
         prompt = worded(WORDINGS[wanted], language, rng, numbers=listed(drawn, language, last="or"))
         ordered = sorted(drawn, key=Fraction)
@@ -84,7 +91,11 @@ class Compare:
 
     def score(self, problem: Problem, reply: Reply) -> Verdict:
         """Right when the one number stated has the wanted one's value."""
-        text = THAN.sub("", narrow(reply.answer.replace(problem.prompt, "\n")))
+        text = narrow(reply.answer.replace(problem.prompt, "\n"))
+        text = THAN[problem.hidden["wanted"]].sub("", text)
+        claims = {number(found) for found in CLAIM.findall(text)}
+        if len(claims) > 1:  # each of them is said to be the one
+            return judge(Found(tuple(claims)), problem.hidden["answer"])
         return judge(find_integer(text), problem.hidden["answer"])  # which reads decimals too
 
     def score_lenient(self, problem: Problem, reply: Reply) -> Verdict:
@@ -102,8 +113,8 @@ class Compare:
 
 def padded(given: tuple[str, ...]) -> list[str]:
     """["9.11", "9.8"] -> ["9.11", "9.80"]."""
-    longest = max(len(number.partition(".")[2]) for number in given)
-    parts = [number.partition(".") for number in given]
+    parts = [text.partition(".") for text in given]
+    longest = max(len(decimals) for _, _, decimals in parts)
     return [f"{whole}.{decimals.ljust(longest, '0')}" if longest else whole for whole, _, decimals in parts]
 
 
@@ -120,8 +131,8 @@ def _solution(problem: Problem, written: list[str], mistaken: int = 0, lengths: 
     return Reply("\n".join(lines), problem.hidden["numbers"][best])
 
 
-def _read_whole(number: str) -> Fraction:
-    whole, _, decimals = number.partition(".")
+def _read_whole(text: str) -> Fraction:
+    whole, _, decimals = text.partition(".")
     return Fraction(int(whole) * 10**6 + int(decimals or 0))
 
 

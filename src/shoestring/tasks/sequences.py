@@ -33,7 +33,7 @@ class SequencesLevel(Spoken):
     2..5, or any."""
 
     rule: Rule | Literal["any"] = "any"
-    max_start: int = Field(20, ge=1, le=200)
+    max_start: int = Field(30, ge=1, le=200)
     max_step: int = Field(9, ge=2, le=50)
 
     @property
