@@ -9,6 +9,7 @@ import pytest
 from shoestring.errors import BadInput
 from shoestring.tasks import FAMILIES, compare
 from shoestring.tasks.base import Outcome, Problem
+from shoestring.tasks.documents import RIGHT, WRONG, Slips, WorkedDocuments
 from shoestring.tasks.expression import parse_expression
 from shoestring.tasks.slips import habitual, spoiled
 from shoestring.tasks.spoken import bare, language_of, told
@@ -299,3 +300,11 @@ def test_bad_levels_get_one_clear_line(text: str, words: str) -> None:
     with pytest.raises(BadInput, match=re.escape(words)) as caught:
         parse_suite(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("slips", ["any", "habit"])
+def test_as_documents_to_pretrain_on(slips: Slips) -> None:
+    source = WorkedDocuments([f"{name}:language=both" for name in LATER], 0, share_right=0.5, slips=slips)
+    documents = [source.next() for _ in range(160)]
+    assert {document.source for document in documents} == {RIGHT, WRONG}
+    assert len(source.origins) == len(LATER)
