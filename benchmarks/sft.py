@@ -14,7 +14,8 @@ import common
 from contenders import OURS, Contender, Rounds, best_of, interleave, running
 
 from shoestring.errors import ShoestringError
-from shoestring.jobs.sft import SFTSettings, Tally, WorkedRows, take_rows
+from shoestring.jobs.sft import SFTSettings, Tally, take_rows
+from shoestring.jobs.sft_rows import WorkedRows
 from shoestring.lm import LanguageModel, load
 from shoestring.tasks import FAMILIES
 

@@ -121,6 +121,7 @@ def one_stage(name: str, does: str) -> None:
 one_stage("tokenizer", "Learn a tokenizer from a corpus")
 one_stage("pretrain", "Train a network from nothing, or go on with one")
 one_stage("sft", "Train on worked solutions or conversations")
+one_stage("sample", "Rejection sampling: a model's own right and readable replies as rows for sft")
 one_stage("grpo", "Reinforcement learning on problems that can be checked")
 
 

@@ -50,7 +50,10 @@ def test_arms_and_seeds_reach_what_is_built_on_them_and_nothing_else(tmp_path, c
         (("steps = 2", "setps = 2"), "stage 'more': unknown setting 'setps', did you mean 'steps'"),
         (("steps = 2", "steps = 0"), "setting 'steps' = 0"),
         (('"stage:zero"\nsteps', '"stage:zeroo"\nsteps'), "is called 'zeroo', did you mean 'zero'"),
-        (('model = "base"', 'model = "stage:more"'), "no earlier stage that makes a model is called 'more'"),
+        (
+            ('model = "base"', 'model = "stage:more"'),
+            "no earlier stage that makes a model or rows is called 'more'",
+        ),
         (('name = "more"', 'name = "zero"'), "stage 2 needs a name of its own"),
         (('name = "more"', 'name = "../x"'), "stage 2 needs a name of its own"),
         (("seed = 4", "sed = 4"), "unknown setting 'sed', did you mean 'seed'"),
@@ -95,7 +98,7 @@ def test_an_unknown_recipe(tmp_path):
 
 
 def test_the_table_of_jobs_is_lazy():
-    assert list(recipe_job.JOBS) == ["eval", "tokenizer", "pretrain", "sft", "grpo"]
+    assert list(recipe_job.JOBS) == ["eval", "tokenizer", "pretrain", "sft", "sample", "grpo"]
     assert recipe_job.JOBS["eval"]().makes_model is False
 
 

@@ -13,9 +13,10 @@ from shoestring.tasks.documents import Slips, WorkedDocuments
 
 class CorpusSettings(Settings):
     """One source of documents. worked: solutions of our families, made by code; stdlib: the running Python's
-    own library; files: a text, .jsonl or .parquet file, or a folder of these."""
+    own library; bilingual: everyday questions in English and Chinese, written for this package; files: a
+    text, .jsonl or .parquet file, or a folder of these."""
 
-    kind: Literal["worked", "stdlib", "files"]
+    kind: Literal["worked", "stdlib", "bilingual", "files"]
     weight: float = Field(default=1.0, gt=0)  # share of the tokens
     suites: list[str] = Field(default_factory=list)  # worked
     share_right: float = Field(default=1.0, ge=0, le=1)  # worked: the rest are wrong, as `slips` says

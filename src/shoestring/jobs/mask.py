@@ -6,8 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from shoestring.jobs.sft import WorkedRows
+from shoestring.jobs.sft_rows import WorkedRows
 from shoestring.lm import LanguageModel
+from shoestring.text.bilingual import is_part, part
 from shoestring.text.conversations import ConversationFile
 from shoestring.text.message import Message, Rendered
 
@@ -34,6 +35,8 @@ def rows_of(source: str, n: int, seed: int) -> list[tuple[str, list[Message]]]:
     if source.endswith(DATA_SUFFIXES):
         file = ConversationFile(Path(source), seed)
         return [(f"{source}#{i}", messages) for i, (messages, _) in enumerate(file.rows[:n], start=1)]
+    if is_part(source):
+        return [(f"{source}#{i}", messages) for i, (messages, _) in enumerate(part(source)[:n], start=1)]
     rows = WorkedRows([source], seed, system=None)
     return [(row_id, messages) for messages, row_id in (rows.next() for _ in range(n))]
 

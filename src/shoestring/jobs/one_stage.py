@@ -35,7 +35,9 @@ def run_one(
             if result is None:
                 result = main(settings, stage)
                 stage.finish(result)
-    print(f"done: shoestring chat {folder}, shoestring eval {folder} --suite ...", file=sys.stderr)
+    has_model = (folder / "model").exists()
+    then = f"shoestring chat {folder}, shoestring eval {folder} --suite ..." if has_model else f"see {folder}"
+    print(f"done: {then}", file=sys.stderr)
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from shoestring.errors import BadInput
 from shoestring.jobs.corpus_settings import CorpusSettings, check_corpus, worked_documents
 from shoestring.origin import Origin
+from shoestring.text.bilingual import BilingualDocuments
 from shoestring.text.corpus import open_corpus, standard_library
 from shoestring.text.message import PackedBatch
 from shoestring.text.mixture import Document, Mixture, Source
@@ -49,6 +50,8 @@ def _open(settings: CorpusSettings, seed: int) -> Source:
         return worked_documents(settings, seed)
     if settings.kind == "stdlib":
         return standard_library(seed)
+    if settings.kind == "bilingual":
+        return BilingualDocuments(seed)
     separator = settings.separator or None
     return open_corpus(Path(settings.path), seed, settings.column, separator, settings.licence)
 

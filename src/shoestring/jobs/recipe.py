@@ -12,7 +12,7 @@ from rich.console import Console
 
 from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
-from shoestring.jobs.recipe_units import Job, JobTable, Unit, expand, resolve
+from shoestring.jobs.recipe_units import Job, JobTable, Unit, expand, product, resolve
 from shoestring.report.html import render_html
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import RunReport, read_run
@@ -30,7 +30,15 @@ def _eval() -> Job:
 def _sft() -> Job:
     from shoestring.jobs import sft
 
-    return Job(sft.SFTSettings, sft.main, check=sft.open_rows)
+    return Job(sft.SFTSettings, sft.main, check=sft.check)
+
+
+def _sample() -> Job:
+    from shoestring.jobs import sample, sample_rows
+
+    return Job(
+        sample.SampleSettings, sample.main, makes_model=False, makes_rows=sample_rows.ROWS, check=sample.check
+    )
 
 
 def _grpo() -> Job:
@@ -60,6 +68,7 @@ JOBS: JobTable = {
     "tokenizer": _tokenizer,
     "pretrain": _pretrain,
     "sft": _sft,
+    "sample": _sample,
     "grpo": _grpo,
 }
 
@@ -113,7 +122,7 @@ def _run_units(folder: RunFolder, units: Sequence[Unit], jobs: JobTable, console
             if _finished(folder, unit):
                 _say(console, f"{title}: finished before, kept")
             elif not all(_finished(folder, other) for other in unit.needs.values()) or not _run_unit(
-                folder, unit, jobs[unit.job](), console, title, last=len(pending) == 1
+                folder, unit, jobs, console, title, last=len(pending) == 1
             ):
                 continue
             del pending[number]
@@ -126,14 +135,16 @@ def _run_units(folder: RunFolder, units: Sequence[Unit], jobs: JobTable, console
 
 
 def _run_unit(
-    folder: RunFolder, unit: Unit, job: Job, console: Console | None, title: str, last: bool
+    folder: RunFolder, unit: Unit, jobs: JobTable, console: Console | None, title: str, last: bool
 ) -> bool:
     """False where another process is at work on it."""
+    job = jobs[unit.job]()
     own = folder_of(folder, unit)
-    models = {
-        name: str((folder_of(folder, other) / "model").absolute()) for name, other in unit.needs.items()
+    made = {
+        name: str((folder_of(folder, other) / product(jobs[other.job]())).absolute())
+        for name, other in unit.needs.items()
     }
-    settings = build(job.settings, resolve(unit.values, models), f"stage '{unit.title}'")
+    settings = build(job.settings, resolve(unit.values, made), f"stage '{unit.title}'")
     with held(own / ".lock", wait=False) as mine:
         if mine and not _finished(folder, unit):
             write_atomic(own / "settings.toml", tomli_w.dumps(unit.resolved))

@@ -10,6 +10,7 @@ from shoestring.run import Stage
 from shoestring.settings import Settings, build, nearest, with_overrides
 
 REFERENCE = "stage:"
+ROWS_KEY = "data"  # the setting that takes a stage's rows; all others take its model
 TAKEN = ("model", "state", "rollouts", "evals")  # folders of the stage that an arm's folder lies in
 
 
@@ -20,6 +21,7 @@ class Job:
     makes_model: bool = True
     check: Callable[[Any], object] | None = None  # what its settings name but can't check: suites, levels
     figures: tuple[str, ...] = ()  # of a unit's training, that a [[contrast]] may name
+    makes_rows: str = ""  # the file of conversations in its folder, for `data` of a later stage
 
 
 JobTable = Mapping[str, Callable[[], Job]]
@@ -68,9 +70,10 @@ def expand(recipe: Recipe, jobs: JobTable) -> list[Unit]:
                 resolved = {"job": plan.head.job, **settings.model_dump(mode="json", exclude_none=True)}
                 unit = Unit(number, name, plan.head.job, arm.name if arm else "", seed, own, resolved)
                 unit.needs.update({ref: _find(ref, unit, made) for ref in references(own)})
+                _check_products(unit, jobs)
                 made[name].append(unit)
         units += made[name]
-        if not job.makes_model:
+        if not (job.makes_model or job.makes_rows):
             del made[name]
     _check_contrasts(recipe, units, jobs)
     return units
@@ -101,6 +104,34 @@ def references(values: Any) -> Iterator[str]:
     elif isinstance(values, Sequence) and not isinstance(values, str):
         for value in values:
             yield from references(value)
+
+
+def product(job: Job) -> str:
+    """What a reference to a unit of this job means, in the unit's folder."""
+    return job.makes_rows or "model"
+
+
+def _check_products(unit: Unit, jobs: JobTable) -> None:
+    """Rows where a model is wanted, or a model where rows are, would fail only when the stage starts."""
+    for key, reference in _keyed_references(unit.values):
+        other = unit.needs[reference]
+        rows = bool(jobs[other.job]().makes_rows)
+        if rows != (key == ROWS_KEY):
+            raise BadInput(
+                f"stage '{unit.title}': {key} = '{reference}', but stage '{other.stage}' makes "
+                f"{'rows, which go into ' + ROWS_KEY if rows else 'a model and no rows'}"
+            )
+
+
+def _keyed_references(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from _keyed_references(value, name)
+    elif isinstance(values, Sequence) and not isinstance(values, str):
+        for value in values:
+            yield from _keyed_references(value, key)
+    else:
+        yield from ((key, reference) for reference in references(values))
 
 
 def resolve(values: Any, folders: Mapping[str, str]) -> Any:
@@ -171,7 +202,9 @@ def _find(reference: str, unit: Unit, made: Mapping[str, list[Unit]]) -> Unit:
     if name not in made or name == unit.stage:
         known = [stage for stage in made if stage != unit.stage]
         hint = nearest(name, known) if known else ""
-        raise BadInput(f"stage '{unit.stage}': no earlier stage that makes a model is called '{name}'{hint}")
+        raise BadInput(
+            f"stage '{unit.stage}': no earlier stage that makes a model or rows is called '{name}'{hint}"
+        )
     for arm in dict.fromkeys((unit.arm, "")):
         for seed in dict.fromkeys((unit.seed, None)):
             for other in made[name]:

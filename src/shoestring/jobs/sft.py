@@ -1,22 +1,18 @@
 """Supervised fine-tuning: worked solutions in, loss on the assistant's tokens only."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 
 from shoestring.errors import BadInput
+from shoestring.jobs.sft_rows import STAGE, MixedRows, RowSource, SourceSettings, open_source, open_sources
 from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
 from shoestring.lm import LanguageModel, load
-from shoestring.origin import Origin
 from shoestring.run import Stage
 from shoestring.settings import Settings
-from shoestring.tasks.suite import ProblemStream, parse_suite
-from shoestring.tasks.worked import worked_messages
-from shoestring.text.conversations import ConversationFile
-from shoestring.text.message import Message, Rendered
+from shoestring.text.message import Rendered
 from shoestring.text.packing import pack, share_prefix, split_by_tokens
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
@@ -36,7 +32,8 @@ class SFTOptim(OptimSettings):
 class SFTSettings(Settings):
     model: str
     suites: list[str] = Field(default_factory=list)  # whose worked solutions are learnt, mixed evenly
-    data: str = ""  # or a file of conversations (.jsonl, .parquet)
+    data: str = ""  # or conversations: a file (.jsonl, .parquet), "bilingual", an earlier stage's rows
+    sources: list[SourceSettings] = Field(default_factory=list)  # or several of these, by weight
     steps: int = Field(ge=1)
     rows_per_step: int = Field(default=32, ge=1)
     system: str | None = None  # None: the template's own
@@ -50,45 +47,25 @@ class SFTSettings(Settings):
     device: str = "cpu"
 
 
-class RowSource(Stateful, Protocol):
-    """Endless rows in a fixed order; `origins` are those of all rows that it can give."""
-
-    origins: tuple[Origin, ...]
-
-    def next(self) -> tuple[list[Message], str]:
-        """A conversation and the row's id."""
-        ...
-
-
-class WorkedRows:
-    """Worked solutions of a stream of training problems."""
-
-    def __init__(self, suites: Sequence[str], seed: int, system: str | None) -> None:
-        self.stream = ProblemStream([parse_suite(s) for s in suites], seed)
-        self.seed, self.system = seed, system
-        firsts = [self.stream.item(i) for i in range(len(suites))]
-        for problem in firsts:  # a family without worked solutions is refused here, before anything runs
-            worked_messages(problem, "first")
-        self.origins = tuple(dict.fromkeys(problem.origin for problem in firsts))
-
-    def next(self) -> tuple[list[Message], str]:
-        index = self.stream.index
-        (problem,) = self.stream.take(1)
-        return worked_messages(problem, f"{self.seed}/{index}", self.system), problem.id
-
-    def state_dict(self) -> dict[str, int]:
-        return self.stream.state_dict()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.stream.load_state_dict(state)
-
-
 def open_rows(settings: SFTSettings) -> RowSource:
-    if bool(settings.suites) == bool(settings.data):
-        raise BadInput("sft: give either suites or data")
-    if settings.data:
-        return ConversationFile(Path(settings.data), settings.seed)
-    return WorkedRows(settings.suites, settings.seed, settings.system)
+    _check_one(settings)
+    if settings.sources:
+        return open_sources(settings.sources, settings.seed, settings.system)
+    return open_source(settings.suites, settings.data, settings.seed, settings.system)
+
+
+def check(settings: SFTSettings) -> None:
+    """What can be refused before anything runs. Rows that an earlier stage is to make aren't there yet."""
+    _check_one(settings)
+    given = [(s.suites, s.data) for s in settings.sources] or [(settings.suites, settings.data)]
+    for suites, data in given:
+        if not data.startswith(STAGE):
+            open_source(suites, data, settings.seed, settings.system)
+
+
+def _check_one(settings: SFTSettings) -> None:
+    if sum(map(bool, (settings.suites, settings.data, settings.sources))) != 1:
+        raise BadInput("sft: give either suites or data, or else several sources")
 
 
 def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
@@ -125,7 +102,10 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
             save_progress(stage, learner, parts)
         stop_if_asked(stage, learner, parts)
     save_model(stage, lm, "sft", settings, rows.origins, settings.steps)
-    return {"steps": settings.steps, "rows": tally.rows, "rows_too_long": tally.too_long}
+    result: dict[str, Any] = {"steps": settings.steps, "rows": tally.rows, "rows_too_long": tally.too_long}
+    if isinstance(rows, MixedRows):
+        result["rows_by_source"] = rows.by_source()
+    return result
 
 
 class Tally:

@@ -3,9 +3,10 @@ only one stated, so neither a list of candidates nor the question said back earn
 
 Where several rules could apply, the first that finds something decides:
   1. `\\boxed{...}` or `<answer>...</answer>`;
-  2. a sentence "the answer is ..." or "answer: ...";
+  2. a sentence "the answer is ..." or "answer: ..." ("答案是", "答：");
   3. for a named unknown, "x = ...";
-  4. the last sentence or line with a number in it: what comes after its last "=", "is", ":" and the like.
+  4. the last sentence or line with a number in it: what comes after its last "=", "is", "是", ":" and the
+     like.
 Values found by rule 1, 2 or 3 must all agree; rule 4's piece must hold one number and no expression, and
 where it is nothing but a number no other such line may name a different one. Questions are never answers.
 """
@@ -23,17 +24,30 @@ MAX_DIGITS = 40
 NUMBER = re.compile(r"(?<![\w.])[-+]?\s?\d+(?:\.\d+)?(?!\w)")
 EXPRESSION = re.compile(r"[\d)]\s*[-+*/×÷^]\s*[\d(]")
 SEPARATOR = re.compile(
-    r"=+>?|→|:|\b(?:is|are|be|equals?|gives?|makes?|get|have|totals?|up to|comes to|amounts to)\b",
+    r"=+>?|→|:|\b(?:is|are|be|equals?|gives?|makes?|get|have|totals?|up to|comes to|amounts to)\b"
+    r"|等于|是|为|得|共|有|余",
     re.IGNORECASE,
 )
 STATEMENT = re.compile(
     r"\banswer\b(?:\s+(?:to|for|of)\b[^=:\n]{0,80}?)?\s*"
-    r"(?:\bis\b|:|=|\bequals\b|\b(?:would|should|must) be\b)",
+    r"(?:\bis\b|:|=|\bequals\b|\b(?:would|should|must) be\b)"
+    r"|答案\s*(?:应该|应当|应)?\s*(?:是|为|等于|:|=)|答\s*:",
     re.IGNORECASE,
 )
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
 SENTENCE_END = re.compile(r"(?<=[.!?;])(?=\s)|(?<=[.!?;])$|\n")
 BARE = re.compile(r"[\s\"'(]*[-+]?\s?\d+(?:\.\d+)?[\s\"').!;,]*")
+HAN = "[\u4e00-\u9fff]"
+# where Chinese meets a number or a Latin word there is no space, and both are \w
+SEAM = re.compile(rf"(?<={HAN})(?=[-+(0-9A-Za-z])|(?<=[0-9A-Za-z)])(?={HAN})")
+WIDE = {0xFF01 + i: chr(0x21 + i) for i in range(94)} | {
+    ord(wide): narrow
+    for wide, narrow in {
+        **dict.fromkeys("，、", ", "),
+        **{"。": ".\n", "；": ";\n", "！": "!\n", "？": "?\n", "\u3000": " "},
+        **dict.fromkeys("“”「」『』", '"'),
+    }.items()
+}
 LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+|\(?\d{1,2}[.)][ \t]+(?=\S))", re.MULTILINE)
 
 
@@ -58,13 +72,20 @@ def tagged(text: str) -> list[str]:
     return [content for content, closed, _ in parts if closed]
 
 
+def narrow(text: str) -> str:
+    """Chinese text as the rules read it: full-width digits, letters and marks in ASCII, a sentence's end as a
+    line's, and a space between Chinese and what isn't. Other text as it is."""
+    return text if text.isascii() else SEAM.sub(" ", text.translate(WIDE))
+
+
 def clean(text: str, prompt: str = "") -> str:
-    """One spelling for what means the same: minus signs, thousands commas, markdown and LaTeX marks; the
-    question said back, list marks and text past MAX_CHARS are taken out."""
+    """One spelling for what means the same: full-width characters, minus signs, thousands commas, markdown
+    and LaTeX marks; the question said back, list marks and text past MAX_CHARS are taken out."""
     if len(text) > MAX_CHARS:
         return ""
     if prompt:
         text = text.replace(prompt, "\n")
+    text = narrow(text)
     text = re.sub(r"[−–—﹣－]", "-", text)
     text = re.sub(r"\\(?:times|cdot)\b", "*", text)
     text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
@@ -107,7 +128,7 @@ def stated_number(sentence: str) -> Found:
 
 def find_integer(text: str, prompt: str = "", unknown: str = "") -> Found:
     """The integer that `text` states, by the rules at the top of this file."""
-    marked = tagged(text)
+    marked = tagged(narrow(text))
     text = clean(text, prompt)
     boxed = [stated_number(content) for content in marked or BOXED.findall(text)]
     if boxed:
@@ -131,7 +152,8 @@ def find_integer(text: str, prompt: str = "", unknown: str = "") -> Found:
 
 def _unknown_equals(unknown: str) -> re.Pattern[str]:
     """ "x =" where x stands alone: not in "2x = 8", "7 - x = 4" or "2 * x = 8"."""
-    return re.compile(rf"(?<![\d)*/+\-^]\s)(?<![\w)*/+\-^]){unknown}\s*(?:=|\b(?:is|equals|must be)\b)")
+    says = r"(?:=|\b(?:is|equals|must be)\b|等于|是|为)"
+    return re.compile(rf"(?<![\d)*/+\-^]\s)(?<![\w)*/+\-^]){unknown}\s*{says}")
 
 
 def judge(found: Found, gold: str) -> Verdict:

@@ -9,19 +9,29 @@ from typing import NamedTuple
 from pydantic import Field, model_validator
 
 from shoestring.origin import Origin
-from shoestring.settings import Settings
 from shoestring.tasks.answers import Found, clean, distinct
 from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
 from shoestring.tasks.expression import NotAnExpression, parse_expression
+from shoestring.tasks.spoken import Language, Spoken, Wordings, choose, listed, marked, told, worded
 from shoestring.text.message import Reply
 
 ORIGIN = Origin("procedural:countdown", "CC0-1.0")
+WORDINGS: Wordings = {
+    "en": (
+        "Using the numbers {numbers}, each at most once, and + - * /, "
+        "write an expression that equals {target}.",
+    ),
+    "zh": (
+        "用数字{numbers}（每个最多用一次）和 + - * /，写出一个等于{target}的算式。",
+        "请用{numbers}这几个数和 + - * / 组成一个结果为{target}的算式，每个数最多用一次。",
+    ),
+}
 RUN = re.compile(r"[-\d(][-\d +*/()]*")
 OPERATED = re.compile(r"[\d)][-+*/][-\d(]")
 MAX_TRIES = 2  # dead ends before the hit
 
 
-class CountdownLevel(Settings):
+class CountdownLevel(Spoken):
     """Numbers are 1..max_value, repeats allowed; targets 1..max_target, each reachable by whole positive
     steps and none of the numbers itself. Four numbers stop at 12: beyond, counting the problems takes
     minutes."""
@@ -61,7 +71,8 @@ class Countdown:
             numbers = [rng.randint(1, level.max_value) for _ in range(size)]
             targets = sorted(solutions(tuple(sorted(numbers)), level.max_target))
             if targets:
-                return _problem(level, numbers, rng.choice(targets))
+                target = rng.choice(targets)
+                return _problem(level, numbers, target, choose(level, rng), rng)
 
     def count(self, level: CountdownLevel) -> int:
         values = range(1, level.max_value + 1)
@@ -96,7 +107,7 @@ class Countdown:
         others = [tree for _, tree in sorted(reach(numbers).items()) if _misses(tree, target)]
         tries = rng.sample(others, min(rng.randint(0, MAX_TRIES), len(others)))
         lines = [f"{' '.join(steps(tree))} no" for tree in tries]
-        return Reply("\n".join([*lines, f"{' '.join(steps(hit))} yes"]), text_of(hit))
+        return told(problem, Reply("\n".join([*lines, f"{' '.join(steps(hit))} yes"]), text_of(hit)))
 
 
 def find_expressions(text: str, prompt: str) -> Found:
@@ -187,12 +198,10 @@ def text_of(tree: Tree) -> str:
     return f"{left}{tree.operator}{right}"
 
 
-def _problem(level: CountdownLevel, numbers: list[int], target: int) -> Problem:
-    listed = ", ".join(map(str, numbers[:-1])) + f" and {numbers[-1]}"
-    prompt = (
-        f"Using the numbers {listed}, each at most once, and + - * /, "
-        f"write an expression that equals {target}."
-    )
+def _problem(
+    level: CountdownLevel, numbers: list[int], target: int, language: Language, rng: random.Random
+) -> Problem:
+    prompt = worded(WORDINGS, language, rng, numbers=listed(numbers, language), target=target)
     key = ",".join(map(str, sorted(numbers))) + f">{target}"
-    hidden = {"numbers": tuple(numbers), "target": target}
+    hidden = {"numbers": tuple(numbers), "target": target, **marked(language)}
     return Problem("countdown", level_text(level), key, prompt, hidden, ORIGIN)

@@ -11,16 +11,24 @@ import random
 from pydantic import Field, model_validator
 
 from shoestring.origin import Origin
-from shoestring.settings import Settings
 from shoestring.tasks.answers import judge_integer, judge_integer_lenient
 from shoestring.tasks.arithmetic import chain
 from shoestring.tasks.base import Problem, Verdict, level_text
+from shoestring.tasks.spoken import Language, Spoken, Wordings, choose, marked, told, worded
 from shoestring.text.message import Reply
 
 ORIGIN = Origin("procedural:equations", "CC0-1.0")
+WORDINGS: Wordings = {
+    "en": ("Which integer x satisfies {equation}?",),
+    "zh": (
+        "哪个整数 x 满足 {equation}？",
+        "解方程 {equation}，整数 x 是多少？",
+        "已知 {equation}，求整数 x。",
+    ),
+}
 
 
-class EquationsLevel(Settings):
+class EquationsLevel(Spoken):
     """Solutions are 1..max_solution (and their negatives with `negative`), added constants 1..max_constant
     either way, factors of x 2..max_factor (the right side's, in form 4, from 1)."""
 
@@ -50,7 +58,7 @@ class Equations:
         b = rng.randint(1, level.max_constant) * rng.choice((1, -1))
         a = rng.randint(2, level.max_factor)
         c = rng.randint(1, a - 1)
-        return _problem(level, form, a, b, c, x)
+        return _problem(level, form, (a, b, c, x), choose(level, rng), rng)
 
     def count(self, level: EquationsLevel) -> int:
         """Each choice of numbers gives another equation, so they are multiplied."""
@@ -75,7 +83,7 @@ class Equations:
             3: [f"x{b:+d}={a * (x + b)}/{a}={x + b}", move("x", x + b, b)],
             4: _collect(a, b, c, x),
         }[problem.hidden["form"]]
-        return Reply("\n".join(lines), str(x))
+        return told(problem, Reply("\n".join(lines), str(x)))
 
 
 def move(left: str, right: int, constant: int) -> str:
@@ -102,7 +110,14 @@ def _times(factor: int) -> str:
     return "x" if factor == 1 else f"{factor}x"
 
 
-def _problem(level: EquationsLevel, form: int, a: int, b: int, c: int, x: int) -> Problem:
+def _problem(
+    level: EquationsLevel,
+    form: int,
+    numbers: tuple[int, int, int, int],
+    language: Language,
+    rng: random.Random,
+) -> Problem:
+    a, b, c, x = numbers
     plus = f"{'+' if b > 0 else '-'} {abs(b)}"
     d = (a - c) * x + b
     right = f"{_times(c)} {'+' if d > 0 else '-'} {abs(d)}" if d else _times(c)
@@ -112,6 +127,6 @@ def _problem(level: EquationsLevel, form: int, a: int, b: int, c: int, x: int) -
         3: f"{a}(x {plus}) = {a * (x + b)}",
         4: f"{a}x {plus} = {right}",
     }[form]
-    hidden = {"answer": x, "form": form, "a": a, "b": b, "c": c}
-    prompt = f"Which integer x satisfies {text}?"
+    hidden = {"answer": x, "form": form, "a": a, "b": b, "c": c, **marked(language)}
+    prompt = worded(WORDINGS, language, rng, equation=text)
     return Problem("equations", level_text(level), text.replace(" ", ""), prompt, hidden, ORIGIN)

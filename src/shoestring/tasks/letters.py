@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from shoestring.origin import Origin
-from shoestring.settings import Settings
 from shoestring.tasks.answers import (
     SEPARATOR,
     STATEMENT,
@@ -20,6 +19,7 @@ from shoestring.tasks.answers import (
     sentences,
 )
 from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
+from shoestring.tasks.spoken import Spoken, Wordings, choose, marked, told, worded
 from shoestring.tasks.words import count_words, draw_word
 from shoestring.text.message import Reply
 
@@ -29,9 +29,30 @@ FILLERS = {"the", "letter", "letters", "word"}
 
 Question = Literal["count", "nth", "reverse", "sort"]
 QUESTIONS: tuple[Question, ...] = ("count", "nth", "reverse", "sort")
+WORDINGS: dict[Question, Wordings] = {
+    "count": {
+        "en": ('How many times does the letter "{letter}" occur in "{word}"?',),
+        "zh": ("单词“{word}”里有几个字母“{letter}”？", "字母“{letter}”在“{word}”中出现了几次？"),
+    },
+    "nth": {
+        "en": ('What is the {ordinal} letter of "{word}"?',),
+        "zh": ("单词“{word}”的第{position}个字母是什么？", "“{word}”从左数第{position}个字母是哪个？"),
+    },
+    "reverse": {
+        "en": ('What is "{word}" spelled backwards?',),
+        "zh": ("把“{word}”倒过来拼写是什么？", "单词“{word}”从后往前怎么拼？"),
+    },
+    "sort": {
+        "en": ('What are the letters of "{word}" in alphabetical order, written as one word?',),
+        "zh": (
+            "把“{word}”的字母按字母表顺序排列，连成一个词是什么？",
+            "将单词“{word}”的字母从 a 到 z 排好，连在一起写出来。",
+        ),
+    },
+}
 
 
-class LettersLevel(Settings):
+class LettersLevel(Spoken):
     """question "any" draws from all four."""
 
     question: Question | Literal["any"] = "any"
@@ -60,30 +81,22 @@ class Letters:
         word = draw_word(rng.randint(level.min_length, level.max_length), rng)
         letter = rng.choice(word if rng.random() < 0.75 else ALPHABET)
         position = rng.randint(1, len(word))
-        key, prompt, answer = {
-            "count": (
-                f"count:{word}:{letter}",
-                f'How many times does the letter "{letter}" occur in "{word}"?',
-                str(word.count(letter)),
-            ),
-            "nth": (
-                f"nth:{word}:{position}",
-                f'What is the {ordinal(position)} letter of "{word}"?',
-                word[position - 1],
-            ),
-            "reverse": (f"reverse:{word}", f'What is "{word}" spelled backwards?', word[::-1]),
-            "sort": (
-                f"sort:{word}",
-                f'What are the letters of "{word}" in alphabetical order, written as one word?',
-                "".join(sorted(word)),
-            ),
+        key, answer = {
+            "count": (f"count:{word}:{letter}", str(word.count(letter))),
+            "nth": (f"nth:{word}:{position}", word[position - 1]),
+            "reverse": (f"reverse:{word}", word[::-1]),
+            "sort": (f"sort:{word}", "".join(sorted(word))),
         }[question]
+        language = choose(level, rng)
+        values = {"word": word, "letter": letter, "position": position, "ordinal": ordinal(position)}
+        prompt = worded(WORDINGS[question], language, rng, **values)
         hidden = {
             "question": question,
             "word": word,
             "letter": letter,
             "position": position,
             "answer": answer,
+            **marked(language),
         }
         return Problem("letters", level_text(level), key, prompt, hidden, ORIGIN)
 
@@ -119,11 +132,12 @@ class Letters:
         if hidden["question"] == "count":
             counts = [word[: i + 1].count(hidden["letter"]) for i in range(len(word))]
             marks = [f"{c}{n}" if c == hidden["letter"] else c for c, n in zip(word, counts, strict=True)]
-            return Reply(" ".join(marks), answer)
-        if hidden["question"] == "nth":
-            marks = [f"{i}{c}" for i, c in enumerate(word[: hidden["position"]], 1)]
-            return Reply(" ".join(marks), answer)
-        return Reply(f"{' '.join(word)}\n{' '.join(answer)}", answer)
+            thinking = " ".join(marks)
+        elif hidden["question"] == "nth":
+            thinking = " ".join(f"{i}{c}" for i, c in enumerate(word[: hidden["position"]], 1))
+        else:
+            thinking = f"{' '.join(word)}\n{' '.join(answer)}"
+        return told(problem, Reply(thinking, answer))
 
 
 def find_word(text: str, prompt: str = "") -> Found:

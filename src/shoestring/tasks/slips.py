@@ -5,14 +5,27 @@ import random
 from itertools import accumulate
 
 from shoestring.errors import BadInput
+from shoestring.tasks import bases, change, clock, compare, products, remainder, sequences, sorting
 from shoestring.tasks.arithmetic import chain
 from shoestring.tasks.base import Outcome, Problem
 from shoestring.tasks.countdown import reach, steps, text_of
 from shoestring.tasks.equations import move
+from shoestring.tasks.spoken import bare, told
 from shoestring.tasks.suite import score
 from shoestring.tasks.sums import Sums
 from shoestring.text.message import Reply
 
+# whose mistakes stand beside the solutions that they are made in
+WITH_SLIPS = {
+    "products": products,
+    "remainder": remainder,
+    "bases": bases,
+    "compare": compare,
+    "clock": clock,
+    "sorting": sorting,
+    "sequences": sequences,
+    "change": change,
+}
 NEAREST = 5  # a countdown slip takes one of so many expressions that come closest
 
 
@@ -20,9 +33,10 @@ def spoiled(problem: Problem, reply: Reply, rng: random.Random) -> Reply:
     """The worked solution `reply` of `problem` with a slip in it that makes its answer wrong. Raises BadInput
     for a family whose slips aren't known."""
     slips = {"sums": _slip_sums, "equations": _slip_last, "letters": _slip_letters, "countdown": _slip_search}
+    slips |= {name: module.slip for name, module in WITH_SLIPS.items()}
     if problem.family not in slips:
         raise BadInput(f"{problem.family} has no wrong solutions to show: set share_right to 1")
-    wrong = slips[problem.family](problem, reply, rng)
+    wrong = told(problem, slips[problem.family](problem, bare(problem, reply), rng))
     assert score(problem, wrong).outcome is not Outcome.RIGHT, (problem.key, wrong)
     return wrong
 
@@ -86,12 +100,14 @@ def _slip_search(problem: Problem, reply: Reply, rng: random.Random) -> Reply:
 
 def habitual(problem: Problem) -> Reply:
     """`problem` solved with the family's bad habit: in sums the ten that the ones carry or borrow is
-    forgotten; in equations x is left with its factor, and a constant alone changes sides with its sign.
-    Right where the habit has nothing to spoil. Raises BadInput for a family without one."""
+    forgotten; in equations x is left with its factor, and a constant alone changes sides with its sign; other
+    families' stand beside their solutions. Right where the habit has nothing to spoil. Raises BadInput for a
+    family without one."""
     habits = {"sums": _forget_carries, "equations": _forget_factor}
+    habits |= {name: module.habit for name, module in WITH_SLIPS.items()}
     if problem.family not in habits:
         raise BadInput(f"{problem.family} has no bad habit to show: set slips to 'any'")
-    return habits[problem.family](problem)
+    return told(problem, habits[problem.family](problem))
 
 
 def _forget_carries(problem: Problem) -> Reply:
@@ -102,7 +118,7 @@ def _forget_carries(problem: Problem) -> Reply:
         ones = total % 10 + (signed % 10 if signed >= 0 else -(-signed % 10))
         forgotten = 10 if ones >= 10 else -10 if ones < 0 else 0
         if total + signed < 0:  # an earlier line's fault, and no sum of whole numbers
-            return Sums().worked(problem, random.Random(0))
+            return bare(problem, Sums().worked(problem, random.Random(0)))
         lines.append(
             f"{chain(total, term, sign).removesuffix(str(total + signed))}{total + signed - forgotten}"
         )

@@ -7,16 +7,20 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from shoestring.origin import Origin
-from shoestring.settings import Settings
 from shoestring.tasks.answers import judge_integer, judge_integer_lenient
 from shoestring.tasks.arithmetic import chain, multisets
 from shoestring.tasks.base import Problem, Verdict, level_text
+from shoestring.tasks.spoken import Language, Spoken, Wordings, choose, marked, told, worded
 from shoestring.text.message import Reply
 
 ORIGIN = Origin("procedural:sums", "CC0-1.0")
+WORDINGS: Wordings = {
+    "en": ("What is {sum}?",),
+    "zh": ("{sum} 等于多少？", "{sum} 的结果是多少？", "请计算：{sum}", "算一算 {sum} 得几。"),
+}
 
 
-class SumsLevel(Settings):
+class SumsLevel(Spoken):
     """Terms run from 1 (or 10, 100 by min_digits) to 9, 99, 999 (by max_digits), or to max_value if that is
     less. With `subtract` some terms are taken away; no running total is below zero."""
 
@@ -64,7 +68,7 @@ class Sums:
                 continue
             if min(totals) < 0:  # what is added first, then what is taken away
                 steps.sort(key=lambda step: step[0])
-            return _problem(level, steps)
+            return _problem(level, steps, choose(level, rng), rng)
 
     def count(self, level: SumsLevel) -> int:
         sizes = range(level.min_terms, level.max_terms + 1)
@@ -85,7 +89,7 @@ class Sums:
         for sign, term in rest:
             lines.append(chain(total, term, sign))
             total += term if sign == "+" else -term
-        return Reply("\n".join(lines), str(total))
+        return told(problem, Reply("\n".join(lines), str(total)))
 
 
 def _totals(steps: list[tuple[str, int]]) -> list[int]:
@@ -96,12 +100,15 @@ def _totals(steps: list[tuple[str, int]]) -> list[int]:
     return totals
 
 
-def _problem(level: SumsLevel, steps: list[tuple[str, int]]) -> Problem:
+def _problem(
+    level: SumsLevel, steps: list[tuple[str, int]], language: Language, rng: random.Random
+) -> Problem:
     text = " ".join(f"{sign} {term}" for sign, term in steps).removeprefix("+ ")
     # by sign ("+" sorts before "-"), then by size: reordering makes no new problem
     key = "".join(f"{sign}{term}" for sign, term in sorted(steps)).removeprefix("+")
-    hidden = {"answer": _totals(steps)[-1], "steps": tuple(steps)}
-    return Problem("sums", level_text(level), key, f"What is {text}?", hidden, ORIGIN)
+    hidden = {"answer": _totals(steps)[-1], "steps": tuple(steps), **marked(language)}
+    prompt = worded(WORDINGS, language, rng, sum=text)
+    return Problem("sums", level_text(level), key, prompt, hidden, ORIGIN)
 
 
 @cache

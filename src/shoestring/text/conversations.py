@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,20 +13,15 @@ from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.text.message import Message
 
+Row = tuple[list[Message], Origin]
 
-class ConversationFile:
-    """Rows of a .jsonl or .parquet file, forever, in an order shuffled anew each epoch from the seed.
 
-    Accepted: {"messages": [{role, content, reasoning_content?}]}, minimind's {"conversations": ...},
-    {"prompt", "completion"}, {"prompt" | "question", "answer" | "solution"}. A row may carry `source`,
-    `licence` and `teacher`. All rows are checked here, before anything is trained.
-    """
+class Conversations:
+    """Conversations, forever, in an order shuffled anew each epoch from the seed. `name` stands in their
+    ids."""
 
-    def __init__(self, path: Path, seed: int) -> None:
-        self.path, self.seed, self.index = path, seed, 0
-        self.rows = [_conversation(row, path, i) for i, row in enumerate(_read(path), start=1)]
-        if not self.rows:
-            raise BadInput(f"{path} holds no rows")
+    def __init__(self, rows: Sequence[Row], name: str, seed: int) -> None:
+        self.rows, self.name, self.seed, self.index = list(rows), name, seed, 0
         self.origins = tuple({origin: None for _, origin in self.rows})
         self._epoch, self._order = -1, list[int]()
 
@@ -37,7 +32,7 @@ class ConversationFile:
             random.Random(f"{self.seed}/{epoch}").shuffle(self._order)
         self.index += 1
         row = self._order[place]
-        return self.rows[row][0], f"{self.path.name}#{row + 1}"
+        return self.rows[row][0], f"{self.name}#{row + 1}"
 
     def state_dict(self) -> dict[str, int]:
         return {"index": self.index}
@@ -46,7 +41,26 @@ class ConversationFile:
         self.index = int(state["index"])
 
 
-def _read(path: Path) -> Iterable[Any]:
+class ConversationFile(Conversations):
+    """Rows of a .jsonl or .parquet file.
+
+    Accepted: {"messages": [{role, content, reasoning_content?}]}, minimind's {"conversations": ...},
+    {"prompt", "completion"}, {"prompt" | "question", "answer" | "solution"}. A row may carry `source`,
+    `licence` and `teacher`. All rows are checked here, before anything is trained.
+    """
+
+    def __init__(self, path: Path, seed: int) -> None:
+        super().__init__(rows_of(read_rows(path), path), path.name, seed)
+        if not self.rows:
+            raise BadInput(f"{path} holds no rows")
+
+
+def rows_of(raw: Iterable[Any], path: Path) -> list[Row]:
+    """Rows as they stand in `path`, read. Raises BadInput with the first one's number that can't be."""
+    return [_conversation(row, path, i) for i, row in enumerate(raw, start=1)]
+
+
+def read_rows(path: Path) -> Iterable[Any]:
     if path.suffix not in (".jsonl", ".parquet"):
         raise BadInput(f"{path}: conversations are read from .jsonl or .parquet files")
     if not path.is_file():

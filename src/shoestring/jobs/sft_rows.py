@@ -1,0 +1,120 @@
+"""Where SFT's rows come from: worked solutions of suites, conversations, or several of these mixed."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import Field, model_validator
+
+from shoestring.errors import BadInput
+from shoestring.origin import Origin
+from shoestring.settings import Settings
+from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.worked import worked_messages
+from shoestring.text.bilingual import is_part, open_part
+from shoestring.text.conversations import ConversationFile
+from shoestring.text.message import Message
+from shoestring.train.state import Stateful
+
+STAGE = "stage:"  # a recipe's reference, which its units resolve to a file before the job starts
+
+
+class SourceSettings(Settings):
+    """Worked solutions of `suites`, or `data`: a file of conversations, "bilingual" (or a part of it), or in
+    a recipe "stage:NAME" of a stage that makes rows. `weight`: its share of the rows."""
+
+    suites: list[str] = Field(default_factory=list)
+    data: str = ""
+    weight: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> "SourceSettings":
+        if bool(self.suites) == bool(self.data):
+            raise ValueError("a source is either suites or data")
+        return self
+
+    @property
+    def title(self) -> str:
+        return self.data or ", ".join(self.suites)
+
+
+class RowSource(Stateful, Protocol):
+    """Endless rows in a fixed order; `origins` are those of all rows that it can give."""
+
+    origins: tuple[Origin, ...]
+
+    def next(self) -> tuple[list[Message], str]:
+        """A conversation and the row's id."""
+        ...
+
+
+class WorkedRows:
+    """Worked solutions of a stream of training problems."""
+
+    def __init__(self, suites: Sequence[str], seed: int, system: str | None) -> None:
+        self.stream = ProblemStream([parse_suite(s) for s in suites], seed)
+        self.seed, self.system = seed, system
+        firsts = [self.stream.item(i) for i in range(len(suites))]
+        for problem in firsts:  # a family without worked solutions is refused here, before anything runs
+            worked_messages(problem, "first")
+        self.origins = tuple(dict.fromkeys(problem.origin for problem in firsts))
+
+    def next(self) -> tuple[list[Message], str]:
+        index = self.stream.index
+        (problem,) = self.stream.take(1)
+        return worked_messages(problem, f"{self.seed}/{index}", self.system), problem.id
+
+    def state_dict(self) -> dict[str, int]:
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.stream.load_state_dict(state)
+
+
+class MixedRows:
+    """Rows of several sources. A number keyed on (seed, i) says which one row i is taken from; `taken` counts
+    them by source."""
+
+    def __init__(
+        self, sources: Sequence[RowSource], titles: Sequence[str], weights: Sequence[float], seed: int
+    ) -> None:
+        self.sources, self.titles, self.weights, self.seed = list(sources), titles, weights, seed
+        self.index, self.taken = 0, [0] * len(self.sources)
+        self.origins = tuple(dict.fromkeys(origin for source in sources for origin in source.origins))
+
+    def next(self) -> tuple[list[Message], str]:
+        rng = random.Random(f"rows:{self.seed}:{self.index}")
+        (chosen,) = rng.choices(range(len(self.sources)), self.weights)
+        self.index += 1
+        self.taken[chosen] += 1
+        return self.sources[chosen].next()
+
+    def by_source(self) -> dict[str, int]:
+        """Rows taken so far, those that were too long among them."""
+        return dict(zip(self.titles, self.taken, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        states = [dict(source.state_dict()) for source in self.sources]
+        return {"index": self.index, "taken": list(self.taken), "sources": states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for source, saved in zip(self.sources, state["sources"], strict=True):
+            source.load_state_dict(saved)
+        self.index, self.taken = int(state["index"]), list(state["taken"])
+
+
+def open_source(suites: Sequence[str], data: str, seed: int, system: str | None) -> RowSource:
+    """Raises BadInput where the suites, the file or its rows are no good."""
+    if suites:
+        return WorkedRows(suites, seed, system)
+    return open_part(data, seed) if is_part(data) else ConversationFile(Path(data), seed)
+
+
+def open_sources(sources: Sequence[SourceSettings], seed: int, system: str | None) -> MixedRows:
+    """Source i has the seed `seed` + i, so that two of one file differ."""
+    titles = [source.title for source in sources]
+    if len(set(titles)) < len(titles):
+        raise BadInput("sft: two sources are the same; give one of them the weight of both")
+    opened = [open_source(source.suites, source.data, seed + i, system) for i, source in enumerate(sources)]
+    return MixedRows(opened, titles, [source.weight for source in sources], seed)
