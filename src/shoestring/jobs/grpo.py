@@ -8,7 +8,15 @@ from typing import Any
 from shoestring.budget.flops import decode_flops
 from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
+from shoestring.jobs.training import (
+    rehearse_longest,
+    restore,
+    save_adapter,
+    save_model,
+    save_progress,
+    stop_if_asked,
+    update_flops,
+)
 from shoestring.lm import LanguageModel, load
 from shoestring.rl.batch import make_batches
 from shoestring.rl.gather import Gathered, Sampler, gather
@@ -22,12 +30,14 @@ from shoestring.rl.measure import (
     why_all_dead,
 )
 from shoestring.rl.reference import Reference
+from shoestring.rl.rollout import ask
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.streams import Streams
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner, Metrics
+from shoestring.train.lora import Adapters
 from shoestring.train.state import Stateful
 
 MASTERED = 0.95  # mean reward at which a step without a mixed group ends the run instead of failing it
@@ -58,6 +68,7 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     if settings.routing_replay and not lm.config.n_routed_experts:
         raise BadInput(f"routing_replay: {settings.model} has no experts whose routing could be replayed")
+    adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
     with Judge() as judge:
         trainer = Trainer(
             settings,
@@ -69,10 +80,14 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
                 judge,
                 Streams(settings.suites, settings.seed),
             ),
-            Learner(lm, settings.optim, settings.steps, settings.objectives),
-            Reference(settings.model, lm, settings.temperature) if settings.loss.kl_coefficient else None,
+            Learner(lm, settings.optim, settings.steps, settings.objectives, adapters),
+            Reference(settings.model, lm, settings.temperature, adapters)
+            if settings.loss.kl_coefficient
+            else None,
         )
         done = restore(stage, trainer.learner, trainer.parts)
+        if settings.rehearsal and not done:
+            rehearse_step(trainer, stage)
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
         for step in range(done + 1, settings.steps + 1):
             if not one_step(trainer, step, stage):
@@ -81,8 +96,20 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
                 save_progress(stage, trainer.learner, trainer.parts)
             stop_if_asked(stage, trainer.learner, trainer.parts)
     steps = trainer.learner.step
+    save_adapter(stage, adapters, settings.model)
     save_model(stage, lm, "grpo", settings, list(trainer.sampler.streams.origins), steps)
     return {"steps": steps, "problems": trainer.sampler.streams.index}
+
+
+def rehearse_step(trainer: Trainer, stage: Stage) -> None:
+    """With replies as long as they may get, behind the longest prompt of a step's worth of every suite."""
+    settings, streams = trainer.settings, trainer.sampler.streams
+    problems = [s.item(i) for s in streams.streams for i in range(settings.prompts_per_step)]
+    prompts = [ask(trainer.lm.template, p, "", settings.system, p.id).prompt for p in problems]
+    longest = max(len(prompt) for prompt in prompts)
+    rehearse_longest(
+        stage, trainer.learner, settings.max_completion_tokens, longest, settings.micro_batch_tokens
+    )
 
 
 def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
@@ -106,12 +133,15 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
         gathered.live, settings.loss, settings.max_completion_tokens, settings.micro_batch_tokens
     )
     if trainer.reference is not None:
-        batches = [trainer.reference.annotate(b) for b in batches]
+        batches = trainer.reference.annotate_all(batches)
     update = trainer.learner.update(batches, PolicyLoss(settings.loss), settings.temperature)
+    handed = time.perf_counter()
     trainer.sampler.generator.load_weights(trainer.learner.weights(), version=step)
+    handed_s = time.perf_counter() - handed
     stats = token_stats(update.logprobs, batches, settings.loss)
     meter_update(trainer, batches, update, stage)
     measured = group_metrics(gathered.live, gathered.dead) | step_metrics(update, stats) | gathered.times
+    measured |= {"time/weights": handed_s, "oom_splits": float(update.oom_splits)}
     measured["step_time"] = time.perf_counter() - began
     stage.log(step, measured)
     stage.progress(
@@ -139,5 +169,6 @@ def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
 
 def meter_update(trainer: Trainer, batches: list[MicroBatch], update: Metrics, stage: Stage) -> None:
     tokens = sum(b.num_tokens for b in batches)
-    flops = update_flops(trainer.lm.config, batches, mtp=update.mtp_loss is not None)
+    trained = update.mtp_loss is not None, trainer.learner.adapters
+    flops = update_flops(trainer.lm.config, batches, *trained)
     stage.use("train", update.seconds, tokens, flops)

@@ -1,6 +1,8 @@
 """The frozen model that a KL penalty holds the policy to."""
 
 import dataclasses
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
@@ -8,19 +10,29 @@ from shoestring.lm import LanguageModel, load
 from shoestring.models.transformer import Transformer
 from shoestring.ops.head import target_logprobs
 from shoestring.train.batch import MicroBatch, hidden_at_targets
+from shoestring.train.lora import Adapters
 
 CHUNK = 256
 
 
 class Reference:
-    """The model a stage started from, beside the one it trains. Its logprobs are of the tempered
-    distribution, as the trainer's are."""
+    """The model a stage started from, beside the one it trains; where that trains adapters, the same one
+    without them. Its logprobs are of the tempered distribution, as the trainer's are."""
 
-    def __init__(self, model: str, like: LanguageModel, temperature: float) -> None:
-        dtype = str(like.dtype).removeprefix("torch.")
-        self.network: Transformer = load(model, dtype=dtype, device=str(like.device)).network
-        self.network.requires_grad_(False)
-        self.temperature = temperature
+    def __init__(
+        self, model: str, like: LanguageModel, temperature: float, adapters: Adapters | None = None
+    ) -> None:
+        self.adapters, self.temperature = adapters, temperature
+        self.network: Transformer = like.network
+        if adapters is None:
+            dtype = str(like.dtype).removeprefix("torch.")
+            self.network = load(model, dtype=dtype, device=str(like.device)).network
+            self.network.requires_grad_(False)
+
+    def annotate_all(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """As `annotate`, with the adapters off meanwhile."""
+        with self.adapters.off() if self.adapters is not None else nullcontext():
+            return [self.annotate(batch) for batch in batches]
 
     @torch.no_grad()
     def annotate(self, batch: MicroBatch) -> MicroBatch:

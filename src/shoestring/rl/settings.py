@@ -7,6 +7,7 @@ from pydantic import Field
 from shoestring.rl.loss import PolicyLossSettings
 from shoestring.rl.reward import RewardKind
 from shoestring.settings import Settings
+from shoestring.train.lora import LoRASettings
 from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
 
@@ -26,8 +27,10 @@ class GRPOSettings(Settings):
     loss: PolicyLossSettings = PolicyLossSettings()
     optim: OptimSettings = OptimSettings()
     objectives: Objectives = Objectives()
+    lora: LoRASettings | None = None  # train an adapter; None: the whole model
     routing_replay: bool = False  # train with the experts that the sampler took (mixtures of experts)
     micro_batch_tokens: int = Field(4096, ge=1)
+    rehearsal: bool = True  # a thrown-away step with the longest rows first, so that memory runs out at once
     max_batch: int = Field(256, ge=1)
     seed: int = 0
     save_every: int = Field(10, ge=1)

@@ -17,11 +17,13 @@ from shoestring.errors import ShoestringError
 @dataclass(frozen=True)
 class TrainState:
     """step: optimizer steps done; bad_steps: the latest of them without a finite gradient, in a row. tensors:
-    float32 masters and AdamW's moments by name."""
+    float32 masters and AdamW's moments by name. most_tokens: of a micro-batch, where more ran out of
+    memory."""
 
     step: int
     bad_steps: int
     tensors: dict[str, Tensor]
+    most_tokens: int | None = None
 
 
 class Stateful(Protocol):
@@ -39,6 +41,7 @@ def save_state(folder: Path, state: TrainState, parts: Mapping[str, Stateful]) -
         {
             "step": state.step,
             "bad_steps": state.bad_steps,
+            "most_tokens": state.most_tokens,
             "parts": {name: dict(part.state_dict()) for name, part in parts.items()},
         }
     )
@@ -50,7 +53,10 @@ def load_state(folder: Path, parts: Mapping[str, Stateful]) -> TrainState:
     try:
         progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
         state = TrainState(
-            progress["step"], progress["bad_steps"], load_file(folder / "optimizer.safetensors")
+            progress["step"],
+            progress["bad_steps"],
+            load_file(folder / "optimizer.safetensors"),
+            progress.get("most_tokens"),
         )
         for name, part in parts.items():
             part.load_state_dict(progress["parts"][name])
