@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from shoestring.budget.flops import (
+    adapter_flops,
     causal_pairs,
     decode_flops,
     forward_flops,
@@ -20,6 +21,7 @@ from shoestring.budget.flops import (
 from shoestring.models.cache import CausalRows
 from shoestring.models.config import ModelConfig
 from shoestring.models.transformer import Transformer
+from shoestring.train.lora import Adapters, LoRASettings
 
 TINY = ModelConfig(
     model_type="llama",
@@ -82,6 +84,24 @@ def test_equal_to_torchs_counter(kind):
         logits.sum().backward()
     backward = train_flops(TINY, tokens, pairs, 2 * rows) - forward_flops(TINY, tokens, pairs, 2 * rows)
     assert counter.get_total_flops() == backward
+
+
+def test_an_adapters_backward_equals_torchs_counter():
+    model = Transformer(TINY)
+    model.init_weights(0)
+    adapters = Adapters(model, LoRASettings(rank=3), 0)
+    rows, length = 2, 5
+    ids = torch.arange(rows * length).view(rows, length)
+    positions = torch.arange(length).expand(rows, length)
+    with sdpa_kernel(SDPBackend.MATH):
+        logits = model.head(model(ids, positions).hidden[:, -2:])
+    with FlopCounterMode(display=False) as counter:
+        logits.sum().backward()
+    counts = TINY, rows * length, rows * length * length, 2 * rows
+    backward = adapter_flops(*counts, adapters.num_trained) - forward_flops(*counts)
+    qkv = model.layers[0].self_attn.qkv_proj.weight
+    assert counter.get_total_flops() == backward - 2 * rows * length * qkv.numel()
+    assert adapter_flops(*counts, 0) < train_flops(*counts)
 
 
 def test_latent_attention_and_experts_by_hand():

@@ -5,8 +5,9 @@ import torch
 
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import FinishReason, SamplingParams
-from shoestring.errors import BadInput
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
+from shoestring.models.linear import Linear
 from shoestring.text.template import Template
 from tiny import CHATML, tiny_lm
 
@@ -222,3 +223,40 @@ def test_cuda(asked, wanted):
     sampled = Engine(lm, 4).generate(asked[:3], SamplingParams(6, 0.7, n=3, ignore_eos=True))
     again = Engine(tiny_lm(), 4).generate(asked[:3], SamplingParams(6, 0.7, n=3, ignore_eos=True))
     assert [[c.ids for c in s] for s in sampled] == [[c.ids for c in s] for s in again]
+
+
+@pytest.mark.parametrize("when", ["prefill", "decode"])
+def test_a_full_memory_is_one_line(when, monkeypatch):
+    lm = tiny_lm()
+    engine = Engine(lm, max_batch=8)
+
+    def full(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 bytes")
+
+    monkeypatch.setattr(engine.runner, when, full)
+    with pytest.raises(
+        ShoestringError, match=r"out of memory while generating: .* lower max_batch \(it is 8\)"
+    ):
+        engine.generate([[40, 41, 42]], SamplingParams(max_tokens=4, n=2, ignore_eos=True))
+
+
+def test_weights_that_were_copied_for_decoding_are_copied_again_when_they_are_handed_over():
+    """At once: the time it takes is the hand-over's, not the next token's."""
+    lm = tiny_lm()
+    lm.network.to(torch.bfloat16)
+    engine = Engine(lm, max_batch=8)
+    params = SamplingParams(max_tokens=3, n=8, ignore_eos=True)
+    engine.generate([[40, 41, 42]], params)
+    copies = [m._packed for m in lm.network.modules() if isinstance(m, Linear)]
+    made = [copy for copy in copies if copy._copy is not None]
+    if not made:
+        pytest.skip("this processor's torch packs no bf16 weights")
+    before = [copy._state for copy in made]
+    with torch.no_grad():
+        for _, tensor in lm.network.public_tensors():
+            tensor.mul_(1.01)
+    engine.load_weights(lm.network.public_tensors(), version=1)
+    after = [copy._state for copy in made]
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    engine.generate([[40, 41, 42]], params)
+    assert [copy._state for copy in made] == after

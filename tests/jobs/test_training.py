@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from killed_runs import POINTS, SAVED
@@ -186,3 +187,67 @@ def test_the_real_base_in_its_own_precision_goes_on_with_the_same_bits(tmp_path,
     run(settings, tmp_path / "cut", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
+
+
+LORA = {"lora": {"rank": 2, "alpha": 4, "targets": ["q_proj", "down_proj"]}}
+
+
+@pytest.mark.parametrize("job", ["sft", "grpo"])
+def test_an_adapter_is_trained_stopped_and_saved_both_ways(base, tmp_path, monkeypatch, job):
+    kl = {"loss": {"kl_coefficient": 0.05}}
+    settings = (
+        sft_settings(base, **LORA) if job == "sft" else grpo_settings(base, toy_suite(tmp_path), **LORA, **kl)
+    )
+    whole = run(settings, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stopping_at(3, patched)
+        with pytest.raises(Interrupted):
+            run(settings, tmp_path / "cut")
+    state = load_file(tmp_path / "cut/state/optimizer.safetensors")
+    assert all(".low_rank." in name for name in state)  # the adapter and its moments, nothing of the base
+    assert run(settings, tmp_path / "cut", resume=True) == whole
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
+
+    merged, adapter = (
+        weights(tmp_path / "whole"),
+        load_file(tmp_path / "whole/adapter/adapter_model.safetensors"),
+    )
+    for name, tensor in load_file(base / "model.safetensors").items():
+        prefix = f"base_model.model.{name.removesuffix('.weight')}.lora_"
+        if prefix + "A.weight" in adapter:
+            change = 2.0 * adapter[prefix + "B.weight"] @ adapter[prefix + "A.weight"]
+            assert change.abs().max() > 1e-4, name
+            assert torch.allclose(merged[name], tensor + change, atol=1e-6), name
+        else:
+            assert torch.equal(merged[name], tensor), name
+    config = json.loads((tmp_path / "whole/adapter/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(base)
+
+
+def test_the_reference_of_an_adapters_run_is_the_base(base, tmp_path):
+    """KL to the first model: 0 in the first step, then as of a second copy of it."""
+    changed = LORA | {"loss": {"kl_coefficient": 0.05}}
+    run(grpo_settings(base, toy_suite(tmp_path), **changed), tmp_path / "run")
+    kl = [row["kl"] for row in metrics(tmp_path / "run")]
+    assert kl[0] < 1e-6
+    assert kl[-1] > 1e-5
+    assert max(row["mismatch_kl"] for row in metrics(tmp_path / "run")) < 1e-5
+
+
+def test_a_rehearsal_comes_once_and_changes_nothing(base, tmp_path, monkeypatch):
+    suite = toy_suite(tmp_path)
+    run(grpo_settings(base, suite, rehearsal=False), tmp_path / "without")
+    assert not (tmp_path / "without/rehearsal.json").exists()
+    with monkeypatch.context() as patched:
+        stopping_at(3, patched)
+        with pytest.raises(Interrupted):
+            run(grpo_settings(base, suite), tmp_path / "with")
+    told = (tmp_path / "with/rehearsal.json").read_text()
+    run(grpo_settings(base, suite), tmp_path / "with", resume=True)
+    assert (tmp_path / "with/rehearsal.json").read_text() == told
+    assert same(weights(tmp_path / "with"), weights(tmp_path / "without"))
+    values = json.loads(told)
+    assert values["tokens"] <= 120
+    assert values["peak_bytes"] > 0
+    assert values["seconds"] > 0

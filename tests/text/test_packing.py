@@ -55,6 +55,37 @@ def test_micro_batches_hold_everything_once_and_keep_the_limit(sizes, limit):
     assert batches == split_by_tokens(sizes, limit)
 
 
+def least_number(sizes: list[int], limit: int) -> int:
+    """Of micro-batches, by trying all splits: each item into a batch begun before it or into a new one."""
+    best = len(sizes)
+
+    def place(at: int, filled: list[int]) -> None:
+        nonlocal best
+        if len(filled) >= best:
+            return
+        if at == len(sizes):
+            best = len(filled)
+            return
+        for b, tokens in enumerate(filled):
+            if tokens + sizes[at] <= limit:
+                place(at + 1, [*filled[:b], tokens + sizes[at], *filled[b + 1 :]])
+        place(at + 1, [*filled, sizes[at]])
+
+    place(0, [])
+    return best
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8))
+def test_micro_batches_are_few(sizes):
+    found, least = len(split_by_tokens(sizes, 30)), least_number(sizes, 30)
+    assert found <= 11 / 9 * least + 6 / 9
+
+
+def test_gaps_behind_large_items_are_filled():
+    """Laid next to each other by size they would be four batches."""
+    assert split_by_tokens([30, 30, 30, 10, 10, 10], 40) == [[0, 3], [1, 4], [2, 5]]
+
+
 def test_micro_batches_are_even():
     assert [len(b) for b in split_by_tokens([10] * 12, 50)] == [4, 4, 4]  # not 5, 5, 2
 

@@ -77,6 +77,17 @@ def train_flops(config: ModelConfig, num_tokens: int, sum_of_context: int, num_l
     return 3 * forward_flops(config, num_tokens, sum_of_context, num_logits)
 
 
+def adapter_flops(
+    config: ModelConfig, num_tokens: int, sum_of_context: int, num_logits: int, trained: int
+) -> int:
+    """As `train_flops` where `trained` numbers of low-rank factors learn and nothing else: no matrix has a
+    gradient, and each factor's is two products as thin as it is. (The first layer's input has none either,
+    which is not taken off.)"""
+    matrices = num_tokens * token_flops(config) + num_logits * 2 * config.hidden_size * config.vocab_size
+    whole = train_flops(config, num_tokens, sum_of_context, num_logits)
+    return whole - matrices + 4 * num_tokens * trained
+
+
 def decode_flops(config: ModelConfig, prompt_length: int, new_lengths: Iterable[int]) -> int:
     """One prompt, read once, and its completions of these lengths. The prompt's last position gives every
     completion's first token; the last token made is not fed back."""

@@ -10,10 +10,11 @@ from torch import Tensor
 from shoestring.engine.draft import DraftCount
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.engine.runner import Runner
-from shoestring.engine.scheduler import Request, Scheduler
+from shoestring.engine.scheduler import Admission, Request, Scheduler
 from shoestring.engine.scheduler import Sequence as Running
-from shoestring.errors import BadInput
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
+from shoestring.ops.memory import ran_out
 
 
 class Engine:
@@ -60,14 +61,19 @@ class Engine:
         return request.id
 
     def step(self) -> None:
-        """Admit what fits, else make one token for every running sequence."""
+        """Admit what fits, else make one token for every running sequence. Raises ShoestringError, one line,
+        where the memory is full."""
         admissions = self.scheduler.admit()
-        if admissions:
-            self.runner.prefill(admissions)
-            new = [s for a in admissions for s in a.sequences]
-            self.scheduler.running += new
-        elif self.scheduler.running:
-            self.runner.decode(self.scheduler.running)
+        try:
+            if admissions:
+                self.runner.prefill(admissions)
+                self.scheduler.running += [s for a in admissions for s in a.sequences]
+            elif self.scheduler.running:
+                self.runner.decode(self.scheduler.running)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            raise ShoestringError(self._why_full(admissions)) from None
         self._collect()
 
     def completed(self) -> Iterator[tuple[int, list[Completion]]]:
@@ -139,12 +145,24 @@ class Engine:
             for name, tensor in given.items():
                 if own[name].data_ptr() != tensor.data_ptr():
                     own[name].copy_(tensor)
+            self.lm.network.renew_copies()
         self.weights_version = version
 
     @property
     def drafts(self) -> DraftCount | None:
         """What the MTP module drafted so far and how much of it was kept; None where nothing can draft."""
         return self.runner.drafts
+
+    def _why_full(self, admissions: Sequence[Admission]) -> str:
+        running, joining = len(self.scheduler.running), sum(len(a.sequences) for a in admissions)
+        read = sum(len(a.request.prompt) for a in admissions)
+        requests = [s.request for s in self.scheduler.running] + [a.request for a in admissions]
+        limit = max(request.limit for request in requests)
+        return (
+            f"out of memory while generating: {running} sequences ran, {joining} were joining with {read:,} "
+            f"tokens of prompts, each to make at most {limit:,} tokens; lower max_batch (it is "
+            f"{self.scheduler.max_batch}) or max_completion_tokens"
+        )
 
     def _collect(self) -> None:
         """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the

@@ -8,7 +8,15 @@ from typing import Any
 from shoestring.budget.flops import decode_flops
 from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
+from shoestring.jobs.training import (
+    rehearse_longest,
+    restore,
+    save_adapter,
+    save_model,
+    save_progress,
+    stop_if_asked,
+    update_flops,
+)
 from shoestring.lm import LanguageModel, load
 from shoestring.rl.gather import Gathered, Sampler, gather
 from shoestring.rl.loss_settings import formula
@@ -20,6 +28,7 @@ from shoestring.rl.measure import (
     why_all_dead,
 )
 from shoestring.rl.reference import Reference
+from shoestring.rl.rollout import ask
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.store import SCHEMA, rollout_rows
 from shoestring.rl.streams import Streams
@@ -27,6 +36,7 @@ from shoestring.rl.update import Updated, update_policy
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
 from shoestring.train.learner import Learner
+from shoestring.train.lora import Adapters
 from shoestring.train.state import Stateful
 
 MASTERED = 0.95  # mean reward at which a step without a mixed group ends the run instead of failing it
@@ -60,6 +70,7 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     if settings.routing_replay and not lm.config.n_routed_experts:
         raise BadInput(f"routing_replay: {settings.model} has no experts whose routing could be replayed")
+    adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
     with Judge() as judge:
         trainer = Trainer(
             settings,
@@ -71,11 +82,15 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
                 judge,
                 Streams(settings.suites, settings.seed),
             ),
-            Learner(lm, settings.optim, settings.steps * settings.minibatches, settings.objectives),
-            Reference(settings.model, lm, settings.temperature) if settings.loss.kl_coefficient else None,
+            Learner(lm, settings.optim, settings.steps * settings.minibatches, settings.objectives, adapters),
+            Reference(settings.model, lm, settings.temperature, adapters)
+            if settings.loss.kl_coefficient
+            else None,
         )
         stage.say(f"loss {formula(settings.loss)}")
         done = restore(stage, trainer.learner, trainer.parts, settings.minibatches)
+        if settings.rehearsal and not done:
+            rehearse_step(trainer, stage)
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
         for step in range(done + 1, settings.steps + 1):
             if not one_step(trainer, step, stage):
@@ -85,8 +100,20 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
             stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
     steps = trainer.learner.step // settings.minibatches
     detail = {"loss": formula(settings.loss)}
+    save_adapter(stage, adapters, settings.model)
     save_model(stage, lm, "grpo", settings, list(trainer.sampler.streams.origins), steps, detail)
     return {"steps": steps, "problems": trainer.sampler.streams.index}
+
+
+def rehearse_step(trainer: Trainer, stage: Stage) -> None:
+    """With replies as long as they may get, behind the longest prompt of a step's worth of every suite."""
+    settings, streams = trainer.settings, trainer.sampler.streams
+    problems = [s.item(i) for s in streams.streams for i in range(settings.prompts_per_step)]
+    prompts = [ask(trainer.lm.template, p, "", settings.system, p.id).prompt for p in problems]
+    longest = max(len(prompt) for prompt in prompts)
+    rehearse_longest(
+        stage, trainer.learner, settings.max_completion_tokens, longest, settings.micro_batch_tokens
+    )
 
 
 def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
@@ -109,10 +136,13 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
         raise ShoestringError(f"step {step}: {why_all_dead(gathered.dead)}")
     updated = update_policy(trainer.learner, trainer.reference, gathered.live, settings)
     trainer.learner.step = step * settings.minibatches  # few groups make fewer updates, not a slower schedule
+    handed = time.perf_counter()
     trainer.sampler.generator.load_weights(trainer.learner.weights(), version=step)
+    handed_s = time.perf_counter() - handed
     refresh_reference(trainer, step)
     meter_update(trainer, updated, stage)
     measured = group_metrics(gathered.live, gathered.dead) | step_metrics(updated) | gathered.times
+    measured["time/weights"] = handed_s
     measured["step_time"] = time.perf_counter() - began
     stage.log(step, measured)
     stage.progress(
@@ -147,6 +177,7 @@ def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
 def meter_update(trainer: Trainer, updated: Updated, stage: Stage) -> None:
     """A forward pass, for the reference or for p_old, is a third of an update."""
     config, batches = trainer.lm.config, updated.batches
-    flops = update_flops(config, batches, mtp=updated.metrics[0].mtp_loss is not None)
+    trained = updated.metrics[0].mtp_loss is not None, trainer.learner.adapters
+    flops = update_flops(config, batches, *trained)
     flops += updated.further_passes * update_flops(config, batches) // 3
     stage.use("train", updated.seconds, sum(b.num_tokens for b in batches), flops)

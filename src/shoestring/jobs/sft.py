@@ -8,7 +8,15 @@ from pydantic import Field
 
 from shoestring.errors import BadInput
 from shoestring.jobs.sft_rows import STAGE, MixedRows, RowSource, SourceSettings, open_source, open_sources
-from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked, update_flops
+from shoestring.jobs.training import (
+    rehearse_longest,
+    restore,
+    save_adapter,
+    save_model,
+    save_progress,
+    stop_if_asked,
+    update_flops,
+)
 from shoestring.lm import LanguageModel, load
 from shoestring.run import Stage
 from shoestring.settings import Settings
@@ -16,6 +24,7 @@ from shoestring.text.message import Rendered
 from shoestring.text.packing import pack, share_prefix, split_by_tokens
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
+from shoestring.train.lora import Adapters, LoRASettings
 from shoestring.train.loss import sft_loss
 from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
@@ -41,6 +50,8 @@ class SFTSettings(Settings):
     micro_batch_tokens: int = Field(default=4096, ge=1)
     optim: SFTOptim = SFTOptim()
     objectives: Objectives = Objectives()
+    lora: LoRASettings | None = None  # train an adapter; None: the whole model
+    rehearsal: bool = False  # a thrown-away step with the longest rows first, so that memory runs out at once
     seed: int = 0
     save_every: int = Field(default=50, ge=1)
     dtype: str = "auto"
@@ -71,10 +82,13 @@ def _check_one(settings: SFTSettings) -> None:
 def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
     rows = open_rows(settings)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
-    learner = Learner(lm, settings.optim, settings.steps, settings.objectives)
+    adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
+    learner = Learner(lm, settings.optim, settings.steps, settings.objectives, adapters)
     tally = Tally()
     parts: dict[str, Stateful] = {"rows": rows, "tally": tally}
     done = restore(stage, learner, parts)
+    if settings.rehearsal and not done:
+        rehearse_longest(stage, learner, settings.max_row_tokens, 0, settings.micro_batch_tokens)
     for step in range(done + 1, settings.steps + 1):
         rendered = take_rows(rows, lm, settings, tally)
         batches = make_batches(rendered, settings.micro_batch_tokens)
@@ -82,7 +96,7 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
 
         targets = sum(b.num_targets for b in batches)
         tokens = sum(len(r.ids) for r in rendered)
-        flops = update_flops(lm.config, batches, mtp=metrics.mtp_loss is not None)
+        flops = update_flops(lm.config, batches, mtp=metrics.mtp_loss is not None, adapters=adapters)
         stage.use("train", seconds=metrics.seconds, tokens=tokens, flops=flops)
         measured = {
             "loss": metrics.loss,
@@ -92,6 +106,7 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
             "trained_share": targets / tokens,
             "rows_too_long": tally.too_long,
             "skipped_step": float(metrics.skipped),
+            "oom_splits": metrics.oom_splits,
             "step_time": metrics.seconds,
             "perf/throughput": tokens / metrics.seconds,
         }
@@ -101,6 +116,7 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
         if step % settings.save_every == 0 and step < settings.steps:
             save_progress(stage, learner, parts)
         stop_if_asked(stage, learner, parts)
+    save_adapter(stage, adapters, settings.model)
     save_model(stage, lm, "sft", settings, rows.origins, settings.steps)
     result: dict[str, Any] = {"steps": settings.steps, "rows": tally.rows, "rows_too_long": tally.too_long}
     if isinstance(rows, MixedRows):

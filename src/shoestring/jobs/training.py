@@ -1,5 +1,6 @@
 """What every training job does around its loop: open the model, go on from a saved state, save."""
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -7,17 +8,20 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shoestring.budget.flops import mtp_flops, train_flops
+from shoestring.budget.flops import adapter_flops, mtp_flops, train_flops
 from shoestring.errors import Interrupted
 from shoestring.lm import LanguageModel
+from shoestring.models.bases import BASES
 from shoestring.models.config import ModelConfig
 from shoestring.origin import Origin
 from shoestring.origin import Stage as LineageStage
 from shoestring.run import Stage, replace_folder
-from shoestring.run.files import saving
+from shoestring.run.files import dumps, saving, write_atomic
 from shoestring.settings import Settings
 from shoestring.train.batch import MicroBatch, sum_of_contexts
 from shoestring.train.learner import Learner
+from shoestring.train.lora import Adapters
+from shoestring.train.rehearsal import longest_batch, rehearse
 from shoestring.train.state import Stateful, load_state, save_state
 
 
@@ -31,6 +35,19 @@ def restore(stage: Stage, learner: Learner, parts: Mapping[str, Stateful], updat
     stage.truncate_metrics(done)
     stage.say(f"going on from step {done}")
     return done
+
+
+def rehearse_longest(
+    stage: Stage, learner: Learner, row_tokens: int, prompt_tokens: int, micro_batch_tokens: int
+) -> None:
+    """Before a first step: the largest micro-batch that these limits allow is tried and thrown away. What it
+    took is said, and kept in rehearsal.json."""
+    config = learner.lm.config
+    window = config.max_position_embeddings
+    batch = longest_batch(row_tokens, prompt_tokens, micro_batch_tokens, window, config.vocab_size)
+    rehearsed = rehearse(learner, batch)
+    stage.say(str(rehearsed))
+    write_atomic(stage.folder / "rehearsal.json", dumps(dataclasses.asdict(rehearsed), indent=2) + "\n")
 
 
 def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
@@ -54,12 +71,32 @@ def stop_if_asked(
         )
 
 
-def update_flops(config: ModelConfig, batches: Sequence[MicroBatch], mtp: bool = False) -> int:
+def update_flops(
+    config: ModelConfig,
+    batches: Sequence[MicroBatch],
+    mtp: bool = False,
+    adapters: Adapters | None = None,
+) -> int:
     """What one update's mathematics needed; mtp: whether the MTP modules were trained."""
     pairs = sum(sum_of_contexts(b.packed) for b in batches)
     tokens, targets = sum(b.num_tokens for b in batches), sum(b.num_targets for b in batches)
+    if adapters is not None:
+        return adapter_flops(config, tokens, pairs, targets, adapters.num_trained)
     further = 3 * mtp_flops(config, tokens, pairs, targets) if mtp else 0
     return train_flops(config, tokens, pairs, targets) + further
+
+
+def save_adapter(stage: Stage, adapters: Adapters | None, model: str) -> None:
+    """adapter/ in peft's format, beside model/, which has it merged. `model`: what the stage began with; an
+    embedded base goes by its public name."""
+    if adapters is None:
+        return
+    base = BASES[model].copy_of if model in BASES else model
+    final, temporary = stage.folder / "adapter", stage.folder / "adapter.tmp"
+    with saving(final):
+        shutil.rmtree(temporary, ignore_errors=True)
+        adapters.save(temporary, base)
+    replace_folder(temporary, final)
 
 
 def save_model(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, is_grad_enabled, nn
 from torch.nn import functional as F
 
+from shoestring.models.low_rank import LowRank
 from shoestring.ops.few import FEW_ROWS, few_library, few_linear
 from shoestring.ops.fp8 import fp8_linear
 from shoestring.ops.linear import can_pack, linear, pack_weight, packed_linear
@@ -15,17 +16,24 @@ from shoestring.ops.packed import PackedCopy
 class Linear(nn.Linear):
     """(T, in_features) -> (T, out_features). Where `packs` is set and nothing is learned the product reads a
     packed copy of the weight, which costs its memory once more. `numerics` is "weights" (the weights' own
-    dtype) or "fp8" (E4M3 operands, learning or not; `models.numerics` sets it)."""
+    dtype) or "fp8" (E4M3 operands, learning or not; `models.numerics` sets it). Where `low_rank` is set the
+    weight is learned through it alone."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
         super().__init__(in_features, out_features, bias=bias)
         self.packs = False
         self.numerics: Literal["weights", "fp8"] = "weights"
+        self.low_rank: LowRank | None = None
         self._packed = PackedCopy(pack_weight)
+
+    def renew(self) -> None:
+        self._packed.renew(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.numerics == "fp8":
             return fp8_linear(x, self.weight, self.bias)
+        if self.low_rank is not None and is_grad_enabled():
+            return self.low_rank(x, self.weight, self.bias)
         if is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
             return linear(x, self.weight, self.bias)
         if x.shape[0] <= FEW_ROWS and x.dtype == torch.bfloat16:

@@ -62,6 +62,9 @@ class LatentAttention(nn.Module):
                 out = self._expanded(q, latent, key, rope, context)
         return self.o_proj(out.reshape(x.shape[0], -1))
 
+    def renew(self) -> None:
+        self._up.renew(self.kv_b_proj.weight)
+
     def _expanded(
         self, q: Tensor, latent: Tensor, key: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext
     ) -> Tensor:

@@ -112,6 +112,9 @@ class Router(nn.Module):
             self.e_score_correction_bias = kept.float()
         return self
 
+    def renew(self) -> None:
+        self._wide.renew(self.weight)
+
     def forward(self, x: Tensor, trace: RoutingTrace) -> tuple[Tensor, Tensor]:
         """x (T, hidden) -> experts (T, K) int64 and their weights (T, K) float32."""
         c = self.config

@@ -1,7 +1,7 @@
 """The public checkpoint's names of a network's tensors."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from shoestring.models.transformer import Transformer
 
 Named = Iterator[tuple[str, Tensor]]
+
+
+class Part(NamedTuple):
+    """A public matrix, named without its ".weight": the rows start : stop of a layer's product."""
+
+    name: str
+    linear: Linear
+    start: int
+    stop: int
+
 
 EMBEDDING, HEAD, NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
 
@@ -58,38 +68,90 @@ def _block(prefix: str, block: Block) -> Named:
     yield prefix + "post_attention_layernorm.weight", block.post_attention_layernorm.detach()
 
 
-def _split(prefix: str, names: tuple[str, ...], linear: Linear, sizes: tuple[int, ...]) -> Named:
-    for kind, tensor in (("weight", linear.weight), ("bias", linear.bias)):
-        if tensor is not None:
-            for name, part in zip(names, tensor.detach().split(sizes), strict=True):
-                yield f"{prefix}{name}.{kind}", part
+def linear_parts(network: "Transformer") -> Iterator[Part]:
+    """The main layers' public matrices that are applied to every token: attention's and feed-forward
+    networks', shared experts' too, without routers and routed experts."""
+    for i, block in enumerate(network.layers):
+        assert isinstance(block, Block)
+        prefix, attention, mlp = f"model.layers.{i}.", block.self_attn, block.mlp
+        if isinstance(attention, LatentAttention):
+            products = _latent_products(prefix + "self_attn.", attention)
+        else:
+            products = _query_products(prefix + "self_attn.", attention)
+        if isinstance(mlp, MLP):
+            products += _mlp_products(prefix + "mlp.", mlp)
+        elif mlp.shared_experts is not None:
+            products += _mlp_products(prefix + "mlp.shared_experts.", mlp.shared_experts)
+        for parts in products:
+            yield from parts
+
+
+def _parts(prefix: str, names: tuple[str, ...], linear: Linear, sizes: tuple[int, ...]) -> list[Part]:
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    assert ends[-1] == linear.out_features, (names, sizes)
+    spans = zip(names, sizes, ends, strict=True)
+    return [Part(prefix + name, linear, end - size, end) for name, size, end in spans]
+
+
+def _whole(prefix: str, name: str, linear: Linear) -> list[Part]:
+    return [Part(prefix + name, linear, 0, linear.out_features)]
+
+
+def _split(parts: list[Part]) -> Named:
+    """Of one product: its weights, then its biases."""
+    for part in parts:
+        yield part.name + ".weight", part.linear.weight.detach()[part.start : part.stop]
+    for part in parts:
+        if part.linear.bias is not None:
+            yield part.name + ".bias", part.linear.bias.detach()[part.start : part.stop]
+
+
+def _query_products(prefix: str, layer: Attention) -> list[list[Part]]:
+    heads = (layer.num_heads * layer.head_dim, *(layer.num_kv_heads * layer.head_dim,) * 2)
+    first = _parts(prefix, ("q_proj", "k_proj", "v_proj"), layer.qkv_proj, heads)
+    return [first, _whole(prefix, "o_proj", layer.o_proj)]
 
 
 def _grouped_query(prefix: str, layer: Attention) -> Named:
-    heads = (layer.num_heads * layer.head_dim, *(layer.num_kv_heads * layer.head_dim,) * 2)
-    yield from _split(prefix, ("q_proj", "k_proj", "v_proj"), layer.qkv_proj, heads)
-    yield from _split(prefix, ("o_proj",), layer.o_proj, (layer.o_proj.out_features,))
+    for product in _query_products(prefix, layer):
+        yield from _split(product)
     if layer.q_norm is not None and layer.k_norm is not None:
         yield prefix + "q_norm.weight", layer.q_norm.detach()
         yield prefix + "k_norm.weight", layer.k_norm.detach()
 
 
-def _latent(prefix: str, layer: LatentAttention) -> Named:
+def _latent_products(prefix: str, layer: LatentAttention) -> list[list[Part]]:
+    """The down-projections, the queries' up-projection where there is one, the latents', the output."""
     queries, rank, rope = layer.parts
     first = "q_proj" if layer.q_b_proj is None else "q_a_proj"
-    yield from _split(prefix, (first, "kv_a_proj_with_mqa"), layer.a_proj, (queries, rank + rope))
-    if layer.q_a_layernorm is not None and layer.q_b_proj is not None:
+    products = [_parts(prefix, (first, "kv_a_proj_with_mqa"), layer.a_proj, (queries, rank + rope))]
+    if layer.q_b_proj is not None:
+        products.append(_whole(prefix, "q_b_proj", layer.q_b_proj))
+    last = (("kv_b_proj", layer.kv_b_proj), ("o_proj", layer.o_proj))
+    return products + [_whole(prefix, name, linear) for name, linear in last]
+
+
+def _latent(prefix: str, layer: LatentAttention) -> Named:
+    down, *queries, up, out = _latent_products(prefix, layer)
+    yield from _split(down)
+    if layer.q_a_layernorm is not None:
         yield prefix + "q_a_layernorm.weight", layer.q_a_layernorm.detach()
-        yield prefix + "q_b_proj.weight", layer.q_b_proj.weight.detach()
+    for product in queries:
+        yield from _split(product)
     yield prefix + "kv_a_layernorm.weight", layer.kv_a_layernorm.detach()
-    yield prefix + "kv_b_proj.weight", layer.kv_b_proj.weight.detach()
-    yield from _split(prefix, ("o_proj",), layer.o_proj, (layer.o_proj.out_features,))
+    yield from _split(up)
+    yield from _split(out)
+
+
+def _mlp_products(prefix: str, mlp: MLP) -> list[list[Part]]:
+    inner = mlp.down_proj.in_features
+    first = _parts(prefix, ("gate_proj", "up_proj"), mlp.gate_up_proj, (inner, inner))
+    return [first, _whole(prefix, "down_proj", mlp.down_proj)]
 
 
 def _mlp(prefix: str, mlp: MLP) -> Named:
-    inner = mlp.down_proj.in_features
-    yield from _split(prefix, ("gate_proj", "up_proj"), mlp.gate_up_proj, (inner, inner))
-    yield from _split(prefix, ("down_proj",), mlp.down_proj, (mlp.down_proj.out_features,))
+    for product in _mlp_products(prefix, mlp):
+        yield from _split(product)
 
 
 def _moe(prefix: str, moe: MoE) -> Named:

@@ -155,6 +155,14 @@ class Transformer(nn.Module):
         """(V, hidden_size); the embedding where the head is tied to it."""
         return self.embed_tokens if self.lm_head is None else self.lm_head
 
+    def renew_copies(self) -> None:
+        """The copies that decoding has made of weights, in its own order, are made anew where the weights
+        have changed; else the next token would wait for that."""
+        self._head.renew(self.head_weight)
+        for module in self.modules():
+            if isinstance(module, Linear | LatentAttention | Router):
+                module.renew()
+
     def routers(self) -> list[Router]:
         """Of the mixture layers in order, MTP modules' after the main ones."""
         blocks = [*self.layers, *(module.block for module in self.mtp)]

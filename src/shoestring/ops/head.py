@@ -46,6 +46,9 @@ class Head:
         )  # fmt: skip
         return ids, logprobs
 
+    def renew(self, weight: Tensor) -> None:
+        self._panels.renew(weight)
+
 
 def head_logits_plain(hidden: Tensor, weight: Tensor) -> Tensor:
     """The same where there is no kernel: on a GPU in float32 too, elsewhere rounded to the weight's dtype."""

@@ -1,6 +1,8 @@
 """x W^T + b: with a packed weight where nothing is learned, and with a backward pass that spares a slow
 product where something is."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -73,3 +75,48 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad_x = torch.mm(grad, weight) if ctx.needs_input_grad[0] else None
         return grad_x, weight_gradient(grad, x), grad.sum(0) if ctx.has_bias else None
+
+
+def low_rank_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    spans: Sequence[tuple[int, int]],
+    scale: float,
+    pairs: Sequence[Tensor],
+) -> Tensor:
+    """F.linear for x (T, K) and a weight (N, K) whose rows spans[i] are some constant + scale B A, with pairs
+    A_0 (r, K), B_0 (N_0, r), A_1, B_1, ... float32. Gradients go to x and the pairs; the weight, which
+    already holds the sum, gets none, nor does the bias."""
+    return _LowRankLinear.apply(x, weight, bias, spans, scale, *pairs)  # type: ignore[return-value]
+
+
+class _LowRankLinear(torch.autograd.Function):
+    """dA = scale (g B)^T x and dB = scale g^T (x A^T): two products as thin as the rank in place of g^T x."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        spans: Sequence[tuple[int, int]],
+        scale: float,
+        *pairs: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, *pairs)
+        ctx.spans, ctx.scale = spans, scale
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[override]
+        x, weight, *pairs = ctx.saved_tensors
+        grads: list[Tensor] = []
+        for (start, stop), a, b in zip(ctx.spans, pairs[::2], pairs[1::2], strict=True):
+            own = grad[:, start:stop]
+            low = torch.mm(own, b.to(grad.dtype))
+            grads.append(weight_gradient(low, x).float().mul_(ctx.scale))
+            low = torch.mm(x, a.to(x.dtype).t())
+            grads.append(weight_gradient(own, low).float().mul_(ctx.scale))
+        grad_x = torch.mm(grad, weight) if ctx.needs_input_grad[0] else None
+        return grad_x, None, None, None, None, *grads

@@ -24,3 +24,8 @@ class PackedCopy(Generic[Copy]):
             self._copy = None  # the old one's memory first
             self._copy, self._state = self._pack(weight.detach()), state
         return self._copy
+
+    def renew(self, weight: Tensor) -> None:
+        """Where there is a copy, see that it is of the weight as it is now, and not first when it is read."""
+        if self._copy is not None:
+            self.of(weight)

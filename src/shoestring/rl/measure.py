@@ -64,6 +64,7 @@ def step_metrics(updated: Updated) -> dict[str, float]:
         "corrected_ratio": stats.corrected,
         "sequences": float(stats.sequences),
         "sequences/zero_advantage": float(stats.zero_advantage),
+        "oom_splits": float(sum(m.oom_splits for m in updates)),
         "time/update": updated.seconds,
     }
 

@@ -1,6 +1,8 @@
 """The frozen model that a KL penalty holds the policy to, and the logprobs of a model that isn't learning."""
 
 import dataclasses
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from shoestring.lm import LanguageModel, load
 from shoestring.models.transformer import Transformer
 from shoestring.ops.head import target_logprobs
 from shoestring.train.batch import MicroBatch, hidden_at_targets
+from shoestring.train.lora import Adapters
 
 CHUNK = 256
 
@@ -28,14 +31,24 @@ def logprobs_of(
 
 
 class Reference:
-    """The model a stage started from, beside the one it trains, until `refresh` makes it that one."""
+    """The model a stage started from, beside the one it trains, until `refresh` makes it that one; where that
+    trains adapters, the same one without them."""
 
-    def __init__(self, model: str, like: LanguageModel, temperature: float) -> None:
-        dtype = str(like.dtype).removeprefix("torch.")
-        self.network: Transformer = load(model, dtype=dtype, device=str(like.device)).network
-        self.network.requires_grad_(False)
-        self.temperature = temperature
+    def __init__(
+        self, model: str, like: LanguageModel, temperature: float, adapters: Adapters | None = None
+    ) -> None:
+        self.adapters, self.temperature = adapters, temperature
+        self.network: Transformer = like.network
         self.refreshed = 0  # times
+        if adapters is None:
+            dtype = str(like.dtype).removeprefix("torch.")
+            self.network = load(model, dtype=dtype, device=str(like.device)).network
+            self.network.requires_grad_(False)
+
+    def annotate_all(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """As `annotate`, with the adapters off meanwhile."""
+        with self.adapters.off() if self.adapters is not None else nullcontext():
+            return [self.annotate(batch) for batch in batches]
 
     def annotate(self, batch: MicroBatch) -> MicroBatch:
         """The micro-batch with the reference's logprob of each target."""

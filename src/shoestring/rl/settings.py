@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.reward import RewardKind
 from shoestring.settings import Settings
+from shoestring.train.lora import LoRASettings
 from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
 
@@ -28,8 +29,10 @@ class GRPOSettings(Settings):
     reference_refresh_steps: int = Field(0, ge=0)  # steps after which the reference is the model; 0: never
     optim: OptimSettings = OptimSettings()
     objectives: Objectives = Objectives()
+    lora: LoRASettings | None = None  # train an adapter; None: the whole model
     routing_replay: bool = False  # train with the experts that the sampler took (mixtures of experts)
     micro_batch_tokens: int = Field(4096, ge=1)
+    rehearsal: bool = True  # a thrown-away step with the longest rows first, so that memory runs out at once
     max_batch: int = Field(256, ge=1)
     seed: int = 0
     save_every: int = Field(10, ge=1)
@@ -46,4 +49,6 @@ class GRPOSettings(Settings):
             )
         if self.reference_refresh_steps and not self.loss.kl_coefficient:
             raise ValueError("reference_refresh_steps without loss.kl_coefficient: there is no reference")
+        if self.reference_refresh_steps and self.lora:
+            raise ValueError("reference_refresh_steps with lora: its reference is the model without adapters")
         return self

@@ -49,7 +49,7 @@ def update_policy(
         for part in share_out(groups, settings.minibatches)
     ]
     if reference is not None:
-        parts = [[reference.annotate(b) for b in part] for part in parts]
+        parts = [reference.annotate_all(part) for part in parts]
     several = len(parts) > 1
     if several:
         parts = [[_with_old(learner, b, settings.temperature) for b in part] for part in parts]

@@ -79,20 +79,37 @@ def share_prefix(rows: Sequence[Rendered], least: int = 8) -> Family:
 
 
 def split_by_tokens(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `limit` tokens each (one item may be larger), similar sizes
-    together so that attention pads little; the micro-batches are evened out."""
+    """Indices in micro-batches of at most `limit` tokens each (one item may be larger), as even as that
+    allows. Their number is at most 11/9 of the least possible and one more (first fit, largest first:
+    Johnson 1973, Dosa 2007); the same sizes give the same split."""
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
-    total = sum(sizes)
-    count = max(1, -(-total // limit))
-    target = total / count
+    batches = _first_fit(sizes, order, limit)
+    return _evened(sizes, order, limit, len(batches)) or batches
+
+
+def _first_fit(sizes: Sequence[int], order: Sequence[int], limit: int) -> list[list[int]]:
     batches: list[list[int]] = []
-    filled = 0
+    filled: list[int] = []
     for i in order:
-        if not batches or (filled + sizes[i] > limit or filled >= target):
+        place = next((b for b, tokens in enumerate(filled) if tokens + sizes[i] <= limit), len(batches))
+        if place == len(batches):
             batches.append([])
-            filled = 0
-        batches[-1].append(i)
-        filled += sizes[i]
+            filled.append(0)
+        batches[place].append(i)
+        filled[place] += sizes[i]
+    return batches
+
+
+def _evened(sizes: Sequence[int], order: Sequence[int], limit: int, count: int) -> list[list[int]] | None:
+    """Each to the emptiest of `count` batches; None where one would pass the limit so."""
+    batches: list[list[int]] = [[] for _ in range(count)]
+    filled = [0] * count
+    for i in order:
+        place = filled.index(min(filled))
+        if batches[place] and filled[place] + sizes[i] > limit:
+            return None
+        batches[place].append(i)
+        filled[place] += sizes[i]
     return batches
 
 

@@ -2,18 +2,23 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from shoestring.errors import ShoestringError
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
-from shoestring.models.transformer import Output
-from shoestring.train.batch import MicroBatch, Placed
-from shoestring.train.loss import TokenLoss, head_loss, sft_loss
-from shoestring.train.objectives import LoadCount, Objectives, balance_biases, further_targets
+from shoestring.ops.memory import give_back, ran_out
+from shoestring.train.batch import MicroBatch
+from shoestring.train.lora import Adapters
+from shoestring.train.loss import TokenLoss
+from shoestring.train.objectives import LoadCount, Objectives, balance_biases
 from shoestring.train.optim import MasterOptimizer, OptimSettings, learning_rate_at
+from shoestring.train.passes import Passed, forward_pass
+from shoestring.train.split import num_samples, parts_within
 from shoestring.train.state import TrainState
 
 BAD_STEPS = 3  # in a row without a finite gradient, and the run stops
@@ -32,21 +37,23 @@ class Metrics:
     logprobs: list[Tensor]
     mtp_loss: float | None = None  # mean over MTP modules, without its weight
     max_vio: Tensor | None = None  # (mixture layers,) of the experts' load in this step
+    oom_splits: int = 0  # times that a micro-batch ran out of memory and the step began anew, in smaller ones
 
 
 @dataclass
-class _Passed:
-    """What one forward pass gives: the loss to go back from, its main part, and the rest for the metrics."""
+class _Summed:
+    """What the passes over a step's micro-batches gave beside the gradient."""
 
-    total: Tensor
-    main: Tensor
-    logprobs: Tensor  # (N,)
-    mtp: float
-    outputs: list[Output]
+    loss: float = 0.0
+    mtp: float = 0.0
+    logprobs: list[Tensor] = field(default_factory=list)
+    count: LoadCount = field(default_factory=LoadCount)
+    oom_splits: int = 0
 
 
 class Learner:
-    """Trains `lm.network` in place, float32 masters beside it where it is bf16."""
+    """Trains `lm.network` in place, float32 masters beside it where it is bf16; with `adapters` of that
+    network it trains them alone. most_tokens: of a micro-batch, once a larger one ran out of memory."""
 
     def __init__(
         self,
@@ -54,12 +61,21 @@ class Learner:
         settings: OptimSettings,
         total_steps: int,
         objectives: Objectives | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
+        """Raises BadInput where an objective would change what adapters don't hold."""
         self.lm, self.settings, self.total_steps = lm, settings, total_steps
-        self.objectives = objectives or Objectives()
-        lm.network.requires_grad_(True)
+        self.objectives, self.adapters = objectives or Objectives(), adapters
+        if adapters is None:
+            lm.network.requires_grad_(True)
+        elif self.objectives.mtp_weight or self.objectives.bias_update_speed:
+            raise BadInput(
+                "lora trains matrices of the main layers alone: leave out objectives.mtp_weight and "
+                "objectives.bias_update_speed"
+            )
         self.optimizer = MasterOptimizer(lm.network, settings)
         self.step = 0
+        self.most_tokens: int | None = None
         self._bad_steps = 0
 
     def update(self, batches: Sequence[MicroBatch], loss_of: TokenLoss, temperature: float = 1.0) -> Metrics:
@@ -67,29 +83,87 @@ class Learner:
         gradient is not finite; such a step changes no weight."""
         began = time.perf_counter()
         rate = learning_rate_at(self.settings, self.step, self.total_steps)
-        total, mtp, logprobs, count = 0.0, 0.0, [], LoadCount()
-        rows = sum(len(batch.packed.lengths) for batch in batches)
-        for batch in batches:
-            passed = self._pass(batch, loss_of, temperature, len(batch.packed.lengths) / rows)
-            passed.total.backward()
-            total += passed.main.item()
-            mtp += passed.mtp
-            logprobs.append(passed.logprobs.cpu())
-            count.add(passed.outputs)
-        norm = self.optimizer.step(rate)
+        summed = self._accumulate(batches, loss_of, temperature)
+        norm = self._step(rate)
         self.step += 1
         skipped = norm != norm or norm == float("inf")
-        if count.loads is not None and self.objectives.bias_update_speed and not skipped:
-            balance_biases(self.lm.network, count.loads, self.objectives.bias_update_speed)
+        loads = summed.count.loads
+        if loads is not None and self.objectives.bias_update_speed and not skipped:
+            balance_biases(self.lm.network, loads, self.objectives.bias_update_speed)
         self._bad_steps = self._bad_steps + 1 if skipped else 0
         if self._bad_steps == BAD_STEPS:
             raise ShoestringError(
                 f"the gradient was not finite in {BAD_STEPS} steps in a row (last at step {self.step}): "
                 "start the stage again with a lower learning rate"
             )
-        seconds = time.perf_counter() - began
-        mtp_loss = mtp if self.objectives.mtp_weight and len(self.lm.network.mtp) else None
-        return Metrics(total, norm, rate, seconds, skipped, logprobs, mtp_loss, count.max_violation())
+        return Metrics(
+            loss=summed.loss,
+            grad_norm=norm,
+            learning_rate=rate,
+            seconds=time.perf_counter() - began,
+            skipped=skipped,
+            logprobs=summed.logprobs,
+            mtp_loss=summed.mtp if self.objectives.mtp_weight and len(self.lm.network.mtp) else None,
+            max_vio=summed.count.max_violation(),
+            oom_splits=summed.oom_splits,
+        )
+
+    def try_out(self, batches: Sequence[MicroBatch], loss_of: TokenLoss) -> None:
+        """Work and memory of a first update, without it: nothing is changed but `most_tokens`."""
+        self._accumulate(batches, loss_of, 1.0)
+        with _optimizer_fits():
+            self.optimizer.try_out()
+
+    def _step(self, rate: float) -> float:
+        with _optimizer_fits():
+            norm = self.optimizer.step(rate)
+        if self.adapters is not None:
+            self.adapters.merge()
+        return norm
+
+    def _accumulate(self, batches: Sequence[MicroBatch], loss_of: TokenLoss, temperature: float) -> _Summed:
+        """The gradient of all micro-batches. Where one runs out of memory part of its gradient may have been
+        added already, and there is no room for a copy to go back to: the sum begins anew with smaller
+        micro-batches, which later steps keep to. Raises ShoestringError where a single row doesn't fit."""
+        splits = 0
+        while True:
+            summed = _Summed(oom_splits=splits)
+            parts = [parts_within(batch, self.most_tokens) for batch in batches]
+            failed = self._add_up(parts, loss_of, temperature, summed)
+            if failed is None:
+                return summed
+            self.optimizer.clear()
+            give_back(self.lm.device)
+            if num_samples(failed.packed) < 2:
+                raise ShoestringError(
+                    f"out of memory: a single row of {failed.num_tokens:,} tokens doesn't fit; lower "
+                    "max_completion_tokens (grpo), max_row_tokens (sft) or sequence_length (pretrain), train "
+                    "an adapter (lora), or take a smaller model"
+                )
+            self.most_tokens = failed.num_tokens // 2
+            splits += 1
+
+    def _add_up(
+        self, parts: list[list[MicroBatch]], loss_of: TokenLoss, temperature: float, summed: _Summed
+    ) -> MicroBatch | None:
+        """parts[i] of the given micro-batch i -> the one that ran out of memory; the rest is not tried."""
+        rows = sum(len(batch.packed.lengths) for some in parts for batch in some)
+        for some in parts:
+            logprobs: list[Tensor] = []
+            for batch in some:
+                try:
+                    passed = self._pass(batch, loss_of, temperature, len(batch.packed.lengths) / rows)
+                    passed.total.backward()
+                except (RuntimeError, MemoryError) as error:
+                    if not ran_out(error):
+                        raise
+                    return batch  # whose graph goes with the error
+                summed.loss += passed.main.item()
+                summed.mtp += passed.mtp
+                logprobs.append(passed.logprobs.cpu())
+                summed.count.add(passed.outputs)
+            summed.logprobs.append(logprobs[0] if len(logprobs) == 1 else torch.cat(logprobs))
+        return None
 
     def forward(
         self, batch: MicroBatch, loss_of: TokenLoss, temperature: float = 1.0
@@ -98,51 +172,8 @@ class Learner:
         passed = self._pass(batch, loss_of, temperature, 1.0)
         return passed.total, passed.logprobs
 
-    def _pass(self, batch: MicroBatch, loss_of: TokenLoss, temperature: float, share: float) -> _Passed:
-        """share: of the step's rows, over which its balance loss is a mean."""
-        network = self.lm.network
-        batch = batch.to(network.embed_tokens.device)
-        placed = Placed.of(batch.packed, network.embed_tokens.device)
-        output = network(placed.ids, placed.positions, cache=placed.rows, routing=batch.routing)
-        main, logprobs = head_loss(
-            output.hidden.index_select(0, placed.predict_from),
-            network.head_weight,
-            placed.targets,
-            lambda logprobs: loss_of(logprobs, batch),
-            temperature,
-            network.head,
-        )
-        passed = _Passed(main, main, logprobs, 0.0, [output])
-        if self.objectives.mtp_weight and len(network.mtp):
-            self._add_further(passed, batch, placed)
-        if self.objectives.balance_weight:
-            for output in passed.outputs:
-                if output.aux_loss is not None:
-                    passed.total = passed.total + self.objectives.balance_weight * share * output.aux_loss
-        return passed
-
-    def _add_further(self, passed: _Passed, batch: MicroBatch, placed: Placed) -> None:
-        """The MTP modules' losses (eq. 24-25), cross entropy by the batch's own weights."""
-        network, hidden = self.lm.network, passed.outputs[0].hidden
-        device, modules = hidden.device, len(network.mtp)
-        for depth in range(modules):
-            further = further_targets(batch.packed, depth)
-            output = network.predict_further(
-                depth, hidden, further.next_ids.to(device), placed.positions, placed.rows
-            )
-            hidden = output.hidden
-            weights = batch.weights[further.kept.to(device)] * (self.objectives.mtp_weight / modules)
-            own = MicroBatch(batch.packed, weights)
-            loss, _ = head_loss(
-                hidden.index_select(0, further.predict_from.to(device)),
-                network.head_weight,
-                further.targets.to(device),
-                lambda logprobs, own=own: sft_loss(logprobs, own),
-                logits_of=network.head,
-            )
-            passed.total = passed.total + loss
-            passed.mtp += loss.item() / self.objectives.mtp_weight
-            passed.outputs.append(output)
+    def _pass(self, batch: MicroBatch, loss_of: TokenLoss, temperature: float, share: float) -> Passed:
+        return forward_pass(self.lm.network, batch, loss_of, temperature, self.objectives, share)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """(public name, tensor) of the network as it is now."""
@@ -151,14 +182,30 @@ class Learner:
     def state_dict(self) -> TrainState:
         routers = enumerate(self.lm.network.routers())
         biases = {f"router.{i}.bias": router.e_score_correction_bias for i, router in routers}
-        return TrainState(self.step, self._bad_steps, self.optimizer.tensors() | biases)
+        tensors = self.optimizer.tensors() | biases
+        return TrainState(self.step, self._bad_steps, tensors, self.most_tokens)
 
     def load_state_dict(self, state: TrainState) -> None:
         self.optimizer.load_tensors(state.tensors)
         for i, router in enumerate(self.lm.network.routers()):
             router.e_score_correction_bias.copy_(state.tensors[f"router.{i}.bias"])
-        self.step, self._bad_steps = state.step, state.bad_steps
+        if self.adapters is not None:
+            self.adapters.merge()
+        self.step, self._bad_steps, self.most_tokens = state.step, state.bad_steps, state.most_tokens
 
     def save(self, folder: Path) -> None:
         """The network as a Hugging Face folder."""
         self.lm.save(folder)
+
+
+@contextmanager
+def _optimizer_fits() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise ShoestringError(
+            "out of memory: the optimizer's moments, 8 bytes for each trained number, don't fit; train an "
+            "adapter (lora) or take a smaller model"
+        ) from None

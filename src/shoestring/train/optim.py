@@ -119,6 +119,23 @@ class MasterOptimizer:
                 )  # fmt: skip
                 torch.autograd.graph.increment_version(weight)  # so that packed copies of it are made anew
 
+    @torch.no_grad()
+    def clear(self) -> None:
+        """Drop the gradients, also those of a backward pass that broke off."""
+        torch._foreach_zero_(self.grads)  # pyright: ignore
+        for p, m in zip(self.params, self.master, strict=True):
+            p.grad = m.grad = None
+
+    @torch.no_grad()
+    def try_out(self) -> None:
+        """Hold what a first step holds, its moments beside the gradients, and drop both: nothing is
+        stepped."""
+        assert not self.adam.state, "a rehearsal comes before the first step"
+        # filled: pages of zeros that nobody wrote to take no memory
+        moments = [torch.empty_like(m).fill_(0.0) for m in self.master for _ in range(2)]
+        moments.clear()
+        self.clear()
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs, by name."""
         found: dict[str, Tensor] = {}

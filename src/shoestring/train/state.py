@@ -19,11 +19,13 @@ PART_TENSORS = "parts.safetensors"  # of the parts that have tensors to keep; mi
 @dataclass(frozen=True)
 class TrainState:
     """step: optimizer steps done; bad_steps: the latest of them without a finite gradient, in a row. tensors:
-    float32 masters and AdamW's moments by name."""
+    float32 masters and AdamW's moments by name. most_tokens: of a micro-batch, where more ran out of
+    memory."""
 
     step: int
     bad_steps: int
     tensors: dict[str, Tensor]
+    most_tokens: int | None = None
 
 
 class Stateful(Protocol):
@@ -46,7 +48,13 @@ def save_state(folder: Path, state: TrainState, parts: Mapping[str, Stateful]) -
         tensors |= {f"{name}/{k}": v.contiguous() for k, v in values.items() if isinstance(v, Tensor)}
     if tensors:
         save_file(tensors, folder / PART_TENSORS)
-    text = json.dumps({"step": state.step, "bad_steps": state.bad_steps, "parts": plain})
+    progress = {
+        "step": state.step,
+        "bad_steps": state.bad_steps,
+        "most_tokens": state.most_tokens,
+        "parts": plain,
+    }
+    text = json.dumps(progress)
     (folder / "progress.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -55,7 +63,10 @@ def load_state(folder: Path, parts: Mapping[str, Stateful]) -> TrainState:
     try:
         progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
         state = TrainState(
-            progress["step"], progress["bad_steps"], load_file(folder / "optimizer.safetensors")
+            progress["step"],
+            progress["bad_steps"],
+            load_file(folder / "optimizer.safetensors"),
+            progress.get("most_tokens"),
         )
         tensors = load_file(folder / PART_TENSORS) if (folder / PART_TENSORS).exists() else {}
         for name, part in parts.items():

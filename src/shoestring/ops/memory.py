@@ -1,0 +1,51 @@
+"""Memory that ran out, and the most that a piece of work took."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+_SAID = (  # by torch's CPU allocator (Linux, Windows), C++ and cuBLAS, none of which has an error of its own
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether the error says that there was no memory for a tensor."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID)
+
+
+def give_back(device: torch.device) -> None:
+    """Freed blocks that a GPU's allocator keeps, in sizes that may fit nothing now."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin to measure `peak_bytes` anew, where the system lets one; else it is the process's so far."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # not Linux, or a container that forbids it
+        return
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most since `reset_peak`: of tensors on a GPU, else of the whole process (resident)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,43 @@
+"""Which errors say that memory ran out, and how much was held at most."""
+
+import pytest
+import torch
+
+from shoestring.ops.memory import peak_bytes, ran_out, reset_peak
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_memory_that_ran_out(error):
+    assert ran_out(error)
+
+
+def test_what_torch_really_raises():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert ran_out(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("bad_alloc"), OSError(12, "")],
+)
+def test_other_errors(error):
+    assert not ran_out(error)
+
+
+def test_the_peak_rises_with_what_is_held():
+    reset_peak(CPU)
+    before = peak_bytes(CPU)
+    held = torch.ones(100 << 20, dtype=torch.uint8)
+    assert peak_bytes(CPU) >= before + (50 << 20)
+    del held
