@@ -1,9 +1,9 @@
 """Runs a stranger's Python on this machine without letting it out, and without an account anywhere.
 
-The code gets namespaces of its own (users, processes, mounts, network, IPC, host name), a read-only tree with a
-Python in it and a small folder in memory to write to, limits, no rights and a filter of system calls. There are
-two ways to make the namespaces: `bwrap`, where bubblewrap is installed, and `plain` calls to the kernel. Where
-neither works nothing is run, and BadInput says why. See docs/sandbox.md.
+The code gets namespaces of its own (users, processes, mounts, network, IPC, host name), a read-only tree with
+a Python in it and a small folder in memory to write to, limits, no rights and a filter of system calls. There
+are two ways to make the namespaces: `bwrap`, where bubblewrap is installed, and `plain` calls to the kernel.
+Where neither works nothing is run, and BadInput says why. See docs/sandbox.md.
 """
 
 import platform
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from shoestring.errors import BadInput
-from shoestring.tasks.isolated import START_S, Limits, Program, Ran, SandboxFailed, Status, Way, run_isolated
+from shoestring.tasks.isolated import START_S, Ran, SandboxFailed, Status, run_isolated
+from shoestring.tasks.sandbox_start import Limits, Program, Way
 from shoestring.tasks.seccomp import system_call_filter
 
 __all__ = ["WAYS", "Limits", "Ran", "Sandbox", "SandboxFailed", "Status", "Way", "describe", "missing"]

@@ -1,8 +1,9 @@
 """What runs on the other side of sandbox.py: closes a room around itself, then plays a stranger's code in it.
 
-Started as `python -I -S -c BOOT WAY REPORT ASKED`, by isolated.py: ASKED is the descriptor of a file in memory
-with this module's code and then a dict, marshalled by our own parent; REPORT is a socket of whole messages: "ready" (then we wait for "go"), "exit N", "signal N", or
-"refused WHY". Nothing of shoestring is imported and little of the standard library: starting has to be cheap.
+isolated.py starts it as `python -I -S -c BOOT WAY REPORT ASKED`. ASKED is the descriptor of a file in memory:
+this module's code, then a dict, both marshalled by our own parent. REPORT is a socket of whole messages:
+"ready" (then we wait for "go"), "exit N", "signal N", or "refused WHY". Nothing of shoestring is imported and
+little of the standard library: starting has to be cheap.
 
   plain    this process makes the namespaces and the tree, forks their first process and waits for it
   bwrap    bubblewrap has made them; this process is their first one already
@@ -19,7 +20,14 @@ import sys
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
-NEW_NS, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = 0x20000, 0x4000000, 0x8000000, 1 << 28, 1 << 29, 1 << 30
+NEW_NS, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = (
+    0x20000,
+    0x4000000,
+    0x8000000,
+    1 << 28,
+    1 << 29,
+    1 << 30,
+)
 NOSUID, NODEV, NOEXEC, BIND, REC, PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 RDONLY, NO_SYMLINKS = 1, 256
 DETACH = 2
@@ -58,7 +66,7 @@ def seal(path, flags, recursive):
 
 
 def lay_out(asked):
-    """A tree on a small tmpfs: the folders of `asked["show"]` read-only, five devices, and /work to write in."""
+    """A tree on a small tmpfs: the folders of `asked["show"]` read-only, devices, and /work to write in."""
     mount(None, "/", None, REC | PRIVATE)
     sources = {path: os.open(path, os.O_PATH) for path in asked["show"]}  # before anything is covered
     devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in asked["devices"]}
@@ -233,10 +241,10 @@ def play(asked):
 
 def main():
     way, report = sys.argv[1], int(sys.argv[2])
-    asked = marshal.load(ASKED)
-    ASKED.close()
+    file = globals()["ASKED"]  # BOOT's; this code was read from its beginning
+    asked = marshal.load(file)
     if way != "stage":  # bubblewrap's Python will read it again
-        os.close(int(sys.argv[3]))
+        os.close(file.fileno())
     try:
         if way == "stage":
             stage(asked)
@@ -248,4 +256,5 @@ def main():
     return serve(asked, report)
 
 
-main()
+if __name__ == "__main__":
+    main()

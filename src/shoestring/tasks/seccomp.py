@@ -1,13 +1,17 @@
-"""The filter of system calls that a sandbox runs under, as a classic BPF program (kernel's seccomp_filter.rst).
+"""The filter of system calls that a sandbox runs under: a classic BPF program, as seccomp takes it.
 
-It names what is refused, not what is allowed: namespaces, limits and the missing rights carry the isolation, and
-this closes doors that lead into rarely used parts of the kernel or to memory that no limit counts."""
+It names what is refused, not what is allowed: namespaces, limits and the missing rights carry the isolation;
+this closes doors that lead into rarely used parts of the kernel, or to memory that no limit counts."""
 
 import errno
 import platform
 import struct
 
-ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000  # REFUSE | errno: the call fails, the program goes on
+ALLOW, KILL, REFUSE = (
+    0x7FFF0000,
+    0x80000000,
+    0x00050000,
+)  # REFUSE | errno: the call fails, the program goes on
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16  # offsets into struct seccomp_data
 SECOND_ARGUMENT = 24
@@ -105,7 +109,9 @@ def system_call_filter(machine: str | None = None) -> bytes | None:
     # its flags lie in memory, where a filter can't look: libc then uses clone
     code += [(JUMP_EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, REFUSE | errno.ENOSYS)]
     code += _if_argument(CLONE[column], FIRST_ARGUMENT, (JUMP_ANY_BIT, NAMESPACES), refuse)
-    code += _if_argument(PRLIMIT[column], FIRST_ARGUMENT, (JUMP_ANY_BIT, 0xFFFFFFFF), refuse)  # own limits only
+    code += _if_argument(
+        PRLIMIT[column], FIRST_ARGUMENT, (JUMP_ANY_BIT, 0xFFFFFFFF), refuse
+    )  # own limits only
     code += _if_argument(IOCTL[column], SECOND_ARGUMENT, (JUMP_EQUAL, TYPE_INTO_TERMINAL), refuse)
     code.append((RETURN, 0, 0, ALLOW))
     return b"".join(struct.pack("HBBI", *instruction) for instruction in code)
