@@ -16,6 +16,7 @@ from shoestring.models.bases import BASES
 from shoestring.ops.hardware import native_bf16
 from shoestring.run.environment import cpu_model, memory_bytes, usable_cores
 from shoestring.settings import Settings
+from shoestring.tasks.sandbox import describe
 
 # extra -> the module that shows it is there
 EXTRAS = {"gym": "reasoning_gym", "dev": "pytest"}
@@ -81,6 +82,7 @@ def software() -> list[Finding]:
         Finding("python", platform.python_version()),
         Finding("torch", torch.__version__),
         Finding("shoestring", metadata.version("shoestring")),
+        Finding("sandbox for code", describe()),
     ]
     for extra, module in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None

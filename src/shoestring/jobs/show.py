@@ -13,7 +13,7 @@ from rich.console import Console
 from shoestring.errors import BadInput
 from shoestring.evals.evaluate import gold_text
 from shoestring.jobs.describe import headline, lineage_lines, sizes
-from shoestring.jobs.mask import DATA_SUFFIXES, masked, print_row, rows_of
+from shoestring.jobs.mask import masked, print_row, rows_of
 from shoestring.jobs.show_loss import show_loss
 from shoestring.jobs.show_preset import show_preset
 from shoestring.lm import load
@@ -23,8 +23,8 @@ from shoestring.report.read import read_run
 from shoestring.report.rollouts import kept_steps
 from shoestring.report.terminal import print_report
 from shoestring.settings import Settings, nearest
-from shoestring.tasks import FAMILIES
-from shoestring.tasks.suite import ROOM, draw_problems, parse_suite
+from shoestring.tasks.files import reasons
+from shoestring.tasks.suite import ROOM, draw_problems, names_a_suite, parse_suite, refused_rows
 
 
 class ShowSettings(Settings):
@@ -43,7 +43,7 @@ def main(settings: ShowSettings, console: Console) -> dict[str, Any]:
         return show_run(path, console)
     if target.startswith("loss:"):
         return show_loss(target.removeprefix("loss:"), console)
-    if target.partition(":")[0] in (*FAMILIES, "gym") or any(s in target for s in DATA_SUFFIXES):
+    if names_a_suite(target):
         return show_suite(settings, console)
     if target in PRESETS and not path.exists():
         return show_preset(target, console)
@@ -128,6 +128,8 @@ def show_suite(settings: ShowSettings, console: Console) -> dict[str, Any]:
         console.print(
             f"{suite.count:,} distinct problems, a tenth held out: test at most {suite.count // ROOM:,}"
         )
+    if refused := refused_rows(suite):
+        console.print(f"rows left out: {reasons(refused)}", markup=False)
     examples = []
     for problem in draw_problems(suite, "train", settings.n, settings.seed):
         try:

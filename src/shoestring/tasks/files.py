@@ -7,8 +7,7 @@ import json
 import math
 import random
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,11 +18,15 @@ from shoestring.origin import Origin
 from shoestring.settings import Settings
 from shoestring.tasks.answers import BOXED, clean, judge, judge_integer, judge_integer_lenient, numbers
 from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
+from shoestring.tasks.code import judge_code, sandbox
+from shoestring.tasks.code_tests import checked_tests, has_tests
+from shoestring.tasks.schema import judge_json, schema_text
 from shoestring.tasks.texts import find_choice, find_exact, same_text
 from shoestring.text.message import Reply
 
-Kind = Literal["integer", "choice", "exact"]
+Kind = Literal["integer", "choice", "exact", "code", "json"]
 Scorer = Callable[[Problem, Reply], "float | bool | Verdict"]
+FIRST_ROWS = 3  # named where rows are refused
 CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 
@@ -32,7 +35,7 @@ class FileLevel(Settings):
     (problem, reply) instead; `problem.hidden["row"]` is the row. test "all": a benchmark, no row is trained
     on."""
 
-    answer: Literal["auto", "integer", "choice", "exact"] = "auto"
+    answer: Literal["auto", "integer", "choice", "exact", "code", "json"] = "auto"
     scorer: str = Field("", pattern=r"^(|[\w.]+:\w+)$")
     test: Literal["tenth", "all"] = "tenth"
 
@@ -50,14 +53,18 @@ class FileFamily:
     def __init__(self, path: Path | None) -> None:
         self.name = "file" if path is None else str(path)
         self._path = path
-        self._read: dict[str, tuple[list[Problem], Counter[str]]] = {}
+        self._read: dict[str, tuple[list[Problem], dict[str, list[int]]]] = {}
 
     def problems(self, level: FileLevel) -> list[Problem]:
         return self._load(level)[0]
 
     def refused(self, level: FileLevel) -> dict[str, int]:
         """How many rows were left out, by reason."""
-        return dict(self._load(level)[1])
+        return {reason: len(rows) for reason, rows in self.refused_rows(level).items()}
+
+    def refused_rows(self, level: FileLevel) -> dict[str, list[int]]:
+        """The numbers, from 1, of the rows that were left out, by reason."""
+        return self._load(level)[1]
 
     def draw(self, level: FileLevel, rng: random.Random) -> Problem:
         return rng.choice(self.problems(level))
@@ -68,7 +75,11 @@ class FileFamily:
     def score(self, problem: Problem, reply: Reply) -> Verdict:
         hidden = problem.hidden
         if hidden["scorer"]:
-            return _as_verdict(load_scorer(hidden["scorer"])(problem, reply))
+            return as_verdict(load_scorer(hidden["scorer"])(problem, reply))
+        if hidden["kind"] == "code":
+            return judge_code(reply, hidden["answer"])
+        if hidden["kind"] == "json":
+            return judge_json(reply, hidden["answer"])
         if hidden["kind"] == "integer":
             return judge_integer(reply, int(hidden["answer"]), problem.prompt)
         find = find_choice if hidden["kind"] == "choice" else find_exact
@@ -79,6 +90,8 @@ class FileFamily:
         if problem.hidden["kind"] == "integer" and not problem.hidden["scorer"]:
             return judge_integer_lenient(reply, int(problem.hidden["answer"]), problem.prompt)
         strict = self.score(problem, reply)
+        if problem.hidden["kind"] in ("code", "json"):
+            return strict
         lines = reply.answer.strip().splitlines()
         ends = lines and f" {same_text(lines[-1])}".endswith(f" {same_text(problem.hidden['answer'])}")
         return Verdict(Outcome.RIGHT, 1.0) if ends and not problem.hidden["scorer"] else strict
@@ -86,18 +99,20 @@ class FileFamily:
     def worked(self, problem: Problem, rng: random.Random) -> Reply:
         raise BadInput(f"{self.name} has no worked solutions; train on its rows with an sft stage instead")
 
-    def _load(self, level: FileLevel) -> tuple[list[Problem], Counter[str]]:
+    def _load(self, level: FileLevel) -> tuple[list[Problem], dict[str, list[int]]]:
         text = level_text(level)
         if text not in self._read:
             self._read[text] = self._problems(level)
         return self._read[text]
 
-    def _problems(self, level: FileLevel) -> tuple[list[Problem], Counter[str]]:
+    def _problems(self, level: FileLevel) -> tuple[list[Problem], dict[str, list[int]]]:
         assert self._path is not None, "a family made for scoring has no rows"
         found: dict[str, Problem] = {}
-        refused: Counter[str] = Counter()
-        for row in _rows(self._path, refused):
+        refused: dict[str, list[int]] = {}
+        for number, row in enumerate(_rows(self._path), start=1):
             try:
+                if row is None:
+                    raise Refused("not a JSON object")
                 problem = _problem(self._path, level, row)
                 if problem.key in found:
                     same = found[problem.key].hidden["answer"] == problem.hidden["answer"]
@@ -106,11 +121,23 @@ class FileFamily:
                     )
                 found[problem.key] = problem
             except Refused as reason:
-                refused[str(reason)] += 1
+                refused.setdefault(str(reason), []).append(number)
         if not found:
-            reasons = ", ".join(f"{reason} ({n})" for reason, n in refused.most_common())
-            raise BadInput(f"{self._path} holds no usable problem: {reasons or 'it is empty'}")
+            raise BadInput(f"{self._path} holds no usable problem: {reasons(refused) or 'it is empty'}")
+        if any(problem.hidden["kind"] == "code" for problem in found.values()):
+            sandbox()  # before anything is generated that couldn't be scored
         return list(found.values()), refused
+
+
+def reasons(refused: Mapping[str, Sequence[int]]) -> str:
+    """ "no answer (2) in rows 3, 7": the most frequent first, and each one's first rows."""
+    most = sorted(refused.items(), key=lambda item: -len(item[1]))
+    return ", ".join(f"{why} ({len(rows)}) in {_numbers(rows)}" for why, rows in most)
+
+
+def _numbers(rows: Sequence[int]) -> str:
+    first = ", ".join(map(str, rows[:FIRST_ROWS]))
+    return f"row{'s' if len(rows) > 1 else ''} {first}{', ...' if len(rows) > FIRST_ROWS else ''}"
 
 
 def file_family(path: Path | None) -> FileFamily:
@@ -118,6 +145,14 @@ def file_family(path: Path | None) -> FileFamily:
     if path is not None and not path.is_file():
         raise BadInput(f"no such file of problems: {path}")
     return FileFamily(path)
+
+
+def prepare(problem: Problem) -> None:
+    """What scoring the problem needs. Raises BadInput where it can't be had."""
+    if problem.hidden["scorer"]:
+        load_scorer(problem.hidden["scorer"])
+    elif problem.hidden["kind"] == "code":
+        sandbox()
 
 
 def load_scorer(name: str) -> Scorer:
@@ -132,10 +167,13 @@ def load_scorer(name: str) -> Scorer:
     return cast(Scorer, found)
 
 
-def _as_verdict(result: float | bool | Verdict) -> Verdict:
-    """A number is a mark: 1 is right, anything less is wrong and worth nothing."""
+def as_verdict(result: float | bool | Verdict) -> Verdict:
+    """A number is a mark: 1 is right, anything less is wrong and worth nothing. Raises ValueError where it
+    is neither."""
     if isinstance(result, Verdict):
         return result
+    if result is None:
+        raise ValueError("the scorer gave nothing back")
     mark = float(result)
     if not math.isfinite(mark):
         raise ValueError(f"the scorer's mark is {mark}")
@@ -144,7 +182,8 @@ def _as_verdict(result: float | bool | Verdict) -> Verdict:
     return Verdict(Outcome.WRONG, 0.0, {"mark": mark}, f"the scorer's mark is {mark:g}")
 
 
-def _rows(path: Path, refused: Counter[str]) -> Iterator[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Every row that isn't blank; None for one that is no object."""
     if path.suffix == ".parquet":
         import pyarrow
         import pyarrow.parquet
@@ -160,10 +199,7 @@ def _rows(path: Path, refused: Counter[str]) -> Iterator[dict[str, Any]]:
                 row = json.loads(line)
             except ValueError:
                 row = None
-            if isinstance(row, dict):
-                yield row
-            else:
-                refused["not a JSON object"] += 1
+            yield row if isinstance(row, dict) else None
 
 
 def _problem(path: Path, level: FileLevel, row: dict[str, Any]) -> Problem:
@@ -183,6 +219,13 @@ def _prompt(row: dict[str, Any]) -> str:
     raise Refused("no prompt, question, problem or messages")
 
 
+def _checked(read: Callable[[dict[str, Any]], str], row: dict[str, Any]) -> str:
+    try:
+        return read(row)
+    except ValueError as why:
+        raise Refused(str(why)) from None
+
+
 def _turns(messages: list[Any]) -> str:
     """The user's one turn, after the system's; what the assistant says is no part of the question."""
     turns = [(str(m.get("role")), str(m.get("content") or "")) for m in messages if isinstance(m, dict)]
@@ -194,6 +237,10 @@ def _turns(messages: list[Any]) -> str:
 
 def _answer(row: dict[str, Any], wanted: str) -> tuple[Kind, str]:
     """The kind of answer and its text in one spelling."""
+    if wanted == "code" or (wanted == "auto" and has_tests(row)):
+        return "code", _checked(checked_tests, row)
+    if wanted == "json" or (wanted == "auto" and row.get("schema")):
+        return "json", _checked(schema_text, row)
     reward = row.get("reward_model")
     known = [reward.get("ground_truth")] if isinstance(reward, dict) else []
     known += [row.get(name) for name in ("answer", "solution", "ground_truth")]

@@ -12,12 +12,14 @@ from shoestring.errors import BadInput
 from shoestring.settings import Settings, build, nearest, parse_assignments
 from shoestring.tasks import FAMILIES
 from shoestring.tasks.base import Family, Problem, Verdict, level_text
-from shoestring.tasks.files import FileLevel, file_family, load_scorer
+from shoestring.tasks.files import FileFamily, FileLevel, file_family, prepare
+from shoestring.tasks.own import OwnFamily, OwnLevel, OwnScorer, own_family
 from shoestring.text.message import Reply
 
 Split = Literal["train", "test"]
 ROOM = 20  # a level should have at least this many distinct problems for each one that is tested
-FILE_SUFFIXES = (".jsonl", ".parquet")
+ROWS_SUFFIXES = (".jsonl", ".parquet")
+TASK_SUFFIX = ".py"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Suite:
     @property
     def only_tests(self) -> bool:
         """Whether every problem is held out: a file that is a benchmark."""
-        return isinstance(self.level, FileLevel) and self.level.test == "all"
+        return isinstance(self.level, FileLevel | OwnLevel) and self.level.test == "all"
 
     def __str__(self) -> str:
         level = level_text(self.level)
@@ -47,8 +49,8 @@ class Suite:
 
 
 def parse_suite(text: str) -> Suite:
-    """`FAMILY`, `FAMILY:key=value,...`, `gym:NAME:...`, or a .jsonl or .parquet file with `:key=value,...`
-    after it. Raises BadInput that names the nearest family or level key."""
+    """`FAMILY`, `FAMILY:key=value,...`, `gym:NAME:...`, or a .jsonl, .parquet or .py file with
+    `:key=value,...` after it. Raises BadInput that names the nearest family or level key."""
     name, level = _split_name(text.strip())
     family = family_named(name)
     values = parse_assignments(_split_commas(level))
@@ -63,18 +65,34 @@ def family_named(name: str) -> Family:
         from shoestring.tasks.gym import gym_family
 
         return gym_family(name.removeprefix("gym:"))
-    if name == "file" or name.endswith(FILE_SUFFIXES):
+    if name == "file" or name.endswith(ROWS_SUFFIXES):
         return file_family(None if name == "file" else Path(name))
-    raise BadInput(
-        f"no task family '{name}'{nearest(name, [*FAMILIES, 'gym:NAME', 'FILE.jsonl', 'FILE.parquet'])}"
-    )
+    if name == "own" or name.endswith(TASK_SUFFIX):
+        return OwnScorer() if name == "own" else own_family(name)
+    known = [*FAMILIES, "gym:NAME", "FILE.jsonl", "FILE.parquet", "FILE.py"]
+    raise BadInput(f"no task family '{name}'{nearest(name, known)}")
+
+
+def names_a_suite(text: str) -> bool:
+    """Whether the text is meant as a suite's: a family's name, or a file of problems or a task."""
+    name = _split_name(text)[0]
+    return name in FAMILIES or name.startswith("gym:") or name.endswith((*ROWS_SUFFIXES, TASK_SUFFIX))
+
+
+def refused_rows(suite: Suite) -> dict[str, list[int]]:
+    """The numbers, from 1, of a file's rows that aren't problems, by reason; empty for other families."""
+    if isinstance(suite.family, FileFamily) and isinstance(suite.level, FileLevel):
+        return suite.family.refused_rows(suite.level)
+    return suite.family.refused_rows(suite.level) if isinstance(suite.family, OwnFamily) else {}
 
 
 def ready_family(problem: Problem) -> Family:
     """The family that scores `problem`, with all that scoring needs imported. Raises BadInput where it can't
     be."""
-    if problem.family == "file" and problem.hidden["scorer"]:
-        load_scorer(problem.hidden["scorer"])
+    if problem.family == "file":
+        prepare(problem)
+    if problem.family == "own":
+        own_family(problem.hidden["task_file"])
     return family_named(problem.family)
 
 
@@ -182,7 +200,7 @@ def _rng(use: str, seed: int, index: int, again: int = 0) -> random.Random:
 
 def _split_name(text: str) -> tuple[str, str]:
     """The family or file, and the level's text. A file's path may hold colons of its own."""
-    match = re.match(r"(gym:[^:]*|.*?\.(?:jsonl|parquet)(?=:|$)|[^:]*)(?::(.*))?$", text, re.DOTALL)
+    match = re.match(r"(gym:[^:]*|.*?\.(?:jsonl|parquet|py)(?=:|$)|[^:]*)(?::(.*))?$", text, re.DOTALL)
     assert match is not None, text
     return match[1], match[2] or ""
 
