@@ -17,22 +17,24 @@ from pydantic import Field
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.settings import Settings
-from shoestring.tasks.answers import BOXED, clean, judge, judge_integer, judge_integer_lenient, numbers
+from shoestring.tasks.answers import boxed, clean, judge, judge_integer, judge_integer_lenient, numbers
 from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
+from shoestring.tasks.maths import gold_fault, judge_maths, judge_maths_lenient, looks_like_maths
 from shoestring.tasks.texts import find_choice, find_exact, same_text
 from shoestring.text.message import Reply
 
-Kind = Literal["integer", "choice", "exact"]
+Kind = Literal["integer", "choice", "maths", "exact"]
 Scorer = Callable[[Problem, Reply], "float | bool | Verdict"]
 CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 
 class FileLevel(Settings):
     """answer: how it is compared ("auto" looks at each row's). scorer: `module:function` that is called with
-    (problem, reply) instead; `problem.hidden["row"]` is the row. test "all": a benchmark, no row is trained
+    (problem, reply) instead; `problem.hidden["row"]` is the row. percent: 50 % may be said as 1/2. test "all": a benchmark, no row is trained
     on."""
 
-    answer: Literal["auto", "integer", "choice", "exact"] = "auto"
+    answer: Literal["auto", "integer", "choice", "maths", "exact"] = "auto"
+    percent: bool = False
     scorer: str = Field("", pattern=r"^(|[\w.]+:\w+)$")
     test: Literal["tenth", "all"] = "tenth"
 
@@ -71,13 +73,18 @@ class FileFamily:
             return _as_verdict(load_scorer(hidden["scorer"])(problem, reply))
         if hidden["kind"] == "integer":
             return judge_integer(reply, int(hidden["answer"]), problem.prompt)
+        if hidden["kind"] == "maths":
+            return judge_maths(reply, hidden["answer"], problem.prompt, hidden["percent"])
         find = find_choice if hidden["kind"] == "choice" else find_exact
         return judge(find(reply.answer, problem.prompt), hidden["answer"])
 
     def score_lenient(self, problem: Problem, reply: Reply) -> Verdict:
-        """Integers: as everywhere. Texts: the answer's last line may be, or end with, the right one."""
+        """Integers and maths: as everywhere. Texts: the answer's last line may be, or end with, the right one."""
         if problem.hidden["kind"] == "integer" and not problem.hidden["scorer"]:
             return judge_integer_lenient(reply, int(problem.hidden["answer"]), problem.prompt)
+        if problem.hidden["kind"] == "maths" and not problem.hidden["scorer"]:
+            gold, percent = problem.hidden["answer"], problem.hidden["percent"]
+            return judge_maths_lenient(reply, gold, problem.prompt, percent)
         strict = self.score(problem, reply)
         lines = reply.answer.strip().splitlines()
         ends = lines and f" {same_text(lines[-1])}".endswith(f" {same_text(problem.hidden['answer'])}")
@@ -169,7 +176,7 @@ def _rows(path: Path, refused: Counter[str]) -> Iterator[dict[str, Any]]:
 def _problem(path: Path, level: FileLevel, row: dict[str, Any]) -> Problem:
     prompt = _prompt(row)
     kind, answer = ("exact", "") if level.scorer else _answer(row, level.answer)
-    hidden = {"kind": kind, "answer": answer, "scorer": level.scorer, "row": row}
+    hidden = {"kind": kind, "answer": answer, "percent": level.percent, "scorer": level.scorer, "row": row}
     origin = Origin(f"file:{path.name}", str(row.get("licence") or row.get("license") or "unknown"))
     return Problem("file", level_text(level), same_text(prompt), prompt, hidden, origin)
 
@@ -198,8 +205,8 @@ def _answer(row: dict[str, Any], wanted: str) -> tuple[Kind, str]:
     known = [reward.get("ground_truth")] if isinstance(reward, dict) else []
     known += [row.get(name) for name in ("answer", "solution", "ground_truth")]
     raw = next((str(value).strip() for value in known if value is not None and str(value).strip()), "")
-    boxed = BOXED.findall(raw)
-    text = (boxed[-1] if boxed else raw.rpartition("####")[2]).strip()  # GSM8K puts the answer after ####
+    boxes = boxed(raw)
+    text = (boxes[-1] if boxes else raw.rpartition("####")[2]).strip()  # GSM8K puts the answer after ####
     if not text:
         raise Refused("no answer, solution or ground truth")
     found = numbers(clean(text))
@@ -216,4 +223,8 @@ def _answer(row: dict[str, Any], wanted: str) -> tuple[Kind, str]:
         return "choice", choice[1]
     if wanted == "choice":
         raise Refused("its answer is not a letter from A to H")
-    return "exact", same_text(text)
+    if wanted == "maths" and (fault := gold_fault(text)):
+        raise Refused(fault)
+    if wanted == "maths" or (wanted == "auto" and looks_like_maths(text)):
+        return "maths", text
+    return "exact", same_text(clean(text))

@@ -10,7 +10,7 @@ from typing import Literal
 
 from shoestring.errors import BadInput
 from shoestring.settings import Settings, build, nearest, parse_assignments
-from shoestring.tasks import FAMILIES
+from shoestring.tasks import FAMILIES, second_opinion
 from shoestring.tasks.base import Family, Problem, Verdict, level_text
 from shoestring.tasks.files import FileLevel, file_family, load_scorer
 from shoestring.text.message import Reply
@@ -75,6 +75,8 @@ def ready_family(problem: Problem) -> Family:
     be."""
     if problem.family == "file" and problem.hidden["scorer"]:
         load_scorer(problem.hidden["scorer"])
+    elif problem.family == "file" and problem.hidden["kind"] == "maths":
+        second_opinion.load()
     return family_named(problem.family)
 
 
