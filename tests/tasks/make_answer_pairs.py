@@ -1,4 +1,4 @@
-"""Writes src/shoestring/tasks/data/answer_pairs.jsonl from the two hand-labelled tables beside this file:
+"""Writes src/shoestring/tasks/data/answer_pairs.jsonl from the hand-labelled tables beside this file:
 
 python tests/tasks/make_answer_pairs.py
 """
@@ -7,13 +7,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from answer_pairs_replies import ROWS
+from answer_pairs_replies import ROWS, Row
+from answer_pairs_unseen import ROWS as UNSEEN
 from answer_pairs_values import GROUPS
 
 PAIRS = Path(__file__).parents[2] / "src/shoestring/tasks/data/answer_pairs.jsonl"
 # how a value is said: each takes its turn, so that spelling and saying are mixed
-LATEX = ("\\boxed{%s}", "The answer is $%s$.", "Hence\n\\[ \\boxed{%s} \\]", "Answer: \\(%s\\)", "<answer>%s</answer>",
-         "So we get\n\n$$%s$$", "**Final answer:** $%s$", "Therefore the result is $\\boxed{%s}$.")  # fmt: skip
+LATEX = (
+    "\\boxed{%s}",
+    "The answer is $%s$.",
+    "Hence\n\\[ \\boxed{%s} \\]",
+    "Answer: \\(%s\\)",
+    "<answer>%s</answer>",
+    "So we get\n\n$$%s$$",
+    "**Final answer:** $%s$",
+    "Therefore the result is $\\boxed{%s}$.",
+)
 PLAIN = (
     "The answer is %s.",
     "\\boxed{%s}",
@@ -32,27 +41,25 @@ def said(spelling: str, turn: int) -> str:
     return ways[turn % len(ways)] % spelling
 
 
-def pairs() -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def group_rows() -> list[Row]:
+    rows: list[Row] = []
     for kind, gold, prompt, shape, rights, wrongs in GROUPS:
         for right, spellings in ((True, rights), (False, wrongs)):
+            name = f"{shape}: {'same value' if right else 'another value'}"
             for spelling in spellings:
-                reply = said(spelling, len(rows))
-                name = f"{shape}: {'same value' if right else 'another value'}"
-                rows.append(
-                    {
-                        "kind": kind,
-                        "gold": gold,
-                        "prompt": prompt,
-                        "reply": reply,
-                        "right": right,
-                        "shape": name,
-                    }
-                )
-    for kind, gold, prompt, reply, right, shape, *more in ROWS:
-        row = {"kind": kind, "gold": gold, "prompt": prompt, "reply": reply, "right": right, "shape": shape}
-        rows.append(row | (more[0] if more else {}))
-    return [{"id": f"pair-{number:04d}", **row} for number, row in enumerate(rows, start=1)]
+                rows.append((kind, gold, prompt, said(spelling, len(rows)), right, name))
+    return rows
+
+
+def pairs() -> list[dict[str, Any]]:
+    found = []
+    for number, (kind, gold, prompt, reply, right, shape, *more) in enumerate(
+        [*group_rows(), *ROWS, *UNSEEN], start=1
+    ):
+        row = {"id": f"pair-{number:04d}", "kind": kind, "gold": gold, "prompt": prompt, "reply": reply}
+        row |= {"right": right, "shape": shape} | (more[0] if more else {})
+        found.append(row)
+    return found
 
 
 def text() -> str:
