@@ -22,6 +22,7 @@ from shoestring.text.message import Reply
 SHIPPED = Path(__file__).parents[1] / "tasks/data/answer_pairs.jsonl"
 PEER = "shoestring.tasks.peer:score"
 PEER_KINDS = ("integer", "maths", "choice")  # math-verify isn't made for plain texts
+UNSEEN = "unseen: "  # shapes labelled after the readers were finished
 SHOWN = 90  # characters of a reply in the list of mistakes
 
 
@@ -95,7 +96,7 @@ def main(settings: VerifierSettings, console: Console) -> dict[str, Any]:
     common = [pair for pair in pairs if pair.kind in PEER_KINDS]
     ours = measure("shoestring", pairs, "", settings)
     peer = measure("math-verify alone", common, PEER, settings) if common else None
-    result: dict[str, Any] = {"pairs": str(settings.pairs.name), "verifiers": {}}
+    result: dict[str, Any] = {"pairs": settings.pairs.name, "verifiers": {}}
     for measured, whole in ((ours, pairs), (peer, common)):
         if measured is None:
             continue
@@ -104,6 +105,7 @@ def main(settings: VerifierSettings, console: Console) -> dict[str, Any]:
         }
         tables = {kind: measured.table(rows) for kind, rows in kinds.items()}
         tables["all"] = measured.table(whole)
+        tables["unseen"] = measured.table([pair for pair in whole if pair.shape.startswith(UNSEEN)])
         if whole is pairs and len(common) < len(pairs):
             tables["all but texts"] = measured.table(common)
         disagreed = sum(bool(verdict.parts.get("disagreed")) for verdict in measured.verdicts.values())
@@ -175,7 +177,7 @@ def _mistakes(
 ) -> list[dict[str, Any]]:
     found = []
     for pair in pairs:
-        for measured in all_measured:
+        for measured in both:
             if pair.id in measured.verdicts and measured.mistaken(pair):
                 verdict = measured.verdicts[pair.id]
                 kind = "right called wrong" if pair.right else "wrong called right"

@@ -21,9 +21,14 @@ MAX_CHARS = 20_000  # nobody states an answer in more; keeps a scorer's time bou
 MAX_DIGITS = 40
 
 NUMBER = re.compile(r"(?:(?<![\w.+-])[-+]\s?|(?<![\w.]))\d+(?:\.\d+)?(?!\w)")
-DENIED = re.compile(r"\b(?:not|never|isn't)\s+(?:\w+\s+)?[-+]?\d[\d.,]*", re.IGNORECASE)
+DENIED = re.compile(
+    r"(?:\b(?:not|never|isn't|at least|at most|(?:more|less|fewer|greater) than)|\b(?:can't|cannot) be)"
+    r"\s+(?:\w+\s+)?[-+]?\d[\d.,]*",
+    re.IGNORECASE,
+)
 EXPRESSION = re.compile(
     r"[\d)]\s*[-+*/×÷^]\s*[\d(]|\\(?:[dtc]?frac|sqrt|binom|pi|log|ln|exp|sin|cos|tan)(?![a-z])|[√π]|\d\s*\^"
+    r"|\d\s*(?:dozen|hundred|thousand|million|billion)\b"
 )
 SEPARATOR = re.compile(
     r"=+>?|→|:|\b(?:is|are|be|equals?|gives?|makes?|get|have|totals?|up to|comes to|amounts to)\b",

@@ -29,9 +29,9 @@ CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 
 class FileLevel(Settings):
-    """answer: how it is compared ("auto" looks at each row's). scorer: `module:function` that is called with
-    (problem, reply) instead; `problem.hidden["row"]` is the row. percent: 50 % may be said as 1/2. test "all": a benchmark, no row is trained
-    on."""
+    """answer: how it is compared ("auto" looks at each row's). percent: 50 % may be said as 1/2.
+    scorer: `module:function` that is called with (problem, reply) instead; `problem.hidden["row"]` is the
+    row. test "all": a benchmark, no row is trained on."""
 
     answer: Literal["auto", "integer", "choice", "maths", "exact"] = "auto"
     percent: bool = False
@@ -79,7 +79,7 @@ class FileFamily:
         return judge(find(reply.answer, problem.prompt), hidden["answer"])
 
     def score_lenient(self, problem: Problem, reply: Reply) -> Verdict:
-        """Integers and maths: as everywhere. Texts: the answer's last line may be, or end with, the right one."""
+        """Integers and maths: as everywhere. Texts: the last line may be, or end with, the right one."""
         if problem.hidden["kind"] == "integer" and not problem.hidden["scorer"]:
             return judge_integer_lenient(reply, int(problem.hidden["answer"]), problem.prompt)
         if problem.hidden["kind"] == "maths" and not problem.hidden["scorer"]:

@@ -38,8 +38,8 @@ def gold_fault(gold: str) -> str:
 
 
 def looks_like_maths(gold: str) -> bool:
-    """Whether an answer whose kind nobody named is a value and not a text: it reads as one, and has a digit, a
-    LaTeX command or only one-letter names with signs between them."""
+    """Whether an answer whose kind nobody named is a value and not a text: it reads as one, and has a digit,
+    a LaTeX command or only one-letter names with signs between them."""
     marked = re.search(r"\d|\\[a-zA-Z]|[π√∞∅]", gold) or re.fullmatch(r"\W*\w(?:\W+\w)*\W*", gold)
     lone = re.fullmatch(r"\W*\w\W*", gold) and not re.search(r"\d", gold)
     return (
@@ -105,8 +105,8 @@ def compare(gold: str, said: str, rules: Rules) -> Opinion:
 
 
 def _read_for(text: str, wanted: Value | None) -> Value:
-    """`text` as the kind of value that is wanted: where that is a list or a pair, its commas part values; where
-    it is a number they group digits."""
+    """`text` as the kind of value that is wanted: where that is a list or a pair, its commas part values;
+    where it is a number they group digits."""
     if isinstance(wanted, Group | Interval | Union):
         return read(text, grouped=False)
     if wanted is None and re.search(r"[({\[]\s*\d{1,3},\d{3}", text):

@@ -1,5 +1,5 @@
-"""Reads one expression's tokens into an exact value: precedence as on paper, juxtaposition multiplies, a whole
-number before a fraction is a mixed number."""
+"""Reads one expression's tokens into an exact value: precedence as on paper, juxtaposition multiplies, a
+whole number before a fraction is a mixed number."""
 
 import math
 from collections.abc import Sequence
@@ -11,25 +11,10 @@ from shoestring.tasks.maths_text import Token
 
 MAX_TEN = 4_000  # of a scientific notation's exponent
 MAX_BINOMIAL = 2_000
-GREEK = set(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "theta",
-        "lambda",
-        "mu",
-        "nu",
-        "rho",
-        "sigma",
-        "tau",
-        "phi",
-        "varphi",
-        "omega",
-        "Delta",
-    ]
+GREEK = frozenset(
+    """
+    alpha beta gamma delta epsilon theta lambda mu nu rho sigma tau phi varphi omega Delta
+    """.split()  # noqa: SIM905, a list would be a page
 )
 CONSTANT_NAMES = {"pi", "e", "i", "oo"}
 CONSTANTS = {"\\pi": "pi", "\\infty": "oo", "\\imath": "i"}

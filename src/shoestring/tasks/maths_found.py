@@ -1,5 +1,5 @@
-"""Where in a reply the answer stands: boxes or <answer> tags, else "the answer is ...", else the last sentence
-with a value in it. All that one rule finds counts: a list of candidates is several answers."""
+"""Where in a reply the answer stands: boxes or <answer> tags, else "the answer is ...", else the last
+sentence with a value in it. All that one rule finds counts: a list of candidates is several answers."""
 
 import re
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ TAKEN_BACK = re.compile(r"\b(?:not|never|isn't|cannot|can't|wrong|incorrect)\b",
 
 @dataclass(frozen=True)
 class Stated:
-    """texts: what is said to be the answer. marked: a box or tag says so, so that what can't be read there is a
-    wrong answer and not a missing one."""
+    """texts: what is said to be the answer. marked: a box or tag says so, so that what can't be read there
+    is a wrong answer and not a missing one."""
 
     texts: tuple[str, ...] = ()
     marked: bool = False

@@ -14,11 +14,12 @@ MAX_DEPTH = 25  # of brackets in brackets
 
 Kind = Literal["number", "name", "command", "word", "sign", "open", "close"]
 
-SIGNS = str.maketrans({"−": "-", "–": "-", "—": "-", "﹣": "-", "－": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*",
-                       "÷": "/", "∕": "/", "⁄": "/"})  # fmt: skip
-UNICODE = {"π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\le ", "≦": r"\le ", "⩽": r"\le ", "≥": r"\ge ",
-           "≧": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
-           "°": r"\degree ", "±": r"\pm ", "∓": r"\mp ", "ℝ": r"\mathbb{R}", "∶": ":"}  # fmt: skip
+SIGNS = str.maketrans("−–—﹣－×·⋅∙÷∕⁄", "-----****///")
+UNICODE = {
+    "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\le ", "≦": r"\le ", "⩽": r"\le ", "≥": r"\ge ",
+    "≧": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ",
+    "∅": r"\emptyset ", "°": r"\degree ", "∓": r"\mp ", "ℝ": r"\mathbb{R}", "∶": ":",
+}  # fmt: skip
 FRACTIONS = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
              "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8"}  # fmt: skip
 RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
@@ -56,72 +57,12 @@ FUNCTIONS = {
 }
 CONSTANTS = {"pi": "\\pi", "infinity": "\\infty", "inf": "\\infty", "oo": "\\infty"}
 UNIT_LETTERS = {"m", "s", "g", "h", "L", "N", "J", "W", "V"}
-SHORT_WORDS = set(
-    [
-        "the",
-        "is",
-        "of",
-        "in",
-        "to",
-        "we",
-        "so",
-        "be",
-        "it",
-        "as",
-        "at",
-        "by",
-        "if",
-        "no",
-        "on",
-        "up",
-        "an",
-        "my",
-        "he",
-        "or",
-        "and",
-        "not",
-        "all",
-        "one",
-        "two",
-        "six",
-        "ten",
-        "for",
-        "are",
-        "was",
-        "has",
-        "you",
-        "its",
-        "per",
-        "am",
-        "pm",
-        "mm",
-        "cm",
-        "km",
-        "kg",
-        "mg",
-        "ft",
-        "yd",
-        "mi",
-        "lb",
-        "oz",
-        "hr",
-        "hrs",
-        "min",
-        "sec",
-        "sq",
-        "rad",
-        "deg",
-        "mph",
-        "ml",
-        "but",
-        "can",
-        "do",
-        "get",
-        "got",
-        "yes",
-        "cat",
-        "dog",
-    ]
+SHORT_WORDS = frozenset(
+    """
+    the is of in to we so be it as at by if no on up an my he or and not all one two six ten for are was
+    has you its per am pm mm cm km kg mg ft yd mi lb oz hr hrs min sec sq rad deg mph ml but can do get
+    got yes cat dog
+    """.split()  # noqa: SIM905, a list would be a page
 )
 
 
@@ -148,7 +89,7 @@ def normal(text: str, grouped: bool) -> str:
     text = re.sub(r"\\ ", " ", text)
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
     text = TEXT.sub(_quote, text)
-    text = FONT.sub("", text)
+    text = FONT.sub("", text).replace("\\lor", " or ")
     text = re.sub(r"(?<=\d)\\[,! ](?=\d{3}(?!\d))", "", text)
     text = LOOKS.sub(lambda m: "" if m[0] == "{,}" else " ", text)
     text = text.replace("\\%", "%").replace("\\&", "&")

@@ -1,10 +1,9 @@
 """What an answer can be, and whether two of them are the same. Three-valued: None is "undecided"."""
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, TypeVar
 
 from shoestring.tasks.exact import Exact, letter, proportional, rational, same_exact
 
@@ -49,6 +48,7 @@ class Equation:
 
 
 Value = Number | Group | Interval | Union | Equation
+V = TypeVar("V", Value, Interval)
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def _same_groups(gold: Group, said: Group, rules: Rules) -> bool | None:
     kinds = {gold.brackets, said.brackets}
     if kinds <= {"", "{}"} and not _coordinates(gold) and not _coordinates(said):
         return _same_unordered(gold.items, said.items, lambda a, b: same(a, b, rules))
-    if len(kinds) == 2 and "" not in kinds:
-        return False
+    if len(kinds) == 2 and ("" not in kinds or not (gold.brackets or _coordinates(gold))):
+        return False  # a point is no list of solutions; a bare list may stand for a point
     return _all(same(_nameless(a), _nameless(b), rules) for a, b in zip(gold.items, said.items, strict=True))
 
 
@@ -122,7 +122,9 @@ def _group(value: Group | Number) -> Group:
     return value if isinstance(value, Group) else Group("", (value,))
 
 
-def _same_unordered(gold: Sequence, said: Sequence, equal) -> bool | None:
+def _same_unordered(
+    gold: Sequence[V], said: Sequence[V], equal: Callable[[V, V], bool | None]
+) -> bool | None:
     """Each of one side has a partner of its own on the other."""
     rest, undecided = list(said), False
     for a in gold:
@@ -136,7 +138,7 @@ def _same_unordered(gold: Sequence, said: Sequence, equal) -> bool | None:
     return None if undecided else not rest
 
 
-def _all(verdicts) -> bool | None:
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
     found = list(verdicts)
     return False if False in found else None if None in found else True
 
@@ -197,9 +199,7 @@ def _same_interval(a: Interval, b: Interval) -> bool | None:
 
 def plus_minus(plus: Value, minus: Value) -> Value:
     """The two values that a plus-minus stands for; one where they are the same."""
-    items = tuple(
-        itertools.chain(
-            *([v.items if isinstance(v, Group) and not v.brackets else (v,) for v in (plus, minus)])
-        )
-    )
-    return plus if same(plus, minus, Rules()) else Group("", items)
+    items: list[Value] = []
+    for value in (plus, minus):
+        items += value.items if isinstance(value, Group) and not value.brackets else [value]
+    return plus if same(plus, minus, Rules()) else Group("", tuple(items))

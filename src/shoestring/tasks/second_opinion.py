@@ -1,4 +1,4 @@
-"""math-verify as the second reader, for what exact.py can't decide and to check what it did decide. Without its
+"""math-verify as the second reader, for what exact.py can't decide and to check what it did. Without its
 timeouts, which are signals: what could take long is not shown to it, and scorers run in processes that can
 be killed."""
 

@@ -4,7 +4,7 @@ import re
 
 from shoestring.tasks.answers import SEPARATOR, STATEMENT, Found, boxed, clean, distinct, sentences, tagged
 
-# a letter that stands alone; an "A" before a small word is an article, unless the word goes on about the letter
+# a letter that stands alone; "A" before a small word is an article, unless the word goes on about the letter
 LETTER = re.compile(
     r"(?<![A-Za-z0-9'])\(?([A-H])\)?(?![A-Za-z0-9'])"
     r"(?!(?<=A)\s+(?!(?:is|are|or|and|but|not|because|since|as|which)\b)[a-z])"
@@ -13,11 +13,12 @@ ALONE = re.compile(r"\W*\(?([A-Ha-h])\)?\W*")
 OPTION = re.compile(r"\s*\(?([A-H])[).:,、]\)?(?=\s|$)")
 OPTION_LINE = re.compile(r"^\s*\(?([A-H])[).:]\s*\S", re.MULTILINE)
 DENIED = re.compile(
-    r"\b(?:not|never|isn't|rather than|instead of|unlike)\s+(?:option\s+|choice\s+)?\(?[A-H]\)?(?![A-Za-z])"
+    r"\b(?:not|never|isn't|can't be|cannot be|rather than|instead of|unlike)\s+(?:option\s+|choice\s+)?"
+    r"\(?[A-H]\)?(?![A-Za-z])"
     r"|(?<![A-Za-z])\(?[A-H]\)?\s+(?:is|are)\s+(?:wrong|incorrect|false|not\b|too\b|impossible)"
     r"|(?:不是|而不是|不选)\s*\(?[A-H]\)?|[A-H]\s*(?:不对|错误?)"
 )
-REASON = re.compile(r"\b(?:because|since|as|so that)\b.*|因为.*|由于.*", re.DOTALL)
+REASON = re.compile(r"\b(?:because|since|as|so that|although|though)\b.*|因为.*|由于.*", re.DOTALL)
 CHOSEN = re.compile(r"(?:故选|应选|选择|选)\s*[项:]?\s*|\b(?:choose|pick|select)\s+(?:option\s+)?")
 
 
