@@ -172,9 +172,7 @@ def _rate(found: dict[str, float] | None) -> str:
     return f"{count}/{found['n']:.0f} = {found['rate']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
 
 
-def _mistakes(
-    pairs: Sequence[Pair], all_measured: Sequence[Measured], console: Console
-) -> list[dict[str, Any]]:
+def _mistakes(pairs: Sequence[Pair], both: Sequence[Measured], console: Console) -> list[dict[str, Any]]:
     found = []
     for pair in pairs:
         for measured in both:
@@ -183,6 +181,6 @@ def _mistakes(
                 kind = "right called wrong" if pair.right else "wrong called right"
                 line = f"{pair.id} {measured.name}, {kind} ({verdict.outcome.value}), {pair.shape}: "
                 console.print(f"{line}{pair.gold!r:.40} | {pair.reply!r:.{SHOWN}}", markup=False)
-                found.append({"id": pair.id, "verifier": measured.name, "outcome": verdict.outcome.value,
-                              "right": pair.right, "shape": pair.shape, "detail": verdict.detail})  # fmt: skip
+                row = {"id": pair.id, "verifier": measured.name, "outcome": verdict.outcome.value}
+                found.append(row | {"right": pair.right, "shape": pair.shape, "detail": verdict.detail})
     return found

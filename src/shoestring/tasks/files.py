@@ -7,7 +7,6 @@ import json
 import math
 import random
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -25,6 +24,8 @@ from shoestring.text.message import Reply
 
 Kind = Literal["integer", "choice", "maths", "exact"]
 Scorer = Callable[[Problem, Reply], "float | bool | Verdict"]
+Refusals = dict[str, list[int]]  # reason -> the numbers of the rows that were left out for it
+SHOWN_ROWS = 3
 CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 
@@ -52,14 +53,18 @@ class FileFamily:
     def __init__(self, path: Path | None) -> None:
         self.name = "file" if path is None else str(path)
         self._path = path
-        self._read: dict[str, tuple[list[Problem], Counter[str]]] = {}
+        self._read: dict[str, tuple[list[Problem], Refusals]] = {}
 
     def problems(self, level: FileLevel) -> list[Problem]:
         return self._load(level)[0]
 
     def refused(self, level: FileLevel) -> dict[str, int]:
         """How many rows were left out, by reason."""
-        return dict(self._load(level)[1])
+        return {reason: len(rows) for reason, rows in self._load(level)[1].items()}
+
+    def refused_rows(self, level: FileLevel) -> dict[str, list[int]]:
+        """The first few rows that were left out, by reason; counted from 1."""
+        return {reason: rows[:SHOWN_ROWS] for reason, rows in self._load(level)[1].items()}
 
     def draw(self, level: FileLevel, rng: random.Random) -> Problem:
         return rng.choice(self.problems(level))
@@ -93,18 +98,20 @@ class FileFamily:
     def worked(self, problem: Problem, rng: random.Random) -> Reply:
         raise BadInput(f"{self.name} has no worked solutions; train on its rows with an sft stage instead")
 
-    def _load(self, level: FileLevel) -> tuple[list[Problem], Counter[str]]:
+    def _load(self, level: FileLevel) -> tuple[list[Problem], Refusals]:
         text = level_text(level)
         if text not in self._read:
             self._read[text] = self._problems(level)
         return self._read[text]
 
-    def _problems(self, level: FileLevel) -> tuple[list[Problem], Counter[str]]:
+    def _problems(self, level: FileLevel) -> tuple[list[Problem], Refusals]:
         assert self._path is not None, "a family made for scoring has no rows"
         found: dict[str, Problem] = {}
-        refused: Counter[str] = Counter()
-        for row in _rows(self._path, refused):
+        refused: Refusals = {}
+        for number, row in _rows(self._path):
             try:
+                if not isinstance(row, dict):
+                    raise Refused("not a JSON object")
                 problem = _problem(self._path, level, row)
                 if problem.key in found:
                     same = found[problem.key].hidden["answer"] == problem.hidden["answer"]
@@ -113,9 +120,12 @@ class FileFamily:
                     )
                 found[problem.key] = problem
             except Refused as reason:
-                refused[str(reason)] += 1
+                refused.setdefault(str(reason), []).append(number)
         if not found:
-            reasons = ", ".join(f"{reason} ({n})" for reason, n in refused.most_common())
+            reasons = ", ".join(
+                f"{reason} ({len(rows)}), row {', '.join(map(str, rows[:SHOWN_ROWS]))}"
+                for reason, rows in sorted(refused.items(), key=lambda item: -len(item[1]))
+            )
             raise BadInput(f"{self._path} holds no usable problem: {reasons or 'it is empty'}")
         return list(found.values()), refused
 
@@ -151,26 +161,25 @@ def _as_verdict(result: float | bool | Verdict) -> Verdict:
     return Verdict(Outcome.WRONG, 0.0, {"mark": mark}, f"the scorer's mark is {mark:g}")
 
 
-def _rows(path: Path, refused: Counter[str]) -> Iterator[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Each row with its number, from 1; None where a line is no JSON."""
     if path.suffix == ".parquet":
         import pyarrow
         import pyarrow.parquet
 
         try:
-            yield from pyarrow.parquet.read_table(path).to_pylist()
+            yield from enumerate(pyarrow.parquet.read_table(path).to_pylist(), start=1)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise BadInput(f"{path} is not a Parquet file: {error}") from None
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in filter(str.strip, lines):
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
-                row = json.loads(line)
+                yield number, json.loads(line)
             except ValueError:
-                row = None
-            if isinstance(row, dict):
-                yield row
-            else:
-                refused["not a JSON object"] += 1
+                yield number, None
 
 
 def _problem(path: Path, level: FileLevel, row: dict[str, Any]) -> Problem:

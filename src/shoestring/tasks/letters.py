@@ -149,6 +149,8 @@ def stated_word(sentence: str) -> Found:
         words = [word.lower() for word in re.findall(r"[a-zA-Z]+", before)]
         if all(word in FILLERS for word in words):
             return Found((joins[-1][0].lower(),))
+        if {"or", "and"} & set(words):  # "get or have": two words
+            return distinct([*words, joins[-1][0].lower()])
     for piece in reversed(SEPARATOR.split(sentence)):
         quoted = re.findall(r'"([a-zA-Z][a-zA-Z \-]*)"', piece)
         words = [word.lower() for word in re.findall(r"[a-zA-Z]+", " ".join(quoted) or piece)]

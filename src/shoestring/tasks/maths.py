@@ -9,6 +9,8 @@ from shoestring.tasks.base import Outcome, Verdict
 from shoestring.tasks.exact import NoValue, TooBig, Unreadable
 from shoestring.tasks.maths_found import MAX_STATED, find_maths
 from shoestring.tasks.maths_reader import read
+from shoestring.tasks.maths_text import TEXT, tokens
+from shoestring.tasks.maths_units import is_unit
 from shoestring.tasks.maths_value import Group, Interval, Rules, Union, Value, same
 from shoestring.tasks.second_opinion import second_opinion
 from shoestring.text.message import Reply
@@ -38,20 +40,13 @@ def gold_fault(gold: str) -> str:
 
 
 def looks_like_maths(gold: str) -> bool:
-    """Whether an answer whose kind nobody named is a value and not a text: it reads as one, and has a digit,
-    a LaTeX command or only one-letter names with signs between them."""
-    marked = re.search(r"\d|\\[a-zA-Z]|[π√∞∅]", gold) or re.fullmatch(r"\W*\w(?:\W+\w)*\W*", gold)
-    lone = re.fullmatch(r"\W*\w\W*", gold) and not re.search(r"\d", gold)
-    return (
-        bool(marked)
-        and not lone
-        and not gold_fault(gold)
-        and not re.search(r"[^\W\d_]{3,}(?![^{]*\})", _bare(gold))
-    )
-
-
-def _bare(gold: str) -> str:
-    return re.sub(r"\\[a-zA-Z]+", " ", gold)
+    """Whether an answer whose kind nobody named is a value and not a text: it reads as one, is more than a
+    lone letter, has a digit, a LaTeX command or only one-letter names, and its only plain words are units."""
+    marked = re.search(r"\d|\\[a-zA-Z]|[π√∞∅]", gold) or re.fullmatch(r"\W*\w(?:\W+\w)+\W*", gold)
+    if not marked or gold_fault(gold):
+        return False
+    plain = tokens(TEXT.sub(" ", gold), grouped=True)
+    return all(token.kind != "word" or is_unit(token.text) for token in plain)
 
 
 def judge_maths(reply: Reply, gold: str, prompt: str = "", percent: bool = False) -> Verdict:

@@ -67,5 +67,9 @@ def scale_and_unit(rest: Sequence[Token]) -> tuple[int, str]:
     return scale, "".join(sorted(pieces)) if known else ""
 
 
+def is_unit(word: str) -> bool:
+    return _unit(word.lower()) is not None or word.lower() in ("square", "cubic", "per")
+
+
 def _unit(word: str) -> str | None:
     return UNITS.get(word) or UNITS.get(word.removesuffix("s"))

@@ -145,8 +145,9 @@ def _all(verdicts: Iterable[bool | None]) -> bool | None:
 
 def _as_span(value: Value, other: Value) -> Value:
     """(0, 1) is an open interval where the other side is one; otherwise it stays a point."""
-    pair = isinstance(value, Group) and value.brackets == "()" and len(value.items) == 2
-    if pair and isinstance(other, Interval | Union):
+    if not isinstance(value, Group) or value.brackets != "()" or len(value.items) != 2:
+        return value
+    if isinstance(other, Interval | Union):
         low, high = value.items
         if isinstance(low, Number) and isinstance(high, Number):
             return Interval(low.exact, high.exact, False, False)
