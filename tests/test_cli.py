@@ -32,7 +32,7 @@ def call(*arguments: str):
 
 
 def test_every_verb_is_there_and_has_help():
-    for verb in ("run", "sft", "grpo", "eval", "chat", "show", "get", "doctor"):
+    for verb in ("run", "sft", "grpo", "eval", "chat", "show", "get", "doctor", "verifier"):
         done = call(verb, "--help")
         assert done.exit_code == 0, verb
         assert "Usage" in done.output

@@ -54,7 +54,7 @@ SHAPES = [
     ),
     ({"question": "Capital?", "answer": " Paris. "}, "exact", "paris"),
     ({"question": "Which?", "answer": "(B)"}, "choice", "B"),
-    ({"question": "Half?", "answer": "0.5"}, "exact", "0.5"),
+    ({"question": "Half?", "answer": "0.5"}, "maths", "0.5"),
 ]
 
 

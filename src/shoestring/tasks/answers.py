@@ -21,8 +21,16 @@ from shoestring.text.message import Reply
 MAX_CHARS = 20_000  # nobody states an answer in more; keeps a scorer's time bounded
 MAX_DIGITS = 40
 
-NUMBER = re.compile(r"(?<![\w.])[-+]?\s?\d+(?:\.\d+)?(?!\w)")
-EXPRESSION = re.compile(r"[\d)]\s*[-+*/×÷^]\s*[\d(]")
+NUMBER = re.compile(r"(?:(?<![\w.+-])[-+]\s?|(?<![\w.]))\d+(?:\.\d+)?(?!\w)")
+DENIED = re.compile(
+    r"(?:\b(?:not|never|isn't|at least|at most|(?:more|less|fewer|greater) than)|\b(?:can't|cannot) be)"
+    r"\s+(?:\w+\s+)?[-+]?\d[\d.,]*",
+    re.IGNORECASE,
+)
+EXPRESSION = re.compile(
+    r"[\d)]\s*[-+*/×÷^]\s*[\d(]|\\(?:[dtc]?frac|sqrt|binom|pi|log|ln|exp|sin|cos|tan)(?![a-z])|[√π]|\d\s*\^"
+    r"|\d\s*(?:dozen|hundred|thousand|million|billion)\b"
+)
 SEPARATOR = re.compile(
     r"=+>?|→|:|\b(?:is|are|be|equals?|gives?|makes?|get|have|totals?|up to|comes to|amounts to)\b"
     r"|等于|是|为|得|共|有|余",
@@ -30,11 +38,14 @@ SEPARATOR = re.compile(
 )
 STATEMENT = re.compile(
     r"\banswer\b(?:\s+(?:to|for|of)\b[^=:\n]{0,80}?)?\s*"
-    r"(?:\bis\b|:|=|\bequals\b|\b(?:would|should|must) be\b)"
-    r"|答案\s*(?:应该|应当|应)?\s*(?:是|为|等于|:|=)|答\s*:",
+    r"(?:\bis\b\s*:?|:|=|\bequals\b|\b(?:would|should|must) be\b)"
+    r"|答案\s*(?:应该|应当|应)?\s*(?:是|为|等于|:|=)\s*|答\s*:",
     re.IGNORECASE,
 )
+BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+BRACE = re.compile(rf"{BOX.pattern}|\\[{{}}]|[{{}}]")
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
+STYLED = re.compile(r"\\(?:text|math)(?:bf|it|rm|normal|sf|tt)?\s*\{([^{}]*)\}|\\mbox\s*\{([^{}]*)\}")
 SENTENCE_END = re.compile(r"(?<=[.!?;])(?=\s)|(?<=[.!?;])$|\n")
 BARE = re.compile(r"[\s\"'(]*[-+]?\s?\d+(?:\.\d+)?[\s\"').!;,]*")
 HAN = "[\u4e00-\u9fff]"
@@ -78,6 +89,23 @@ def narrow(text: str) -> str:
     return text if text.isascii() else SEAM.sub(" ", text.translate(WIDE))
 
 
+def boxed(text: str) -> list[str]:
+    """What stands in \\boxed{...}, braces in it matched; of a box in a box the inner one. A box that is never
+    closed is none. One pass: junk full of open braces takes no longer than other text."""
+    found: list[str] = []
+    opened: list[int] = []  # where each open brace's content starts, below 0 for a box's (as -1 - start)
+    for match in BRACE.finditer(text):
+        if match[0] == "}" and opened:
+            start = opened.pop()
+            if start < 0:
+                content = text[-1 - start : match.start()]
+                if not BOX.search(content):
+                    found.append(content)
+        elif match[0] not in ("}", "\\{", "\\}"):
+            opened.append(-1 - match.end() if match[0] != "{" else match.end())
+    return found
+
+
 def clean(text: str, prompt: str = "") -> str:
     """One spelling for what means the same: full-width characters, minus signs, thousands commas, markdown
     and LaTeX marks; the question said back, list marks and text past MAX_CHARS are taken out."""
@@ -85,13 +113,19 @@ def clean(text: str, prompt: str = "") -> str:
         return ""
     if prompt:
         text = text.replace(prompt, "\n")
+    return LIST_MARK.sub("", spelled(text))
+
+
+def spelled(text: str) -> str:
+    """`clean`, for what is no line of its own."""
     text = narrow(text)
     text = re.sub(r"[−–—﹣－]", "-", text)
     text = re.sub(r"\\(?:times|cdot)\b", "*", text)
-    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
+    text = STYLED.sub(lambda m: f" {m[1] or m[2] or ''} ", text)
     text = re.sub(r"(?<!\d)\*\*|\*\*(?!\d)|__|`|\$|\\[()\[\]!,;]|</?[a-z]+>", "", text)
+    text = text.replace("{,}", ",")
     text = re.sub(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?!,?\d)", lambda m: m[0].replace(",", ""), text)
-    return LIST_MARK.sub("", text)
+    return text
 
 
 def sentences(text: str) -> list[str]:
@@ -130,10 +164,10 @@ def find_integer(text: str, prompt: str = "", unknown: str = "") -> Found:
     """The integer that `text` states, by the rules at the top of this file."""
     marked = tagged(narrow(text))
     text = clean(text, prompt)
-    boxed = [stated_number(content) for content in marked or BOXED.findall(text)]
-    if boxed:
-        return distinct(value for found in boxed for value in (found.values or ("nothing",)))
-    lines = sentences(text)
+    stated = [stated_number(content) for content in [*map(spelled, marked)] or boxed(text)]
+    if stated:
+        return distinct(value for found in stated for value in (found.values or ("nothing",)))
+    lines = sentences(DENIED.sub(" ", text))
     said = [stated_number(tail) for line in lines for tail in STATEMENT.split(line)[1:]]
     if not any(found.values for found in said) and unknown:
         equals = _unknown_equals(unknown)

@@ -3,11 +3,9 @@ answer, solution or verl's reward_model.ground_truth; or messages. The right ans
 a row whose answer can't be is refused, and counted by its reason, before anything is generated for it."""
 
 import importlib
-import json
 import math
 import random
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,32 +14,30 @@ from pydantic import Field
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.settings import Settings
-from shoestring.tasks.answers import BOXED, clean, judge, judge_integer, judge_integer_lenient, numbers
+from shoestring.tasks import second_opinion
+from shoestring.tasks.answers import judge, judge_integer, judge_integer_lenient
 from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
 from shoestring.tasks.code import judge_code, sandbox
-from shoestring.tasks.code_tests import checked_tests, has_tests
-from shoestring.tasks.schema import judge_json, schema_text
+from shoestring.tasks.file_rows import Refused, answer_of, prompt_of, read_rows
+from shoestring.tasks.maths import judge_maths, judge_maths_lenient
+from shoestring.tasks.schema import judge_json
 from shoestring.tasks.texts import find_choice, find_exact, same_text
 from shoestring.text.message import Reply
 
-Kind = Literal["integer", "choice", "exact", "code", "json"]
 Scorer = Callable[[Problem, Reply], "float | bool | Verdict"]
+Refusals = dict[str, list[int]]  # reason -> the numbers of the rows that were left out for it
 FIRST_ROWS = 3  # named where rows are refused
-CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 
 class FileLevel(Settings):
-    """answer: how it is compared ("auto" looks at each row's). scorer: `module:function` that is called with
-    (problem, reply) instead; `problem.hidden["row"]` is the row. test "all": a benchmark, no row is trained
-    on."""
+    """answer: how it is compared ("auto" looks at each row's). percent: 50 % may be said as 1/2.
+    scorer: `module:function` that is called with (problem, reply) instead; `problem.hidden["row"]` is the
+    row. test "all": a benchmark, no row is trained on."""
 
-    answer: Literal["auto", "integer", "choice", "exact", "code", "json"] = "auto"
+    answer: Literal["auto", "integer", "choice", "maths", "exact", "code", "json"] = "auto"
+    percent: bool = False
     scorer: str = Field("", pattern=r"^(|[\w.]+:\w+)$")
     test: Literal["tenth", "all"] = "tenth"
-
-
-class Refused(Exception):
-    """Why a row can't be a problem; the message is counted, so it doesn't name the row."""
 
 
 class FileFamily:
@@ -53,7 +49,7 @@ class FileFamily:
     def __init__(self, path: Path | None) -> None:
         self.name = "file" if path is None else str(path)
         self._path = path
-        self._read: dict[str, tuple[list[Problem], dict[str, list[int]]]] = {}
+        self._read: dict[str, tuple[list[Problem], Refusals]] = {}
 
     def problems(self, level: FileLevel) -> list[Problem]:
         return self._load(level)[0]
@@ -62,7 +58,7 @@ class FileFamily:
         """How many rows were left out, by reason."""
         return {reason: len(rows) for reason, rows in self.refused_rows(level).items()}
 
-    def refused_rows(self, level: FileLevel) -> dict[str, list[int]]:
+    def refused_rows(self, level: FileLevel) -> Refusals:
         """The numbers, from 1, of the rows that were left out, by reason."""
         return self._load(level)[1]
 
@@ -82,13 +78,18 @@ class FileFamily:
             return judge_json(reply, hidden["answer"])
         if hidden["kind"] == "integer":
             return judge_integer(reply, int(hidden["answer"]), problem.prompt)
+        if hidden["kind"] == "maths":
+            return judge_maths(reply, hidden["answer"], problem.prompt, hidden["percent"])
         find = find_choice if hidden["kind"] == "choice" else find_exact
         return judge(find(reply.answer, problem.prompt), hidden["answer"])
 
     def score_lenient(self, problem: Problem, reply: Reply) -> Verdict:
-        """Integers: as everywhere. Texts: the answer's last line may be, or end with, the right one."""
+        """Integers and maths: as everywhere. Texts: the last line may be, or end with, the right one."""
         if problem.hidden["kind"] == "integer" and not problem.hidden["scorer"]:
             return judge_integer_lenient(reply, int(problem.hidden["answer"]), problem.prompt)
+        if problem.hidden["kind"] == "maths" and not problem.hidden["scorer"]:
+            gold, percent = problem.hidden["answer"], problem.hidden["percent"]
+            return judge_maths_lenient(reply, gold, problem.prompt, percent)
         strict = self.score(problem, reply)
         if problem.hidden["kind"] in ("code", "json"):
             return strict
@@ -99,19 +100,19 @@ class FileFamily:
     def worked(self, problem: Problem, rng: random.Random) -> Reply:
         raise BadInput(f"{self.name} has no worked solutions; train on its rows with an sft stage instead")
 
-    def _load(self, level: FileLevel) -> tuple[list[Problem], dict[str, list[int]]]:
+    def _load(self, level: FileLevel) -> tuple[list[Problem], Refusals]:
         text = level_text(level)
         if text not in self._read:
             self._read[text] = self._problems(level)
         return self._read[text]
 
-    def _problems(self, level: FileLevel) -> tuple[list[Problem], dict[str, list[int]]]:
+    def _problems(self, level: FileLevel) -> tuple[list[Problem], Refusals]:
         assert self._path is not None, "a family made for scoring has no rows"
         found: dict[str, Problem] = {}
-        refused: dict[str, list[int]] = {}
-        for number, row in enumerate(_rows(self._path), start=1):
+        refused: Refusals = {}
+        for number, row in read_rows(self._path):
             try:
-                if row is None:
+                if not isinstance(row, dict):
                     raise Refused("not a JSON object")
                 problem = _problem(self._path, level, row)
                 if problem.key in found:
@@ -153,6 +154,8 @@ def prepare(problem: Problem) -> None:
         load_scorer(problem.hidden["scorer"])
     elif problem.hidden["kind"] == "code":
         sandbox()
+    elif problem.hidden["kind"] == "maths":
+        second_opinion.load()
 
 
 def load_scorer(name: str) -> Scorer:
@@ -182,85 +185,9 @@ def as_verdict(result: float | bool | Verdict) -> Verdict:
     return Verdict(Outcome.WRONG, 0.0, {"mark": mark}, f"the scorer's mark is {mark:g}")
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
-    """Every row that isn't blank; None for one that is no object."""
-    if path.suffix == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            yield from pyarrow.parquet.read_table(path).to_pylist()
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise BadInput(f"{path} is not a Parquet file: {error}") from None
-        return
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in filter(str.strip, lines):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            yield row if isinstance(row, dict) else None
-
-
 def _problem(path: Path, level: FileLevel, row: dict[str, Any]) -> Problem:
-    prompt = _prompt(row)
-    kind, answer = ("exact", "") if level.scorer else _answer(row, level.answer)
-    hidden = {"kind": kind, "answer": answer, "scorer": level.scorer, "row": row}
+    prompt = prompt_of(row)
+    kind, answer = ("exact", "") if level.scorer else answer_of(row, level.answer)
+    hidden = {"kind": kind, "answer": answer, "percent": level.percent, "scorer": level.scorer, "row": row}
     origin = Origin(f"file:{path.name}", str(row.get("licence") or row.get("license") or "unknown"))
     return Problem("file", level_text(level), same_text(prompt), prompt, hidden, origin)
-
-
-def _prompt(row: dict[str, Any]) -> str:
-    for name in ("prompt", "question", "problem", "messages"):
-        if row.get(name):
-            prompt = _turns(row[name]) if isinstance(row[name], list) else row[name]
-            if isinstance(prompt, str) and prompt.strip():
-                return prompt.strip()
-    raise Refused("no prompt, question, problem or messages")
-
-
-def _checked(read: Callable[[dict[str, Any]], str], row: dict[str, Any]) -> str:
-    try:
-        return read(row)
-    except ValueError as why:
-        raise Refused(str(why)) from None
-
-
-def _turns(messages: list[Any]) -> str:
-    """The user's one turn, after the system's; what the assistant says is no part of the question."""
-    turns = [(str(m.get("role")), str(m.get("content") or "")) for m in messages if isinstance(m, dict)]
-    asked = [content for role, content in turns if role in ("system", "user")]
-    if sum(role == "user" for role, _ in turns) != 1:
-        raise Refused("not exactly one user turn")
-    return "\n\n".join(asked)
-
-
-def _answer(row: dict[str, Any], wanted: str) -> tuple[Kind, str]:
-    """The kind of answer and its text in one spelling."""
-    if wanted == "code" or (wanted == "auto" and has_tests(row)):
-        return "code", _checked(checked_tests, row)
-    if wanted == "json" or (wanted == "auto" and row.get("schema")):
-        return "json", _checked(schema_text, row)
-    reward = row.get("reward_model")
-    known = [reward.get("ground_truth")] if isinstance(reward, dict) else []
-    known += [row.get(name) for name in ("answer", "solution", "ground_truth")]
-    raw = next((str(value).strip() for value in known if value is not None and str(value).strip()), "")
-    boxed = BOXED.findall(raw)
-    text = (boxed[-1] if boxed else raw.rpartition("####")[2]).strip()  # GSM8K puts the answer after ####
-    if not text:
-        raise Refused("no answer, solution or ground truth")
-    found = numbers(clean(text))
-    if (
-        wanted in ("auto", "integer")
-        and len(found) == 1
-        and re.fullmatch(r"\s*[-+]?\s?[\d,]+(?:\.0+)?\s*", clean(text))
-    ):
-        return "integer", found[0]
-    if wanted == "integer":
-        raise Refused("its answer is not an integer")
-    choice = CHOICE.fullmatch(text)
-    if wanted in ("auto", "choice") and choice:
-        return "choice", choice[1]
-    if wanted == "choice":
-        raise Refused("its answer is not a letter from A to H")
-    return "exact", same_text(text)

@@ -155,6 +155,16 @@ def find_word(text: str, prompt: str = "") -> Found:
 
 
 def stated_word(sentence: str) -> Found:
+    """The word after the last separator. A separator with no word after it is itself what is stated: the
+    right answer may be "get", "are" or "have"."""
+    joins = [match for match in SEPARATOR.finditer(sentence) if match[0].isalpha()]
+    if joins and not re.search(r"[a-zA-Z]", sentence[joins[-1].end() :]):
+        before = re.split(SEPARATOR, sentence[: joins[-1].start()])[-1]
+        words = [word.lower() for word in re.findall(r"[a-zA-Z]+", before)]
+        if all(word in FILLERS for word in words):
+            return Found((joins[-1][0].lower(),))
+        if {"or", "and"} & set(words):  # "get or have": two words
+            return distinct([*words, joins[-1][0].lower()])
     for piece in reversed(SEPARATOR.split(sentence)):
         quoted = re.findall(r'"([a-zA-Z][a-zA-Z \-]*)"', piece)
         words = [word.lower() for word in re.findall(r"[a-zA-Z]+", " ".join(quoted) or piece)]
