@@ -1,7 +1,8 @@
 """Sampling groups: prompts go to a generator, replies to a judge, and come back as rollouts by problem."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -28,13 +29,16 @@ class Sequence:
 @dataclass(frozen=True)
 class Rollout:
     """One sample of a problem. reward is None when the sample is left out of the loss (a scorer that timed
-    out or raised; a cut reply where the recipe says so)."""
+    out or raised; a cut reply where the recipe says so). parts are what it is made of, by name:
+    "task" is the true verdict's value, "control" what is paid in its place; see docs/rewards.md."""
 
     problem: Problem
     sequence: Sequence
     reply: Reply
     verdict: Verdict
     reward: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    gamed: bool = False  # right, but by its looks not worked out
 
 
 @dataclass(frozen=True)
