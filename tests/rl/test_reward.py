@@ -8,7 +8,7 @@ from groups import PROMPT, group, problem, rollout
 from shoestring.engine.request import Completion, FinishReason
 from shoestring.rl.curriculum import Curriculum
 from shoestring.rl.measure import group_metrics, rollout_rows, wasted_tokens, why_all_dead
-from shoestring.rl.reward import make_groups, reward_of
+from shoestring.rl.reward import Reward, make_groups, reward_of
 from shoestring.rl.rollout import Asked, Group, judge_groups
 from shoestring.tasks.base import Outcome, Verdict
 from shoestring.text.message import Reply
@@ -97,7 +97,7 @@ def test_verdicts_are_matched_by_id():
     completions = [[completion(t) for t in texts] for texts in said]
     completions[2][1] = completion("c", cut=True)
     judged = judge_groups(BackwardJudge(), lm.template, asked, completions)  # type: ignore[arg-type]
-    groups = make_groups(judged, "task", "wrong", seed=0)
+    groups = make_groups(judged, Reward(), lm.template)
     assert [g.rewards for g in groups] == [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
     assert [g.live for g in groups] == [True, False, False]
     assert [r.sequence.row_id for r in groups[1].rollouts] == ["1/b/0", "1/b/1"]
@@ -130,6 +130,7 @@ def test_metrics_by_hand():
             "completions/mean_length_wrong": 17 / 3,
             "completions/clipped_ratio": 1 / 6,
             "unparsed_ratio": 1 / 6,
+            "gamed_ratio": 0,
             "left_out": 1,
             "num_tokens": 25,
         }
