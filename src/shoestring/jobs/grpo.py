@@ -21,6 +21,7 @@ from shoestring.rl.measure import (
     wasted_tokens,
     why_all_dead,
 )
+from shoestring.rl.redteam import guard
 from shoestring.rl.reference import Reference
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.streams import Streams
@@ -73,6 +74,8 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
             Reference(settings.model, lm, settings.temperature) if settings.loss.kl_coefficient else None,
         )
         done = restore(stage, trainer.learner, trainer.parts)
+        if settings.red_team and not done:
+            guard(settings, lm, judge, stage)
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
         for step in range(done + 1, settings.steps + 1):
             if not one_step(trainer, step, stage):

@@ -61,9 +61,12 @@ class Template:
         return Rendered(ids, trained, row_id)
 
     def parse(self, ids: Sequence[int], cut: bool) -> Reply:
-        """What a completion says. Thinking is open when the prompt opened it or the reply begins with
-        <think>; it ends at the first </think>, and without one there is no answer."""
-        text = self.text(ids)
+        """What a completion says."""
+        return self.parse_text(self.text(ids), cut)
+
+    def parse_text(self, text: str, cut: bool) -> Reply:
+        """What `text` says. Thinking is open when the prompt opened it or the reply begins with <think>; it
+        ends at the first </think>, and without one there is no answer."""
         if self._prefill:
             thinking = text
         elif text.lstrip().startswith(OPEN):
@@ -79,7 +82,8 @@ class Template:
 
     def text(self, ids: Sequence[int]) -> str:
         """A completion as it was written, up to what ends its turn, tags and all."""
-        end = next((i for i, token in enumerate(ids) if token in self.stop_ids), len(ids))
+        stops = self.stop_ids
+        end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
         return self._tokenizer.decode(ids[:end])
 
     @property
