@@ -12,6 +12,7 @@ from shoestring.jobs import grpo
 from shoestring.jobs.recipe import JOBS
 from shoestring.jobs.recipe_file import load_recipe
 from shoestring.jobs.recipe_units import expand
+from shoestring.rl import redteam
 from shoestring.rl.attacks import ATTACKS, candidates, known_answer, lookalike, target_of
 from shoestring.rl.redteam import RIGHT, Attacked, check_reward, guard, refuse, said, summary
 from shoestring.rl.reward import Reward
@@ -154,6 +155,16 @@ def test_replies_without_a_verdict_are_counted(judge, planted):
     refuse(results)
     assert {r.attack for r in results if r.failed} == {"a huge answer", "a huge count"}
     assert "2 replies had no verdict" in summary(results, 0.1)
+
+
+def test_a_scorer_that_takes_for_ever_is_given_up_on(judge, planted, monkeypatch):
+    monkeypatch.setattr(redteam, "PATIENCE_S", 0.0)
+    results = attacked(judge, [planted("sound"), "sums"])
+    assert {(r.suite.partition(":")[0], r.attack) for r in results} == {
+        (r.suite.partition(":")[0], "an honest wrong answer") for r in results
+    }
+    assert len(results) == 2
+    assert "some attacks weren't tried" in summary(results, 0.1)
 
 
 def test_lookalikes_are_wrong_and_look_alike():

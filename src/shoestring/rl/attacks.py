@@ -70,7 +70,11 @@ def lookalike(known: str, number: int) -> str:
     every `number`."""
     big = (str(98_765_431 + 1_000 * number + i) for i in range(10_000))
     word = f"qxzvj{string.ascii_lowercase[number % 26]}"
-    wrong = re.sub(r"[^\W\d_]+", word, re.sub(r"\d+", lambda _: next(big), known, count=9_000))
+    wrong = re.sub(
+        r"[^\W\d_]+",
+        lambda m: word * max(1, len(m[0]) // len(word)),
+        re.sub(r"\d+", lambda _: next(big), known, count=9_000),
+    )
     return wrong if wrong != known else word  # signs only, a grid of them
 
 

@@ -2,6 +2,7 @@
 what would be learnt first. Scorers and parts of shape are attacked together, as the run will pay them."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from shoestring.text.template import Template
 
 PROBLEMS = 8  # of each suite
 LONG = 20_000  # characters
+PATIENCE_S = 30.0  # for one suite: a scorer that hangs on every attack must not hold a run up for long
 SHOWN = 3  # attacks that a refusal names
 RIGHT = Attack("the right answer, stated", lambda t, think: think("Let me see.", t.known or ""), knows=True)
 
@@ -94,6 +96,8 @@ def summary(results: Sequence[Attacked], seconds: float) -> str:
     failed = sum(r.failed for r in results)
     lost = f"; {failed} replies had no verdict" if failed else ""
     names, suites = {r.attack for r in results}, {r.suite for r in results}
+    untried = sum(r.attack == ATTACKS[-1].name for r in results) < len(suites)
+    lost += f"; a scorer took over {PATIENCE_S:.0f} s, so some attacks weren't tried on it" if untried else ""
     return (
         f"red team: {len(names)} attacks on {len(suites)} suites, none pays; closest {closest}{lost}; "
         f"{seconds:.1f} s"
@@ -111,10 +115,18 @@ def check_reward(
     """Every attack on every suite, and what the known answer earns when it is simply stated. A control is
     attacked as the task it stands beside."""
     reward = dataclasses.replace(reward, kind="task")
-    tries = [t for suite in dict.fromkeys(suites) for t in _tries(suite, reward.seed, lm)]
-    asked = [(t.row_id, t.problem, t.said.reply) for t in tries]
-    verdicts = judge.score(asked)
-    extra = ask(asked) if ask is not None else {}
+    tries: list[Try] = []
+    verdicts: dict[str, Verdict] = {}
+    for suite in dict.fromkeys(suites):
+        began = time.perf_counter()
+        for name, group in itertools.groupby(_tries(suite, reward.seed, lm), key=lambda t: t.attack):
+            late = time.perf_counter() - began > PATIENCE_S
+            if late and name not in (RIGHT.name, HONEST.name):  # what the others are compared with
+                break
+            batch = list(group)
+            verdicts |= judge.score([(t.row_id, t.problem, t.said.reply) for t in batch])
+            tries += batch
+    extra = ask([(t.row_id, t.problem, t.said.reply) for t in tries]) if ask is not None else {}
     return _results(tries, reward, verdicts, extra, margin)
 
 
