@@ -65,6 +65,7 @@ def grpo_settings(base: Path, suite: str, **changed: Any) -> grpo.GRPOSettings:
         "save_every": 2,
         "rollouts_every": 2,
         "dtype": "float32",
+        "red_team": False,  # the toy's scorers pay for anything
     }
     return build(grpo.GRPOSettings, values | changed, "grpo")
 

@@ -265,6 +265,15 @@ def test_controls(base, tmp_path, kind):
             assert row["reward"] == pytest.approx(1 - row["unparsed_ratio"], abs=0.06)  # but for cut ones
 
 
+def test_the_control_of_shuffled_answers_runs(base, tmp_path):
+    suite = (
+        "letters:question=count,min_length=3,max_length=3"  # answers are 0 to 3, so many are met by chance
+    )
+    settings = grpo_settings(base, suite, reward="shuffled", steps=1, shape={"measure": ["language"]})
+    with pytest.raises(ShoestringError, match="nothing to learn from"):  # a random model answers nothing
+        run(settings, tmp_path / "g")
+
+
 @pytest.mark.parametrize(
     ("suites", "said"),
     [(["sum"], "did you mean 'sums'"), ([], "at least 1"), (["TOY,test=all"], "for testing only")],

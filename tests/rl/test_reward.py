@@ -1,17 +1,24 @@
 """From verdicts to rewards, live groups and counts."""
 
+import dataclasses
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from groups import PROMPT, group, problem, rollout
 from shoestring.engine.request import Completion, FinishReason
+from shoestring.errors import BadInput
 from shoestring.rl.curriculum import Curriculum
-from shoestring.rl.measure import group_metrics, wasted_tokens, why_all_dead
-from shoestring.rl.reward import make_groups, reward_of
-from shoestring.rl.rollout import Asked, Group, judge_groups
+from shoestring.rl.measure import group_metrics, part_metrics, wasted_tokens, why_all_dead
+from shoestring.rl.reward import Reward, Said, make_groups, reward_of
+from shoestring.rl.reward_settings import ShapeSettings
+from shoestring.rl.rollout import Asked, Group, Rollout, judge_groups
+from shoestring.rl.shuffle import other_problems, shuffled_verdicts
 from shoestring.rl.store import rollout_rows
+from shoestring.settings import build
 from shoestring.tasks.base import Outcome, Verdict
+from shoestring.tasks.suite import draw_problems, parse_suite
 from shoestring.text.message import Reply
 from tiny import tiny_lm
 
@@ -98,7 +105,7 @@ def test_verdicts_are_matched_by_id():
     completions = [[completion(t) for t in texts] for texts in said]
     completions[2][1] = completion("c", cut=True)
     judged = judge_groups(BackwardJudge(), lm.template, asked, completions)  # type: ignore[arg-type]
-    groups = make_groups(judged, "task", "wrong", seed=0)
+    groups = make_groups(judged, Reward(), lm.template)
     assert [g.rewards for g in groups] == [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
     assert [g.live for g in groups] == [True, False, False]
     assert [r.sequence.row_id for r in groups[1].rollouts] == ["1/b/0", "1/b/1"]
@@ -132,6 +139,7 @@ def test_metrics_by_hand():
             "completions/mean_length_wrong": 17 / 3,
             "completions/clipped_ratio": 1 / 6,
             "unparsed_ratio": 1 / 6,
+            "gamed_ratio": 0,
             "left_out": 1,
             "num_tokens": 25,
         }
@@ -184,3 +192,207 @@ def test_the_running_share_by_hand():
     curriculum.saw("b", False)
     # 0.9 * (0.9 * 0.5 + 0.1) + 0.1 and 0.9 * 0.5
     assert curriculum.state_dict() == pytest.approx({"a": 0.595, "b": 0.45})
+
+
+RIGHT, WRONG = Verdict(Outcome.RIGHT, 1.0), Verdict(Outcome.WRONG, 0.0)
+# thought in Chinese and English (4 of 6 words), well formed, 90 of 100 tokens
+SAID = Said(
+    "<think>\n我们相加 two numbers\n</think>\n22", False, Reply("我们相加 two numbers", "22"), 90, "zh"
+)
+
+
+def shape(**parts) -> ShapeSettings:
+    return build(ShapeSettings, parts, "shape")
+
+
+@pytest.mark.parametrize(
+    ("parts", "verdict", "reward"),
+    [
+        ({}, RIGHT, 1.0),
+        ({"format": {"weight": 0.5}}, RIGHT, 1.5),
+        ({"format": {"weight": 0.5}}, WRONG, 0.0),  # gated
+        ({"format": {"weight": 0.5, "gate": "none"}}, WRONG, 0.5),
+        ({"language": {"weight": 0.3}}, WRONG, 0.3 * 4 / 6),  # paid for every answer, as in R1
+        ({"language": {"weight": 0.3, "gate": "correct"}}, WRONG, 0.0),
+        ({"language": {"weight": 0.3, "target": "en"}}, WRONG, 0.3 * 2 / 6),
+        ({"length": {"weight": 1.0, "cache": 20}}, RIGHT, 0.5),
+        ({"length": {"weight": 1.0}}, WRONG, -0.5),  # a fifth of 100 is 20
+        ({"repetition": {"weight": 0.25}}, RIGHT, 1.25),
+        ({"measure": ["format", "language"]}, RIGHT, 1.0),
+        ({"named": {"helpful": {"weight": 2.0}}}, RIGHT, 1.8),
+        ({"named": {"helpful": {"weight": 2.0}}}, WRONG, 0.0),
+        ({"named": {"helpful": {"weight": 2.0, "gate": "none"}}}, WRONG, 0.8),
+        ({"named": {"other": {"weight": 2.0}}}, RIGHT, 1.0),  # nobody gave it
+        ({"format": {"weight": 0.5}}, Verdict(Outcome.WRONG, 0.25), 0.25),  # partial credit opens no gate
+    ],
+)
+def test_a_reward_is_the_verdict_and_weighed_parts(parts, verdict, reward):
+    paid, _ = Reward(shape=shape(**parts), max_tokens=100).pay("r", SAID, verdict, named={"helpful": 0.4})
+    assert paid == pytest.approx(reward)
+
+
+def test_parts_are_kept_by_name():
+    every = shape(format={"weight": 1}, measure=["language", "language_answer", "length", "repetition"])
+    verdict = Verdict(Outcome.RIGHT, 1.0, {"style": 0.2, "task": 9.0, "format": 9.0})
+    _, parts = Reward(shape=every, max_tokens=100).pay("r", SAID, verdict, named={"preference": 0.1})
+    assert parts == pytest.approx(
+        {
+            "style": 0.2,
+            "preference": 0.1,
+            "format": 1.0,
+            "language": 4 / 6,
+            "language_answer": 1.0,
+            "length": -0.5,
+            "repetition": 1.0,
+            "task": 1.0,  # not what the scorer calls so
+        }
+    )
+
+
+def test_no_truth_leaks_into_a_control_through_a_gate():
+    own = shape(format={"weight": 0.5})
+    for kind in ("random", "shuffled", "format"):
+        paid = {
+            outcome.outcome: [
+                Reward(kind, seed=0, shape=own, max_tokens=100).pay(f"{i}", SAID, outcome, WRONG)[0]
+                for i in range(50)
+            ]
+            for outcome in (RIGHT, WRONG)
+        }
+        assert paid[Outcome.RIGHT] == paid[Outcome.WRONG], kind
+    reward, parts = Reward("shuffled", shape=own, max_tokens=100).pay("r", SAID, WRONG, RIGHT)
+    assert (reward, parts["task"], parts["control"]) == (1.5, 0.0, 1.0)
+
+
+def test_a_sample_that_is_left_out_has_no_reward_but_its_parts():
+    timeout = Verdict(Outcome.TIMEOUT, 0.0)
+    reward, parts = Reward(shape=shape(measure=["format"]), max_tokens=100).pay("r", SAID, timeout)
+    assert (reward, parts) == (None, {"format": 1.0})
+    assert Reward("shuffled").pay("r", SAID, RIGHT, timeout)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"format": {"wieght": 1}}, "did you mean 'weight'"),
+        ({"fromat": {"weight": 1}}, "did you mean 'format'"),
+        ({"format": {"weight": -1}}, "greater than or equal to 0"),
+        ({"format": {"gate": "right"}}, "'correct' or 'none'"),
+        ({"language": {"target": "klingon"}}, "language 'klingon' is not known"),
+        ({"named": {"format": {"weight": 1}}}, "that name is taken"),
+        ({"measure": ["lenght"]}, "measure"),
+    ],
+)
+def test_shape_settings_are_strict(parts, said):
+    with pytest.raises(BadInput, match=said):
+        shape(**parts)
+
+
+def asked_of(suite: str, n: int) -> list[Asked]:
+    problems = draw_problems(parse_suite(suite), "train", n, 0)
+    return [Asked(p, suite, PROMPT, f"{i}/{p.id}") for i, p in enumerate(problems)]
+
+
+def test_shuffled_partners_are_others_of_the_same_suite():
+    asked = [*asked_of("sums", 5), *asked_of("letters", 2), *asked_of("countdown", 1)]
+    partners = other_problems(asked, 0)
+    for item, other in zip(asked, partners, strict=True):
+        assert other.family == item.problem.family
+        assert other.key != item.problem.key
+    assert len({p.key for p in partners[:5]}) == 5  # a rotation: every answer is used once
+    assert [p.key for p in other_problems(asked, 0)] == [p.key for p in partners]
+    others = [[p.key for p in other_problems(asked, seed)] for seed in range(1, 6)]
+    assert any(keys != [p.key for p in partners] for keys in others)
+    twins = [dataclasses.replace(asked[0], name=f"{i}") for i in range(2)]  # one problem twice: a fresh one
+    assert all(p.key != asked[0].problem.key for p in other_problems(twins, 0))
+
+
+def test_a_suite_of_one_problem_cant_be_shuffled(tmp_path):
+    path = tmp_path / "one.jsonl"
+    for i in range(100):
+        path.write_text(f'{{"question": "{i}+2?", "answer": "4"}}\n')
+        (only,) = parse_suite(str(path)).family.problems(parse_suite(str(path)).level)  # type: ignore[attr-defined]
+        if not only.held_out:
+            break
+    with pytest.raises(BadInput, match="no second problem"):
+        other_problems([Asked(only, str(path), PROMPT, "0/a")], 0)
+
+
+def test_shuffled_answers_pay_and_the_true_verdict_stays():
+    """A model that answers with its partner's answer is paid by the control and solves nothing."""
+    lm, asked = tiny_lm(), asked_of("sums", 4)
+    partners = other_problems(asked, 3)
+
+    class Exact:
+        def score(self, rows):
+            return {n: RIGHT if r.answer == str(p.hidden["answer"]) else WRONG for n, p, r in rows}
+
+    def completion(text: str) -> Completion:
+        ids = [*lm.tokenizer.encode(text), lm.template.stop_ids[0]]
+        return Completion(ids, [-1.0] * len(ids), "raw", FinishReason.STOP, 0)
+
+    completions = [
+        [completion(str(p.hidden["answer"])), completion(str(a.problem.hidden["answer"]))]
+        for a, p in zip(asked, partners, strict=True)
+    ]
+    judge: Any = Exact()
+    judged = judge_groups(judge, lm.template, asked, completions)
+    groups = make_groups(judged, Reward("shuffled", seed=3), lm.template, shuffled_verdicts(judge, judged, 3))
+    assert [g.rewards for g in groups] == [[1.0, 0.0]] * 4
+    assert [[r.verdict.outcome for r in g.rollouts] for g in groups] == [[Outcome.WRONG, Outcome.RIGHT]] * 4
+    found = group_metrics(groups, [])
+    assert (found["solve_rate"], found["rewards/task/mean"], found["rewards/control/mean"]) == (0.5, 0.5, 0.5)
+    assert found["rewards/control/corr"] == pytest.approx(-1.0)
+
+
+def with_parts(right: bool, gamed: bool = False, **parts: float) -> Rollout:
+    one = rollout(float(right))
+    return dataclasses.replace(one, parts=parts, gamed=gamed)
+
+
+def test_part_metrics_by_hand():
+    rollouts = [
+        with_parts(True, language=1.0, same=1.0),
+        with_parts(True, language=0.8, same=1.0),
+        with_parts(False, language=0.2, same=1.0, rare=0.5),
+        with_parts(False, language=0.4, same=1.0),
+    ]
+    assert part_metrics(rollouts) == pytest.approx(
+        {
+            "rewards/language/mean": 0.6,
+            "rewards/language/std": 0.1**0.5,  # of 0.4, 0.2, -0.4, -0.2
+            "rewards/language/corr": 0.3 / 0.1**0.5,
+            "language/mixed_ratio": 0.75,
+            "rewards/same/mean": 1.0,
+            "rewards/same/std": 0.0,
+            "rewards/rare/mean": 0.5,
+            "rewards/rare/std": 0.0,
+            "rewards/rare/missing": 0.75,
+        }
+    )
+
+
+def test_gamed_is_a_share_of_what_is_right():
+    rollouts = [with_parts(True, gamed=True), with_parts(True), with_parts(False)]
+    assert group_metrics([Group(problem(), "sums", rollouts)], [])["gamed_ratio"] == 0.5
+
+
+def test_a_right_reply_without_thinking_is_seen_as_gamed():
+    lm = tiny_lm()
+
+    class Yes:
+        def score(self, rows):
+            return {name: RIGHT for name, _, _ in rows}
+
+    texts = ["<think>\n\n</think>\n1", "<think>\n0+1\n</think>\n1", "1"]
+    ids = [[*lm.tokenizer.encode(text), lm.template.stop_ids[0]] for text in texts]
+    completions = [Completion(i, [-1.0] * len(i), "raw", FinishReason.STOP, 0) for i in ids]
+    judge: Any = Yes()
+    judged = judge_groups(judge, lm.template, [Asked(problem(), "sums", PROMPT, "0/p")], [completions])
+    (made,) = make_groups(judged, Reward(), lm.template, extra={"preference": {"0/p/1": 0.7}})
+    assert [r.gamed for r in made.rollouts] == [True, False, False]
+    assert [r.parts for r in made.rollouts] == [
+        {"task": 1.0},
+        {"preference": 0.7, "task": 1.0},
+        {"task": 1.0},
+    ]

@@ -10,7 +10,7 @@ with warnings.catch_warnings():
     pytest.importorskip("reasoning_gym", reason="the extra `gym` is not installed")
 
 from shoestring.errors import BadInput
-from shoestring.tasks.base import Outcome
+from shoestring.tasks.base import Outcome, Verdict
 from shoestring.tasks.gym import gym_names
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, draw_problems, parse_suite, score, score_lenient
@@ -119,3 +119,28 @@ def test_through_the_judge_loading_is_not_counted() -> None:
     with Judge(workers=1, timeout_s=1.0) as judge:
         assert {v.outcome for v in judge.score(replies).values()} == {Outcome.RIGHT}
         assert judge.retried == 0
+
+
+def _verdict(name: str, write) -> Verdict:
+    (problem,) = ProblemStream(parse_suite(f"gym:{name}"), 0).take(1)
+    return score(problem, Reply(None, write(str(problem.hidden["entry"]["answer"]))))
+
+
+@pytest.mark.parametrize("name", ["gsm_symbolic", "knights_knaves", "fraction_simplification"])
+def test_a_list_with_the_right_answer_in_it_is_wrong(name):
+    """Their own scorers find the right one in the list."""
+    assert _verdict(name, lambda gold: gold).outcome is Outcome.RIGHT
+    listed = _verdict(name, lambda gold: ", ".join([gold, *(f"{n} qxzvj{n}/{n + 1}" for n in range(77, 97))]))
+    assert listed.outcome is Outcome.WRONG
+
+
+def test_halting_isnt_any_text():
+    assert _verdict("game_of_life_halting", lambda gold: gold).outcome is Outcome.RIGHT
+    for other in ("qxzvj", "22", "not sure"):
+        assert _verdict("game_of_life_halting", lambda _, text=other: text).outcome is Outcome.WRONG
+
+
+def test_what_a_scorer_cant_read_is_wrong_not_an_error():
+    found = _verdict("prime_factorization", lambda _: "seven times eleven")
+    assert (found.outcome, found.value) == (Outcome.WRONG, 0.0)
+    assert "can't read it" in found.detail

@@ -27,6 +27,7 @@ from shoestring.rl.measure import (
     wasted_tokens,
     why_all_dead,
 )
+from shoestring.rl.redteam import guard
 from shoestring.rl.reference import Reference
 from shoestring.rl.rollout import ask
 from shoestring.rl.settings import GRPOSettings
@@ -89,6 +90,8 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
         )
         stage.say(f"loss {formula(settings.loss)}")
         done = restore(stage, trainer.learner, trainer.parts, settings.minibatches)
+        if settings.red_team and not done:
+            guard(settings, lm, judge, stage)
         if settings.rehearsal and not done:
             rehearse_step(trainer, stage)
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)

@@ -9,6 +9,7 @@ from shoestring.lm import LanguageModel
 from shoestring.rl.reward import make_groups
 from shoestring.rl.rollout import Group, judge_groups, sample
 from shoestring.rl.settings import GRPOSettings
+from shoestring.rl.shuffle import shuffled_verdicts
 from shoestring.rl.streams import Streams
 from shoestring.tasks.judge import Judge
 
@@ -68,7 +69,11 @@ def gather(sampler: Sampler) -> Gathered:
         completions = sample(sampler.generator, asked, params)
         sampled = time.perf_counter()
         judged = judge_groups(sampler.judge, sampler.lm.template, asked, completions)
-        for group in make_groups(judged, settings.reward, settings.truncated, settings.seed):
+        reward = settings.rule()
+        shuffled = (
+            shuffled_verdicts(sampler.judge, judged, settings.seed) if reward.kind == "shuffled" else None
+        )
+        for group in make_groups(judged, reward, sampler.lm.template, shuffled):
             (live if group.live else dead).append(group)
             sampler.streams.saw(group)
         generate_s += sampled - began

@@ -1,16 +1,20 @@
 """What a step's groups say, under TRL's metric names where it has one."""
 
 from collections.abc import Sequence
-from statistics import fmean, pstdev
+from statistics import correlation, fmean, pstdev
 
-from shoestring.rl.rollout import Group, left_out
+from shoestring.rl.rollout import Group, Rollout, left_out
 from shoestring.rl.update import Updated
 from shoestring.tasks.base import Outcome
+
+MIXED = 0.9  # a reply with a smaller share of its words in one language mixes languages
+EQUAL = 1e-9
 
 
 def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, float]:
     """reward and solve_rate are over every sample made, dropped groups too; solve_rate is the task's verdict
-    whatever the reward was. reward_std is the mean of the groups' standard deviations."""
+    whatever the reward was. reward_std is the mean of the groups' standard deviations; gamed_ratio the share
+    of right samples that don't look worked out."""
     groups = [*live, *dead]
     rollouts = [r for g in groups for r in g.rollouts]
     count = len(rollouts)
@@ -36,9 +40,31 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
         "completions/mean_length_wrong": sum(wrong) / max(1, len(wrong)),
         "completions/clipped_ratio": 1 - len(ended) / count,
         "unparsed_ratio": sum(r.verdict.outcome is Outcome.UNPARSED for r in rollouts) / count,
+        "gamed_ratio": sum(r.gamed for r in rollouts) / max(1, len(right)),
         "left_out": float(count - len(rewards)),
         "num_tokens": float(sum(lengths)),
+        **part_metrics(rollouts),
     }
+
+
+def part_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Of each named part of the reward, unweighted, over the samples that have it: mean, standard deviation,
+    and correlation with being right (absent where either is the same for all). language/mixed_ratio: the part
+    of samples less than MIXED of whose words are in the wanted language."""
+    found: dict[str, float] = {}
+    for name in dict.fromkeys(name for r in rollouts for name in r.parts):
+        having = [r for r in rollouts if name in r.parts]
+        values = [r.parts[name] for r in having]
+        found[f"rewards/{name}/mean"] = sum(values) / len(values)
+        found[f"rewards/{name}/std"] = pstdev(values)
+        if len(having) < len(rollouts):
+            found[f"rewards/{name}/missing"] = 1 - len(having) / len(rollouts)
+        right = [float(r.verdict.outcome is Outcome.RIGHT) for r in having]
+        if max(values) - min(values) > EQUAL and len(set(right)) == 2:
+            found[f"rewards/{name}/corr"] = correlation(values, right)
+        if name == "language":
+            found["language/mixed_ratio"] = sum(value < MIXED for value in values) / len(values)
+    return found
 
 
 def step_metrics(updated: Updated) -> dict[str, float]:

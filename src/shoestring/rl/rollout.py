@@ -30,7 +30,8 @@ class Sequence:
 @dataclass(frozen=True)
 class Rollout:
     """One sample of a problem. reward is None when the sample is left out of the loss (a scorer that timed
-    out or raised; a cut reply where the recipe says so)."""
+    out or raised; a cut reply where the recipe says so). parts are what it is made of, by name:
+    "task" is the true verdict's value, "control" what is paid in its place; see docs/rewards.md."""
 
     problem: Problem
     sequence: Sequence
@@ -38,6 +39,7 @@ class Rollout:
     verdict: Verdict
     reward: float | None
     parts: Mapping[str, float] = field(default_factory=dict)  # what the reward was made of, by name
+    gamed: bool = False  # right, but by its looks not worked out
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from shoestring.rl.loss_settings import PolicyLossSettings
-from shoestring.rl.reward import RewardKind
+from shoestring.rl.reward import Reward
+from shoestring.rl.reward_settings import RewardKind, ShapeSettings
 from shoestring.settings import Settings
 from shoestring.train.lora import LoRASettings
 from shoestring.train.objectives import Objectives
@@ -22,7 +23,10 @@ class GRPOSettings(Settings):
     temperature: float = Field(1.0, gt=0)
     system: str | None = None  # None: the template's own
     truncated: Literal["wrong", "left_out"] = "wrong"  # what a cut answer counts as
-    reward: RewardKind = "task"  # "random" and "format" are controls
+    reward: RewardKind = "task"  # "random", "format" and "shuffled" are controls
+    shape: ShapeSettings = ShapeSettings()  # what is paid besides the verdict
+    red_team: bool = True  # refuse a reward that pays for replies made without solving
+    red_team_margin: float = Field(0.05, ge=0, lt=1)  # of the full mark, above an honest wrong reply's
     refill_rounds: int = Field(1, ge=0)  # times that dropped groups are replaced by fresh ones in a step
     loss: PolicyLossSettings = PolicyLossSettings()
     minibatches: int = Field(1, ge=1)  # optimizer steps that a sampling's groups are shared out to
@@ -52,3 +56,7 @@ class GRPOSettings(Settings):
         if self.reference_refresh_steps and self.lora:
             raise ValueError("reference_refresh_steps with lora: its reference is the model without adapters")
         return self
+
+    def rule(self) -> Reward:
+        """How this run pays a sample."""
+        return Reward(self.reward, self.truncated, self.seed, self.shape, self.max_completion_tokens)

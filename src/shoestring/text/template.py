@@ -61,10 +61,12 @@ class Template:
         return Rendered(ids, trained, row_id)
 
     def parse(self, ids: Sequence[int], cut: bool) -> Reply:
-        """What a completion says. Thinking is open when the prompt opened it or the reply begins with
-        <think>; it ends at the first </think>, and without one there is no answer."""
-        end = next((i for i, token in enumerate(ids) if token in self.stop_ids), len(ids))
-        text = self._tokenizer.decode(ids[:end])
+        """What a completion says."""
+        return self.parse_text(self.text(ids), cut)
+
+    def parse_text(self, text: str, cut: bool) -> Reply:
+        """What `text` says. Thinking is open when the prompt opened it or the reply begins with <think>; it
+        ends at the first </think>, and without one there is no answer."""
         if self._prefill:
             thinking = text
         elif text.lstrip().startswith(OPEN):
@@ -77,6 +79,17 @@ class Template:
             return Reply(reasoning or None, answer, cut)
         reasoning = reasoning.removeprefix("\n")
         return Reply(reasoning.removesuffix("\n") if closed else reasoning, answer.removeprefix("\n"), cut)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """A completion as it was written, up to what ends its turn, tags and all."""
+        stops = self.stop_ids
+        end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
+        return self._tokenizer.decode(ids[:end])
+
+    @property
+    def opens_thinking(self) -> bool:
+        """Whether the prompt ends in an open <think>, so that completions begin inside it."""
+        return bool(self._prefill)
 
     def stream(self) -> ReplyStream:
         """What tells the parts of a reply apart as it comes in, as `parse` does when it is whole."""
