@@ -122,6 +122,7 @@ one_stage("tokenizer", "Learn a tokenizer from a corpus")
 one_stage("pretrain", "Train a network from nothing, or go on with one")
 one_stage("sft", "Train on worked solutions or conversations")
 one_stage("grpo", "Reinforcement learning on problems that can be checked")
+one_stage("reward", "Train a reward model on pairs or labels of replies")
 
 
 @verb

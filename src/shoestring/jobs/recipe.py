@@ -39,6 +39,12 @@ def _grpo() -> Job:
     return Job(grpo.GRPOSettings, grpo.main, check=grpo.check)
 
 
+def _reward() -> Job:
+    from shoestring.jobs import reward
+
+    return Job(reward.RewardModelSettings, reward.main, check=reward.open_data)
+
+
 def _tokenizer() -> Job:
     from shoestring.jobs import tokenizer
 
@@ -61,6 +67,7 @@ JOBS: JobTable = {
     "pretrain": _pretrain,
     "sft": _sft,
     "grpo": _grpo,
+    "reward": _reward,
 }
 
 

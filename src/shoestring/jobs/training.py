@@ -5,22 +5,40 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from shoestring.budget.flops import mtp_flops, train_flops
 from shoestring.errors import Interrupted
-from shoestring.lm import LanguageModel
 from shoestring.models.config import ModelConfig
-from shoestring.origin import Origin
+from shoestring.origin import Lineage, Origin
 from shoestring.origin import Stage as LineageStage
 from shoestring.run import Stage, replace_folder
 from shoestring.run.files import saving
 from shoestring.settings import Settings
 from shoestring.train.batch import MicroBatch, sum_of_contexts
-from shoestring.train.learner import Learner
-from shoestring.train.state import Stateful, load_state, save_state
+from shoestring.train.state import Stateful, TrainState, load_state, save_state
 
 
-def restore(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> int:
+class Resumable(Protocol):
+    """What is asked of a learner here."""
+
+    step: int
+
+    def state_dict(self) -> TrainState: ...
+
+    def load_state_dict(self, state: TrainState) -> None: ...
+
+
+class Saveable(Protocol):
+    """A model with its lineage: a LanguageModel, a PreferenceModel."""
+
+    lineage: Lineage
+
+    def save(self, folder: Path) -> None: ...
+
+
+def restore(stage: Stage, learner: Resumable, parts: Mapping[str, Stateful]) -> int:
     """Go on from the stage's saved state where there is one. Returns the steps already done."""
     if not (stage.state_dir / "progress.json").exists():
         return 0
@@ -30,7 +48,7 @@ def restore(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> in
     return learner.step
 
 
-def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
+def save_progress(stage: Stage, learner: Resumable, parts: Mapping[str, Stateful]) -> None:
     """The state of the step just done, in place only once it is whole."""
     temporary = stage.folder / "state.tmp"
     with saving(stage.state_dir):
@@ -40,7 +58,7 @@ def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful])
     replace_folder(temporary, stage.state_dir)
 
 
-def stop_if_asked(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
+def stop_if_asked(stage: Stage, learner: Resumable, parts: Mapping[str, Stateful]) -> None:
     if stage.stop_requested:
         save_progress(stage, learner, parts)
         raise Interrupted(
@@ -58,11 +76,11 @@ def update_flops(config: ModelConfig, batches: Sequence[MicroBatch], mtp: bool =
 
 
 def save_model(
-    stage: Stage, lm: LanguageModel, job: str, settings: Settings, origins: Sequence[Origin], steps: int
+    stage: Stage, model: Saveable, job: str, settings: Settings, origins: Sequence[Origin], steps: int
 ) -> None:
     """The finished model with its lineage; the resume state, three times its size, is dropped."""
     described = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
-    lm.lineage = lm.lineage.then(
+    model.lineage = model.lineage.then(
         LineageStage(
             name=stage.name,
             job=job,
@@ -74,7 +92,7 @@ def save_model(
     temporary = stage.folder / "model.tmp"
     with saving(stage.model_dir):
         shutil.rmtree(temporary, ignore_errors=True)
-        lm.save(temporary)
+        model.save(temporary)
     replace_folder(temporary, stage.model_dir)
     # what `restore` looks for goes first: a kill in between must not leave half a state
     (stage.state_dir / "progress.json").unlink(missing_ok=True)

@@ -1,6 +1,7 @@
-"""Problems that can be checked. FAMILIES are our own; `gym:NAME` and files come through `suite.py`."""
+"""Problems that can be checked, and open prompts (`chat`). FAMILIES are our own; `gym:NAME` and files come through `suite.py`."""
 
 from shoestring.tasks.base import Family
+from shoestring.tasks.chat import Chat
 from shoestring.tasks.countdown import Countdown
 from shoestring.tasks.equations import Equations
 from shoestring.tasks.letters import Letters
@@ -11,4 +12,5 @@ FAMILIES: dict[str, Family] = {
     "equations": Equations(),
     "countdown": Countdown(),
     "letters": Letters(),
+    "chat": Chat(),
 }

@@ -22,17 +22,17 @@ from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
 from shoestring.tasks.texts import find_choice, find_exact, same_text
 from shoestring.text.message import Reply
 
-Kind = Literal["integer", "choice", "exact"]
+Kind = Literal["integer", "choice", "exact", "open"]
 Scorer = Callable[[Problem, Reply], "float | bool | Verdict"]
 CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 
 class FileLevel(Settings):
-    """answer: how it is compared ("auto" looks at each row's). scorer: `module:function` that is called with
+    """answer: how it is compared ("auto" looks at each row's; "open": rows have no right answer, and need none). scorer: `module:function` that is called with
     (problem, reply) instead; `problem.hidden["row"]` is the row. test "all": a benchmark, no row is trained
     on."""
 
-    answer: Literal["auto", "integer", "choice", "exact"] = "auto"
+    answer: Literal["auto", "integer", "choice", "exact", "open"] = "auto"
     scorer: str = Field("", pattern=r"^(|[\w.]+:\w+)$")
     test: Literal["tenth", "all"] = "tenth"
 
@@ -69,6 +69,8 @@ class FileFamily:
         hidden = problem.hidden
         if hidden["scorer"]:
             return _as_verdict(load_scorer(hidden["scorer"])(problem, reply))
+        if hidden["kind"] == "open":
+            return Verdict(Outcome.OPEN, 0.0)
         if hidden["kind"] == "integer":
             return judge_integer(reply, int(hidden["answer"]), problem.prompt)
         find = find_choice if hidden["kind"] == "choice" else find_exact
@@ -79,6 +81,8 @@ class FileFamily:
         if problem.hidden["kind"] == "integer" and not problem.hidden["scorer"]:
             return judge_integer_lenient(reply, int(problem.hidden["answer"]), problem.prompt)
         strict = self.score(problem, reply)
+        if strict.outcome is Outcome.OPEN:
+            return strict
         lines = reply.answer.strip().splitlines()
         ends = lines and f" {same_text(lines[-1])}".endswith(f" {same_text(problem.hidden['answer'])}")
         return Verdict(Outcome.RIGHT, 1.0) if ends and not problem.hidden["scorer"] else strict
@@ -194,6 +198,8 @@ def _turns(messages: list[Any]) -> str:
 
 def _answer(row: dict[str, Any], wanted: str) -> tuple[Kind, str]:
     """The kind of answer and its text in one spelling."""
+    if wanted == "open":
+        return "open", ""
     reward = row.get("reward_model")
     known = [reward.get("ground_truth")] if isinstance(reward, dict) else []
     known += [row.get(name) for name in ("answer", "solution", "ground_truth")]

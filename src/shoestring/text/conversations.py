@@ -24,7 +24,7 @@ class ConversationFile:
 
     def __init__(self, path: Path, seed: int) -> None:
         self.path, self.seed, self.index = path, seed, 0
-        self.rows = [_conversation(row, path, i) for i, row in enumerate(_read(path), start=1)]
+        self.rows = [_conversation(row, path, i) for i, row in enumerate(read_rows(path), start=1)]
         if not self.rows:
             raise BadInput(f"{path} holds no rows")
         self.origins = tuple({origin: None for _, origin in self.rows})
@@ -46,9 +46,10 @@ class ConversationFile:
         self.index = int(state["index"])
 
 
-def _read(path: Path) -> Iterable[Any]:
+def read_rows(path: Path) -> Iterable[Any]:
+    """The rows of a .jsonl or .parquet file as they are. Raises BadInput, with the line where JSON breaks."""
     if path.suffix not in (".jsonl", ".parquet"):
-        raise BadInput(f"{path}: conversations are read from .jsonl or .parquet files")
+        raise BadInput(f"{path}: rows are read from .jsonl or .parquet files")
     if not path.is_file():
         raise BadInput(f"no such file: {path}")
     if path.suffix == ".parquet":
