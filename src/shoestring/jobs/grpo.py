@@ -2,7 +2,7 @@
 sample problems, roll out, judge, advantage, update, publish weights, log, save."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shoestring.budget.flops import decode_flops
@@ -15,15 +15,19 @@ from shoestring.rl.gather import Gathered, Sampler, gather
 from shoestring.rl.loss import PolicyLoss, token_stats
 from shoestring.rl.measure import (
     group_metrics,
+    is_open,
     mean_reward,
     rollout_rows,
     step_metrics,
     wasted_tokens,
     why_all_dead,
 )
+from shoestring.rl.preference import PreferenceModel
+from shoestring.rl.preference_parts import preference_metrics
 from shoestring.rl.reference import Reference
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.streams import Streams
+from shoestring.rl.watch import HackWatch
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
 from shoestring.train.batch import MicroBatch
@@ -42,16 +46,28 @@ class Trainer:
     sampler: Sampler
     learner: Learner
     reference: Reference | None
+    watch: HackWatch = field(default_factory=HackWatch)
 
     @property
     def parts(self) -> dict[str, Stateful]:
         streams = self.sampler.streams
-        return {"streams": streams, "curriculum": streams.curriculum}
+        return {"streams": streams, "curriculum": streams.curriculum, "watch": self.watch}
 
 
 def check(settings: GRPOSettings) -> object:
     """What can be refused before anything runs: a suite that doesn't exist or has no training problems."""
-    return [stream.item(0) for stream in Streams(settings.suites, settings.seed).streams]
+    if settings.late_suites and settings.late_from > settings.steps:
+        raise BadInput(f"late_from = {settings.late_from}: there are only {settings.steps} steps")
+    return [stream.item(0) for stream in open_streams(settings).streams]
+
+
+def open_streams(settings: GRPOSettings) -> Streams:
+    return Streams(settings.suites, settings.seed, settings.late_suites, settings.late_from)
+
+
+def open_preference(settings: GRPOSettings) -> PreferenceModel | None:
+    wanted = settings.preference
+    return None if wanted is None else PreferenceModel.load(wanted.model, settings.device, wanted.dtype)
 
 
 def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
@@ -67,7 +83,8 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
                 lm,
                 Engine(lm, max_batch=settings.max_batch),
                 judge,
-                Streams(settings.suites, settings.seed),
+                open_streams(settings),
+                open_preference(settings),
             ),
             Learner(lm, settings.optim, settings.steps, settings.objectives),
             Reference(settings.model, lm, settings.temperature) if settings.loss.kl_coefficient else None,
@@ -89,12 +106,12 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
     """False, and no step, where the reward is earned everywhere and nothing is left to learn from it."""
     began = time.perf_counter()
     settings = trainer.settings
-    gathered = gather(trainer.sampler)
+    gathered = gather(trainer.sampler, step)
     meter_rollouts(trainer, gathered, stage)
     if step in (1, settings.steps) or step % settings.rollouts_every == 0 or not gathered.live:
         stage.rollouts(step, rollout_rows(gathered.groups, trainer.lm))
     if not gathered.live:
-        if step > 1 and mean_reward(gathered.dead) >= MASTERED:
+        if step > 1 and mean_reward([g for g in gathered.dead if not is_open(g)]) >= MASTERED:
             stage.say(
                 f"step {step}: all {len(gathered.dead)} groups earned the reward alike, nothing is left to "
                 f"learn from it: ended after {step - 1} of {settings.steps} steps"
@@ -112,13 +129,18 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
     stats = token_stats(update.logprobs, batches, settings.loss)
     meter_update(trainer, batches, update, stage)
     measured = group_metrics(gathered.live, gathered.dead) | step_metrics(update, stats) | gathered.times
+    if trainer.sampler.preference is not None:
+        measured |= preference_metrics(gathered.groups, trainer.sampler.preference.too_long)
+        warning = trainer.watch.saw(step, measured)
+        if warning is not None:
+            stage.say(warning)
     measured["step_time"] = time.perf_counter() - began
     stage.log(step, measured)
     stage.progress(
         step,
         settings.steps,
         reward=f"{measured['reward']:.3f}",
-        solve_rate=f"{measured['solve_rate']:.3f}",
+        solve_rate=f"{measured['solve_rate']:.3f}" if "solve_rate" in measured else "-",
         live=f"{len(gathered.live)}/{len(gathered.groups)}",
         **{"tokens/s": f"{measured['num_tokens'] / measured['step_time']:.0f}"},
     )

@@ -1,4 +1,4 @@
-"""Train a reward model: pairs of replies in, or replies that are labelled safe and unsafe, and one number for a
+"""Train a reward model: pairs of replies in, or replies that are labelled safe and unsafe; one number for a
 reply out."""
 
 import math
@@ -125,8 +125,8 @@ def choose(
     if not train or not held_out:
         raise BadInput(
             f"{len(short)} of {len(examples)} rows are at most {limit} tokens long, {len(train)} of them to "
-            f"learn from and {len(held_out)} held out by their prompts' hash: both are needed, give more rows "
-            "or raise max_row_tokens"
+            f"learn from and {len(held_out)} held out by their prompts' hash: both are needed, give more "
+            "rows or raise max_row_tokens"
         )
     return train, held_out, len(examples) - len(short)
 

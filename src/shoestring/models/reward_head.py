@@ -1,6 +1,6 @@
-"""A network that gives a text one number: the decoder, and in place of the vocabulary's head one linear without
-bias on the last token's hidden state. Its folder is what transformers' AutoModelForSequenceClassification
-loads, with the same scores."""
+"""A network that gives a text one number: the decoder, and in place of the vocabulary's head one linear
+without bias on the last token's hidden state. Its folder is what transformers'
+AutoModelForSequenceClassification loads, with the same scores."""
 
 import dataclasses
 import math
@@ -50,7 +50,7 @@ class RewardNetwork(nn.Module):
         return self.score.device
 
     def forward(self, ids: Tensor, positions: Tensor, cache: AttentionContext, ends: Tensor) -> Tensor:
-        """Flat ids and positions (T,), ends (R,) the place of each text's last token -> scores (R,) float32."""
+        """Flat ids and positions (T,), ends (R,) each text's last token -> scores (R,) float32."""
         hidden = self.body(ids, positions, cache=cache).hidden.index_select(0, ends)
         return torch.mv(hidden.float(), self.score[0])
 

@@ -1,6 +1,6 @@
-"""The reward model of R1's last stage ("RL on all scenarios"): what it learns by, and how it scores replies that
-have no right answer. (DeepSeek-R1, Nature 645, Methods: a helpful model from pairs, which reads the answer
-only; a safety model from labels, which reads the thinking too.)"""
+"""The reward model of R1's last stage ("RL on all scenarios"): what it learns by, and how it scores replies
+where no right answer exists. (DeepSeek-R1, Nature 645, Methods: a helpful model from pairs, which reads the
+answer only; a safety model from labels, which reads the thinking too.)"""
 
 import dataclasses
 import json
@@ -115,7 +115,8 @@ class PreferenceModel:
         tokenizer, template = load_template(path)
         raw = read_json(path / SCALE_FILE) if (path / SCALE_FILE).exists() else {}
         try:
-            kind: Kind = {"helpful": "helpful", "safety": "safety"}[raw["kind"]]
+            kinds: dict[str, Kind] = {"helpful": "helpful", "safety": "safety"}
+            kind = kinds[raw["kind"]]
             scale = Scale(float(raw["mean"]), float(raw["std"]))
         except (KeyError, TypeError, ValueError):
             raise BadInput(f"{path}: {SCALE_FILE} lacks kind, mean and std, which its scores need") from None

@@ -16,8 +16,10 @@ T = TypeVar("T")
 def held_out(row: Judged) -> bool:
     """Whether the prompt belongs to the test tenth, by the hash that decides it for a problem of the `chat`
     family: a prompt is held out for both or for neither."""
-    asked = row.messages[-1]["content"] if len(row.messages) == 1 else "\n".join(
-        f"{message['role']}: {message['content']}" for message in row.messages
+    asked = (
+        row.messages[-1]["content"]
+        if len(row.messages) == 1
+        else "\n".join(f"{message['role']}: {message['content']}" for message in row.messages)
     )
     mark = hashlib.sha256(f"{CHAT}\n{same_text(asked)}".encode()).hexdigest()
     return int(mark[:8], 16) % TEST_SHARE == 0
@@ -36,6 +38,7 @@ class PreferenceStream:
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed, self.index = count, seed, 0
+        self._epoch, self._order = -1, list[int]()
 
     def take(self, n: int) -> list[int]:
         first, self.index = self.index, self.index + n
@@ -43,9 +46,10 @@ class PreferenceStream:
 
     def _item(self, index: int) -> int:
         epoch, place = divmod(index, self.count)
-        order = list(range(self.count))
-        random.Random(f"preference:{self.seed}:{epoch}").shuffle(order)
-        return order[place]
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, list(range(self.count))
+            random.Random(f"preference:{self.seed}:{epoch}").shuffle(self._order)
+        return self._order[place]
 
     def state_dict(self) -> dict[str, int]:
         return {"index": self.index}

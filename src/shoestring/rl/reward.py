@@ -1,6 +1,8 @@
 """From verdicts to rewards, and the controls that any claim of learning is held against."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -28,7 +30,8 @@ def reward_of(
     if reply.cut:
         return 0.0
     if kind == "format":
-        return float(verdict.outcome in (Outcome.RIGHT, Outcome.WRONG))
+        said = verdict.outcome is Outcome.OPEN and bool(reply.answer.strip())
+        return float(said or verdict.outcome in (Outcome.RIGHT, Outcome.WRONG))
     return verdict.value
 
 
@@ -37,7 +40,11 @@ def make_groups(
     kind: RewardKind,
     truncated: str,
     seed: int,
+    extra: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Group]:
+    """`extra`: named parts by row id, which join the verdict's; `weights` says what of the parts adds to the
+    task's reward. The controls see none of them."""
     groups = []
     for asked, samples in judged:
         rollouts = []
@@ -52,6 +59,10 @@ def make_groups(
                 completion.routing,
             )
             reward = reward_of(kind, verdict, reply, truncated, seed, row_id)
+            if row_id in extra:
+                verdict = dataclasses.replace(verdict, parts={**verdict.parts, **extra[row_id]})
+            if reward is not None and kind == "task":
+                reward += sum(weight * verdict.parts.get(name, 0.0) for name, weight in weights.items())
             rollouts.append(Rollout(asked.problem, sequence, reply, verdict, reward))
         groups.append(Group(asked.problem, asked.suite, rollouts))
     return groups

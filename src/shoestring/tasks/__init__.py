@@ -1,4 +1,5 @@
-"""Problems that can be checked, and open prompts (`chat`). FAMILIES are our own; `gym:NAME` and files come through `suite.py`."""
+"""Problems that can be checked, and open prompts (`chat`). FAMILIES are our own; `gym:NAME` and files come
+through `suite.py`."""
 
 from shoestring.tasks.base import Family
 from shoestring.tasks.chat import Chat

@@ -1,5 +1,5 @@
-"""Open prompts: ordinary chat, English and Chinese, to which no right answer exists. Only a reply's shape and a
-reward model's preference can judge it."""
+"""Open prompts: ordinary chat, English and Chinese, to which no one right answer exists. Only a reply's shape
+and a reward model's preference can judge it."""
 
 import random
 from typing import Literal

@@ -28,9 +28,9 @@ CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 
 class FileLevel(Settings):
-    """answer: how it is compared ("auto" looks at each row's; "open": rows have no right answer, and need none). scorer: `module:function` that is called with
-    (problem, reply) instead; `problem.hidden["row"]` is the row. test "all": a benchmark, no row is trained
-    on."""
+    """answer: how it is compared ("auto" looks at each row's; "open": rows have no right answer and need
+    none). scorer: `module:function` that is called with (problem, reply) instead; `problem.hidden["row"]` is
+    the row. test "all": a benchmark, no row is trained on."""
 
     answer: Literal["auto", "integer", "choice", "exact", "open"] = "auto"
     scorer: str = Field("", pattern=r"^(|[\w.]+:\w+)$")

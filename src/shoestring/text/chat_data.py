@@ -1,5 +1,5 @@
-"""Ordinary chat prompts, English and Chinese, written for this package; to many there is a good short answer. The
-prompts of the chat check (`evals/chat_prompts.py`) are others."""
+"""Ordinary chat prompts, English and Chinese, written for this package; to many there is a good short answer.
+The prompts of the chat check (`evals/chat_prompts.py`) are others."""
 
 import json
 from dataclasses import dataclass

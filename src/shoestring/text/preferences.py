@@ -15,14 +15,14 @@ from shoestring.text.stream import CLOSE, OPEN
 
 Kind = Literal["helpful", "safety"]
 OWN = Path(__file__).parent / "data" / "preference.jsonl"  # the pairs and labels that come with the package
-LEAST_BYTES = 24  # a shorter reply counts as this long where lengths are compared: "Paris." is no eighth of it
+LEAST_BYTES = 24  # a shorter reply counts as this long where lengths are compared
 LABELS = {"safe": True, "unsafe": False, "1": True, "0": False, "true": True, "false": False}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A conversation and what was said at its end. Of a pair (safe is None) two replies, the better one first;
-    of a label one."""
+    """A conversation and what was said at its end: of a pair (safe is None) two replies, the better one
+    first, of a label one."""
 
     id: str
     messages: list[Message]
@@ -42,11 +42,11 @@ class PreferenceRows:
 def read_preferences(path: Path, kind: Kind, max_length_ratio: float) -> PreferenceRows:
     """The rows of `kind`: {"prompt" or "messages", "chosen", "rejected"}, or {"prompt" or "messages",
     "response", "label": "safe", "unsafe", 1 or 0}. A reply is a text, a message with `reasoning_content`, or
-    a conversation whose last turn is the reply; <think> at a text's beginning is its thinking. A row may carry
-    `source`, `licence` and `teacher`. All rows are checked, of both kinds; raises BadInput with the row's
-    number. Left out and counted: pairs whose answers are equal, and those where the longer answer has more
-    than `max_length_ratio` times the UTF-8 bytes of the shorter (R1 keeps lengths alike, so that length isn't
-    what is learnt)."""
+    a conversation whose last turn is the reply; <think> at a text's beginning is its thinking. A row may
+    carry `source`, `licence` and `teacher`. All rows are checked, of both kinds; raises BadInput with the
+    row's number. Left out and counted: pairs whose answers are equal, and those where the longer answer has
+    more than `max_length_ratio` times the UTF-8 bytes of the shorter (R1 keeps lengths alike, so that length
+    isn't what is learnt)."""
     found = [row for row in _judged(path) if (row.safe is None) == (kind == "helpful")]
     if not found:
         wanted = "pairs (chosen, rejected)" if kind == "helpful" else "labelled replies (response, label)"

@@ -1,0 +1,60 @@
+"""A step's samples through the reward model: the part "preference" of their rewards, and its metrics."""
+
+from collections.abc import Mapping, Sequence
+from statistics import correlation, mean
+
+from shoestring.engine.request import Completion
+from shoestring.rl.preference import PreferenceModel
+from shoestring.rl.rollout import Asked, Group, Rollout
+from shoestring.rl.settings import PreferenceSettings
+from shoestring.tasks.base import Outcome, Verdict
+from shoestring.text.message import Message, Reply
+
+PART = "preference"
+
+Judged = Sequence[tuple[Asked, list[tuple[Completion, Reply, Verdict]]]]
+
+
+def preference_parts(
+    model: PreferenceModel, settings: PreferenceSettings, judged: Judged, step: int
+) -> dict[str, dict[str, float]]:
+    """{row_id: {"preference": score}} of the samples that the settings ask it for at this step: of prompts
+    without a right answer, or of all. The question is the problem's; a system prompt is no part of it."""
+    if step < settings.from_step:
+        return {}
+    rows: list[tuple[str, Sequence[Message], Reply]] = []
+    for asked, samples in judged:
+        question = [Message(role="user", content=asked.problem.prompt)]
+        for i, (_, reply, verdict) in enumerate(samples):
+            if settings.on == "all" or verdict.outcome is Outcome.OPEN:
+                rows.append((f"{asked.name}/{i}", question, reply))
+    return {row_id: {PART: score} for row_id, score in model.score(rows).items()}
+
+
+def preference_metrics(groups: Sequence[Group], too_long: int) -> dict[str, float]:
+    """preference/mean of all that were scored; of checkable ones preference/corr_correct, with being right,
+    and of all preference/corr_length, with the completion's tokens. A correlation of what doesn't vary is
+    left out. Empty where nothing was scored."""
+    rollouts = [r for g in groups for r in g.rollouts if PART in r.verdict.parts]
+    if not rollouts:
+        return {}
+    checkable = [r for r in rollouts if r.verdict.outcome is not Outcome.OPEN]
+    right = [float(r.verdict.outcome is Outcome.RIGHT) for r in checkable]
+    lengths = [float(len(r.sequence.ids)) for r in rollouts]
+    found: Mapping[str, float | None] = {
+        "preference/mean": mean(_scores(rollouts)),
+        "preference/corr_correct": _correlation(_scores(checkable), right),
+        "preference/corr_length": _correlation(_scores(rollouts), lengths),
+        "preference/too_long": float(too_long),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _scores(rollouts: Sequence[Rollout]) -> list[float]:
+    return [r.verdict.parts[PART] for r in rollouts]
+
+
+def _correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    if len(set(xs)) < 2 or len(set(ys)) < 2:
+        return None
+    return correlation(xs, ys)
