@@ -87,7 +87,7 @@ def trainer(tmp_path, judge: PlannedJudge, **changed) -> Trainer:
 )
 def test_dropped_groups_are_counted_and_refilled(tmp_path, live, refills, counts):
     own = trainer(tmp_path, PlannedJudge(live), refill_rounds=refills)
-    gathered = gather(own.sampler)
+    gathered = gather(own.sampler, 1)
     assert (len(gathered.live), len(gathered.dead), own.sampler.streams.index) == counts
     assert {int(g.rollouts[0].sequence.row_id.split("/")[0]) for g in gathered.live} == {
         i for i in live if i < own.sampler.streams.index
@@ -97,7 +97,7 @@ def test_dropped_groups_are_counted_and_refilled(tmp_path, live, refills, counts
 def test_samples_whose_scorer_failed_are_left_out(tmp_path):
     failing = {"0/0", "1/1"}
     own = trainer(tmp_path, PlannedJudge({0, 1}, failing), refill_rounds=0)
-    gathered = gather(own.sampler)
+    gathered = gather(own.sampler, 1)
     # the first group lost its only right one, so it is equal now; the second still differs
     assert [g.rewards for g in gathered.live] == [[1.0, 0.0]]
     assert [g.rewards for g in gathered.dead] == [[0.0, 0.0], [0.0] * 3, [0.0] * 3]

@@ -2,7 +2,6 @@
 reply out."""
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +71,6 @@ def open_data(settings: RewardModelSettings) -> PreferenceRows:
 
 
 def main(settings: RewardModelSettings, stage: Stage) -> dict[str, Any]:
-    began = time.perf_counter()
     data = open_data(settings)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     model = PreferenceModel.start(lm, settings.kind, settings.seed)
@@ -106,7 +104,6 @@ def main(settings: RewardModelSettings, stage: Stage) -> dict[str, Any]:
         **data.left_out,
         "train": judged_by(train, of_train),
         "held_out": judged_by(held_out, scores_of(held_out, model, settings)),
-        "seconds": round(time.perf_counter() - began, 1),
     }
     told = result["held_out"]
     stage.say(f"held out: {told['correct']} of {told['n']} as judged; with length {told['corr_length']}")
@@ -180,8 +177,9 @@ def scores_of(
 
 def judged_by(examples: Sequence[Example], scores: Sequence[Sequence[float]]) -> dict[str, Any]:
     """What the scores make of rows: accuracy with its 95 % interval, and whether length is what they follow.
-    corr_length is of score and answer's bytes over all replies; chosen_longer is the share of pairs that a
-    judge who takes the longer one has right (half of one where both are as long)."""
+    prompts: how many different ones, for rows of one are alike. corr_length is of score and answer's bytes
+    over all replies; chosen_longer is the share of pairs that a judge who takes the longer one has right
+    (half of one where both are as long)."""
     if examples[0].row.safe is None:
         right = [better > worse for better, worse in scores]
     else:
@@ -190,6 +188,7 @@ def judged_by(examples: Sequence[Example], scores: Sequence[Sequence[float]]) ->
     interval = wilson(sum(right), len(right))
     told: dict[str, Any] = {
         "n": len(right),
+        "prompts": len({repr(e.row.messages) for e in examples}),
         "correct": sum(right),
         "accuracy": sum(right) / len(right),
         "ci95": [interval.low, interval.high],

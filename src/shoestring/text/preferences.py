@@ -122,8 +122,10 @@ def _asked(row: Mapping[str, Any], where: str) -> list[Message]:
 def _said(value: Any, where: str) -> tuple[list[Message], Reply]:
     """A reply, and the turns before it where it comes with its conversation."""
     if isinstance(value, str):
-        value = {"role": "assistant", "content": value}
-    turns = _messages(value if isinstance(value, list) else [{"role": "assistant"} | dict(value)], where)
+        value = {"content": value}
+    if isinstance(value, dict):
+        value = [{"role": "assistant"} | value]
+    turns = _messages(value, where)
     if not turns or turns[-1]["role"] != "assistant":
         raise BadInput(f"{where}: its last turn is not the assistant's")
     content, reasoning = turns[-1]["content"], turns[-1].get("reasoning_content")
