@@ -167,7 +167,7 @@ def test_timeouts_and_errors_are_said():
         Item("p", 0, "q", "1", "1", outcome, "", 9, 1, "stop") for outcome in ("right", "timeout", "error")
     ]
     result = summarise("s", 1, 0, Asking(), items, 1.0)
-    assert result.outcomes == {"right": 1, "wrong": 0, "unparsed": 0, "timeout": 1, "error": 1}
+    assert result.outcomes == {"right": 1, "wrong": 0, "unparsed": 0, "open": 0, "timeout": 1, "error": 1}
     assert "2 not judged" in result.line()
 
 

@@ -107,12 +107,12 @@ def test_the_position_of_the_data_and_its_origins_resume(tmp_path):
     lm = tiny_lm()
     suites = [toy_suite(tmp_path), "sums", "letters"]
     whole, half, rest = (Streams(suites, 3) for _ in range(3))
-    names = [a.name for a in whole.take(20, lm, None)]
-    half.take(8, lm, None)
+    names = [a.name for a in whole.take(20, lm, None, 1)]
+    half.take(8, lm, None, 1)
     rest.load_state_dict(json.loads(json.dumps(half.state_dict())))
-    assert [a.name for a in rest.take(12, lm, None)] == names[8:]
+    assert [a.name for a in rest.take(12, lm, None, 1)] == names[8:]
     assert set(rest.origins) == set(whole.origins)
-    assert len({a.suite for a in whole.take(20, lm, None)}) == 3
+    assert len({a.suite for a in whole.take(20, lm, None, 1)}) == 3
 
 
 def test_reward_rises_and_everything_is_written(base, tmp_path):

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from shoestring.errors import BadInput
+from shoestring.jobs import recipe
 from shoestring.jobs.recipe import JOBS
 from shoestring.jobs.reward import correlation, judged_by, step_metrics
 from shoestring.lm import load
@@ -70,6 +71,7 @@ def test_labels_are_learnt_from_too(base, tmp_path):
     assert metrics(tmp_path / "s")[-1]["accuracy"] == 1.0
     assert result["held_out"]["accuracy"] == 1.0
     assert "chosen_longer" not in result["held_out"]
+    assert result["held_out"]["safe_corr_length"] is None  # all as long
     assert PreferenceModel.load(tmp_path / "s").kind == "safety"
 
 
@@ -164,3 +166,46 @@ def test_grpo_refuses_what_is_no_reward_model(base, tmp_path):
         check(grpo_settings(base, "sums", late_suites=["chat"], late_from=9))
     with pytest.raises(BadInput, match="no task family 'chats'"):
         check(grpo_settings(base, "sums", late_suites=["chats"]))
+
+
+def test_a_recipe_hands_the_reward_model_on(base, tmp_path):
+    data = write(tmp_path, shouting())
+    (tmp_path / "r.toml").write_text(
+        f"""
+[recipe]
+name = "all-scenarios"
+
+[[stage]]
+name = "helpful"
+job = "reward"
+model = "{base}"
+data = "{data}"
+steps = 9
+rows_per_step = 4
+dtype = "float32"
+[stage.small]
+steps = 2
+
+[[stage]]
+name = "rl"
+job = "grpo"
+model = "{base}"
+suites = ["chat"]
+steps = 1
+prompts_per_step = 2
+samples_per_prompt = 4
+max_completion_tokens = 8
+dtype = "float32"
+[stage.preference]
+model = "stage:helpful"
+dtype = "float32"
+"""
+    )
+    recipe.run(tmp_path / "r.toml", tmp_path / "out", scale="small")
+    stages = tmp_path / "out/stages"
+    assert json.loads((stages / "01-helpful/result.json").read_text())["steps"] == 2
+    assert "preference/mean" in metrics(stages / "02-rl")[0]
+    with pytest.raises(BadInput, match="did you mean 'helpful'"):
+        recipe.run(
+            tmp_path / "r.toml", tmp_path / "other", {"rl.preference.model": "stage:helpfull"}, scale="small"
+        )

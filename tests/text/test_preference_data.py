@@ -30,6 +30,13 @@ def test_the_longer_answer_is_not_the_better_one():
     assert 0.9 < means[0] / means[1] < 1.1
 
 
+def test_the_safe_reply_is_not_the_longer_one():
+    labels = read_preferences(OWN, "safety", 2.0).rows
+    assert len({row.messages[0]["content"] for row in labels}) * 2 == len(labels)
+    lengths = [[num_bytes(row.replies[0]) for row in labels if row.safe is safe] for safe in (True, False)]
+    assert 0.9 < sum(lengths[0]) / sum(lengths[1]) < 1.1
+
+
 def test_the_chat_checks_prompts_are_not_among_them():
     asked = {same_text(turn) for prompt in CHAT_PROMPTS for turn in prompt.turns}
     ours = [same_text(row.prompt) for row in chat_rows()]

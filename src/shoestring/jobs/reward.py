@@ -179,7 +179,7 @@ def judged_by(examples: Sequence[Example], scores: Sequence[Sequence[float]]) ->
     """What the scores make of rows: accuracy with its 95 % interval, and whether length is what they follow.
     prompts: how many different ones, for rows of one are alike. corr_length is of score and answer's bytes
     over all replies; chosen_longer is the share of pairs that a judge who takes the longer one has right
-    (half of one where both are as long)."""
+    (half of one where both are as long), safe_corr_length the correlation of the label itself with length."""
     if examples[0].row.safe is None:
         right = [better > worse for better, worse in scores]
     else:
@@ -197,6 +197,9 @@ def judged_by(examples: Sequence[Example], scores: Sequence[Sequence[float]]) ->
     if examples[0].row.safe is None:
         longer = [0.5 * (float(a > b) + float(a >= b)) for a, b in lengths]
         told["chosen_longer"] = sum(longer) / len(longer)
+    else:
+        labels = [float(bool(e.row.safe)) for e in examples]
+        told["safe_corr_length"] = correlation(labels, [own[0] for own in lengths])
     return told
 
 
