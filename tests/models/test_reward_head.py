@@ -37,6 +37,10 @@ def start(lm: LanguageModel) -> PreferenceModel:
     return PreferenceModel.start(lm, "helpful", seed=3)
 
 
+def flat(model: PreferenceModel) -> list[float]:
+    return model.raw_scores([rows(model)])[0]
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -48,7 +52,7 @@ def start(lm: LanguageModel) -> PreferenceModel:
 )
 def test_scores_equal_transformers(make, name, tmp_path):
     model = start(make())
-    ours = model.raw_scores(rows(model))
+    ours = flat(model)
     model.save(tmp_path)
     assert read_json(tmp_path / "config.json")["architectures"] == [name]
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32).eval()
@@ -65,7 +69,7 @@ def test_scores_equal_transformers(make, name, tmp_path):
     assert padded[:, 0].tolist() == pytest.approx(ours, abs=2e-4)
     assert max(ours) - min(ours) > 0.05
     again = PreferenceModel.load(tmp_path, dtype="float32")
-    assert again.raw_scores(rows(again)) == pytest.approx(ours, abs=1e-5)
+    assert flat(again) == pytest.approx(ours, abs=1e-5)
 
 
 def test_padding_never_ends_a_turn():

@@ -12,7 +12,7 @@ from shoestring.rl.preference import (
     Scale,
     judged_message,
     last_tokens,
-    pack_ends,
+    pack_groups,
     pairwise_loss,
     pointwise_loss,
 )
@@ -66,12 +66,14 @@ def test_packed_scores_are_those_of_rows_alone():
     own = model()
     rows = [own.render(question(), Reply(None, said)) for said in ("Rain.", "", "Rain and wind and snow.")]
     rows += [own.render(question("Where is it?"), Reply(None, "Here."))]
-    alone = [own.raw_scores([row])[0] for row in rows]
+    alone = [own.raw_scores([[row]])[0][0] for row in rows]
     for tokens in (1, 60, 10_000):
-        assert own.raw_scores(rows, tokens) == pytest.approx(alone, abs=1e-4)
+        found = own.raw_scores([rows[:3], rows[3:]], tokens)
+        assert [*found[0], *found[1]] == pytest.approx(alone, abs=1e-4)
     assert len(set(alone)) == 4
-    ((packed, _),) = pack_ends(rows[:3], 10_000)
-    assert len(packed.ids) < sum(len(row.ids) for row in rows[:3])  # the prompt stands once
+    ((packed, places),) = pack_groups([rows[:3], rows[3:]], 10_000)
+    assert len(packed.ids) < sum(len(row.ids) for row in rows)  # the prompt stands once
+    assert sorted(places) == [(0, 0), (0, 1), (0, 2), (1, 0)]
     assert own.raw_scores([]) == []
 
 

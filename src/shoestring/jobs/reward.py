@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from shoestring.budget.flops import train_flops
@@ -25,7 +24,6 @@ from shoestring.rl.preference_learner import (
 from shoestring.rl.preference_rows import PreferenceStream, split_rows
 from shoestring.run import Stage
 from shoestring.settings import Settings
-from shoestring.text.message import Rendered
 from shoestring.text.preferences import OWN, Judged, Kind, PreferenceRows, num_bytes, read_preferences
 from shoestring.train.batch import sum_of_contexts
 from shoestring.train.optim import OptimSettings
@@ -165,14 +163,11 @@ def step_metrics(metrics: RewardMetrics, batches: Sequence[PreferenceBatch]) -> 
     }
 
 
-@torch.no_grad()
 def scores_of(
     examples: Sequence[Example], model: PreferenceModel, settings: RewardModelSettings
 ) -> list[list[float]]:
     """Of each example's replies."""
-    rows: list[Rendered] = [row for example in examples for row in example.rendered]
-    flat = iter(model.raw_scores(rows, settings.micro_batch_tokens))
-    return [[next(flat) for _ in example.rendered] for example in examples]
+    return model.raw_scores([example.rendered for example in examples], settings.micro_batch_tokens)
 
 
 def judged_by(examples: Sequence[Example], scores: Sequence[Sequence[float]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from shoestring.models.reward_head import RewardNetwork, load_reward_checkpoint,
 from shoestring.models.shards import read_json, write_json
 from shoestring.origin import Lineage
 from shoestring.text.message import Message, PackedBatch, Rendered, Reply
-from shoestring.text.packing import pack, share_prefix, split_by_tokens
+from shoestring.text.packing import Family, pack, share_prefix, split_by_tokens
 from shoestring.text.preferences import Kind
 from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
@@ -50,11 +50,26 @@ def judged_message(reply: Reply, kind: Kind) -> Message:
     return message
 
 
-def pack_ends(rows: Sequence[Rendered], micro_batch_tokens: int) -> list[tuple[PackedBatch, list[int]]]:
-    """Packed batches, each with the indices of its rows in the order they lie in it. Rows with one beginning
-    (a prompt's replies) share it."""
-    groups = split_by_tokens([len(row.ids) for row in rows], micro_batch_tokens)
-    return [(pack([share_prefix([rows[i] for i in group])]), group) for group in groups]
+def pack_groups(
+    groups: Sequence[Sequence[Rendered]], max_tokens: int
+) -> list[tuple[PackedBatch, list[tuple[int, int]]]]:
+    """Packed batches of about `max_tokens`, each with (group, row) of its rows in the order they lie in it.
+    The rows of a group begin alike (a prompt's replies) and share that; a large group is taken apart."""
+    parts: list[list[tuple[int, int]]] = []
+    for g, rows in enumerate(groups):
+        split = split_by_tokens([len(row.ids) for row in rows], max_tokens)
+        parts += [[(g, i) for i in part] for part in split]
+    families = [share_prefix([groups[g][i] for g, i in part]) for part in parts]
+    batches = split_by_tokens([family_size(family) for family in families], max_tokens)
+    return [
+        (pack([families[b] for b in batch]), [place for b in batch for place in parts[b]])
+        for batch in batches
+    ]
+
+
+def family_size(family: Family) -> int:
+    """In tokens."""
+    return len(family.prefix) + sum(len(row.ids) for row in family.rows)
 
 
 def last_tokens(packed: PackedBatch) -> Tensor:
@@ -140,11 +155,15 @@ class PreferenceModel:
         return Rendered(row.ids[:end], [False] * end, row_id)
 
     @torch.no_grad()
-    def raw_scores(self, rows: Sequence[Rendered], max_tokens: int = SCORED_TOKENS) -> list[float]:
-        found = [0.0] * len(rows)
-        for packed, places in pack_ends(rows, max_tokens) if rows else []:
-            for place, score in zip(places, packed_scores(self.network, packed).tolist(), strict=True):
-                found[place] = score
+    def raw_scores(
+        self, groups: Sequence[Sequence[Rendered]], max_tokens: int = SCORED_TOKENS
+    ) -> list[list[float]]:
+        """A score for every row of groups whose rows begin alike."""
+        found = [[0.0] * len(rows) for rows in groups]
+        for packed, places in pack_groups(groups, max_tokens):
+            scores = packed_scores(self.network, packed).tolist()
+            for (group, row), score in zip(places, scores, strict=True):
+                found[group][row] = score
         return found
 
     def score(self, rows: Sequence[tuple[str, Sequence[Message], Reply]]) -> dict[str, float]:
@@ -161,8 +180,9 @@ class PreferenceModel:
                 self.too_long += 1
                 continue
             families.setdefault(json.dumps(list(messages), sort_keys=True), []).append(row)
-        for family in families.values():  # a prompt's replies in one batch, so that it stands once
-            for row, score in zip(family, self.raw_scores(family), strict=True):
+        groups = list(families.values())
+        for group, found in zip(groups, self.raw_scores(groups), strict=True):
+            for row, score in zip(group, found, strict=True):
                 scores[row.row_id] = self.scale.standardised(score)
         return scores
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from shoestring.errors import ShoestringError
 from shoestring.models.reward_head import RewardNetwork
-from shoestring.rl.preference import last_tokens, packed_scores, pairwise_loss, pointwise_loss
+from shoestring.rl.preference import family_size, last_tokens, packed_scores, pairwise_loss, pointwise_loss
 from shoestring.text.message import PackedBatch, Rendered
-from shoestring.text.packing import Family, pack, share_prefix, split_by_tokens
+from shoestring.text.packing import pack, share_prefix, split_by_tokens
 from shoestring.train.learner import BAD_STEPS
 from shoestring.train.optim import MasterOptimizer, OptimSettings, learning_rate_at
 from shoestring.train.state import TrainState
@@ -34,7 +34,7 @@ def make_preference_batches(
 ) -> list[PreferenceBatch]:
     """Each example's rows share their prompt, and what its replies begin with alike."""
     families = [share_prefix(rows) for rows in examples]
-    groups = split_by_tokens([_size(family) for family in families], micro_batch_tokens)
+    groups = split_by_tokens([family_size(family) for family in families], micro_batch_tokens)
     return [
         PreferenceBatch(
             pack([families[i] for i in group]),
@@ -43,10 +43,6 @@ def make_preference_batches(
         )
         for group in groups
     ]
-
-
-def _size(family: Family) -> int:
-    return len(family.prefix) + sum(len(row.ids) for row in family.rows)
 
 
 @dataclass(frozen=True)
