@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from shoestring.run import Stage
 from shoestring.train import state
-from training_runs import pretrain_settings, refreshing_grpo_settings, run, sft_settings
+from training_runs import pretrain_settings, refreshing_grpo_settings, reward_settings, run, sft_settings
 
 # (name, what is patched, which call of it is never made)
 RENAMES_OF_FIRST_SAVE = 2  # into state.new, into state; later ones put the old state aside in between
@@ -41,7 +41,7 @@ def killing(real: Callable, call: int) -> Callable:
 
 def main(base: Path, suite: str, tokenizer: Path, out: Path) -> None:
     settings = {"sft": sft_settings(base), "grpo": refreshing_grpo_settings(base, suite)}
-    settings |= {"pretrain": pretrain_settings(tokenizer)}
+    settings |= {"pretrain": pretrain_settings(tokenizer), "reward": reward_settings(base)}
     for job in settings:
         for name, (owner, attribute, call) in POINTS.items():
             if job != "sft" and name not in ("after-step", "before-rename-3"):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from shoestring.jobs import grpo, pretrain, sft, tokenizer
+from shoestring.jobs import grpo, pretrain, reward, sft, tokenizer
 from shoestring.jobs.pretrain_settings import PretrainSettings
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
@@ -76,6 +76,19 @@ def refreshing_grpo_settings(base: Path, suite: str) -> grpo.GRPOSettings:
     return grpo_settings(base, suite, **changed)
 
 
+def reward_settings(base: Path, **changed: Any) -> reward.RewardModelSettings:
+    values: dict[str, Any] = {
+        "model": str(base),
+        "steps": 6,
+        "rows_per_step": 4,
+        "micro_batch_tokens": 300,
+        "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
+        "save_every": 2,
+        "dtype": "float32",
+    }
+    return build(reward.RewardModelSettings, values | changed, "reward")
+
+
 def save_tokenizer(folder: Path) -> Path:
     """The folder of a byte tokenizer with DeepSeek's markers and template."""
     settings = {"corpus": [{"kind": "worked", "suites": ["letters"]}], "vocab_size": 300, "documents": 50}
@@ -129,13 +142,17 @@ def pretrain_settings(tokenizer_folder: Path, **changed: Any) -> PretrainSetting
 
 
 def run(
-    settings: sft.SFTSettings | grpo.GRPOSettings | PretrainSettings, folder: Path, resume: bool = False
+    settings: sft.SFTSettings | grpo.GRPOSettings | PretrainSettings | reward.RewardModelSettings,
+    folder: Path,
+    resume: bool = False,
 ) -> dict[str, Any]:
     with Stage(folder, folder.name, None, resume) as stage:
         if isinstance(settings, sft.SFTSettings):
             result = sft.main(settings, stage)
         elif isinstance(settings, grpo.GRPOSettings):
             result = grpo.main(settings, stage)
+        elif isinstance(settings, reward.RewardModelSettings):
+            result = reward.main(settings, stage)
         else:
             result = pretrain.main(settings, stage)
         stage.finish(result)

@@ -123,6 +123,7 @@ one_stage("pretrain", "Train a network from nothing, or go on with one")
 one_stage("sft", "Train on worked solutions or conversations")
 one_stage("sample", "Rejection sampling: a model's own right and readable replies as rows for sft")
 one_stage("grpo", "Reinforcement learning on problems that can be checked")
+one_stage("reward", "Train a reward model on pairs or labels of replies")
 
 
 @verb

@@ -10,7 +10,9 @@ from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.evaluate import ask_all, evaluate
 from shoestring.evals.result import Asking, Item, summarise
 from shoestring.evals.statistics import wilson
+from shoestring.jobs.evaluate import EvaluateSettings, plan
 from shoestring.run import Stage
+from shoestring.settings import build
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import draw_problems, parse_suite
 from tiny import Scripted, tiny_lm
@@ -165,8 +167,32 @@ def test_timeouts_and_errors_are_said():
         Item("p", 0, "q", "1", "1", outcome, "", 9, 1, "stop") for outcome in ("right", "timeout", "error")
     ]
     result = summarise("s", 1, 0, Asking(), items, 1.0)
-    assert result.outcomes == {"right": 1, "wrong": 0, "unparsed": 0, "timeout": 1, "error": 1}
+    assert result.outcomes == {"right": 1, "wrong": 0, "unparsed": 0, "open": 0, "timeout": 1, "error": 1}
     assert "2 not judged" in result.line()
+
+
+def test_open_prompts_are_no_part_of_a_score():
+    def item(problem: str, sample: int, outcome: str) -> Item:
+        return Item(problem, sample, "q", "", "r", outcome, "", 1, 4, "stop")
+
+    outcomes = {"a": ("right", "wrong"), "b": ("open", "open"), "c": ("right", "right")}
+    items = [item(p, i, said) for p, samples in outcomes.items() for i, said in enumerate(samples)]
+    result = summarise("s", 2, 0, Asking(temperature=1.0), items, 1.0)
+    without = summarise("s", 2, 0, Asking(temperature=1.0), [i for i in items if i.problem != "b"], 1.0)
+    assert (result.n, result.correct, result.score) == (2, 3, 0.75)
+    assert (result.ci95, result.pass_at_k, result.tokens) == (without.ci95, 1.0, 4.0)
+    assert result.outcomes["open"] == 2
+    assert "2 replies to open prompts and not counted" in result.line()
+    assert "open" not in without.line()
+    with pytest.raises(BadInput, match="no right answers"):
+        summarise("s", 2, 0, Asking(), items[2:4], 1.0)
+
+
+def test_a_suite_of_open_prompts_is_refused(lm, judge):
+    with pytest.raises(BadInput, match="'chat' has no right answers"):
+        evaluate(lm, "chat", n=2, generator=Scripted(lm, lambda text, sample: "Hi."), judge=judge)
+    with pytest.raises(BadInput, match="'chat' has no right answers"):
+        plan(build(EvaluateSettings, {"models": {"m": "m"}, "suites": ["chat"], "n": 4}, "eval"))
 
 
 def test_the_real_engine_gives_the_same_twice(lm, judge, tmp_path):

@@ -103,7 +103,7 @@ def trainer(tmp_path, judge: PlannedJudge, **changed) -> Trainer:
 )
 def test_dropped_groups_are_counted_and_refilled(tmp_path, live, refills, counts):
     own = trainer(tmp_path, PlannedJudge(live), refill_rounds=refills)
-    gathered = gather(own.sampler)
+    gathered = gather(own.sampler, 1)
     assert (len(gathered.live), len(gathered.dead), own.sampler.streams.index) == counts
     assert {int(g.rollouts[0].sequence.row_id.split("/")[0]) for g in gathered.live} == {
         i for i in live if i < own.sampler.streams.index
@@ -113,7 +113,7 @@ def test_dropped_groups_are_counted_and_refilled(tmp_path, live, refills, counts
 def test_samples_whose_scorer_failed_are_left_out(tmp_path):
     failing = {"0/0", "1/1"}
     own = trainer(tmp_path, PlannedJudge({0, 1}, failing), refill_rounds=0)
-    gathered = gather(own.sampler)
+    gathered = gather(own.sampler, 1)
     # the first group lost its only right one, so it is equal now; the second still differs
     assert [g.rewards for g in gathered.live] == [[1.0, 0.0]]
     assert [g.rewards for g in gathered.dead] == [[0.0, 0.0], [0.0] * 3, [0.0] * 3]
@@ -123,12 +123,12 @@ def test_the_position_of_the_data_and_its_origins_resume(tmp_path):
     lm = tiny_lm()
     suites = [toy_suite(tmp_path), "sums", "letters"]
     whole, half, rest = (Streams(suites, 3) for _ in range(3))
-    names = [a.name for a in whole.take(20, lm, None)]
-    half.take(8, lm, None)
+    names = [a.name for a in whole.take(20, lm, None, 1)]
+    half.take(8, lm, None, 1)
     rest.load_state_dict(json.loads(json.dumps(half.state_dict())))
-    assert [a.name for a in rest.take(12, lm, None)] == names[8:]
+    assert [a.name for a in rest.take(12, lm, None, 1)] == names[8:]
     assert set(rest.origins) == set(whole.origins)
-    assert len({a.suite for a in whole.take(20, lm, None)}) == 3
+    assert len({a.suite for a in whole.take(20, lm, None, 1)}) == 3
 
 
 def test_reward_rises_and_everything_is_written(base, tmp_path):

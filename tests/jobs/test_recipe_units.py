@@ -98,7 +98,7 @@ def test_an_unknown_recipe(tmp_path):
 
 
 def test_the_table_of_jobs_is_lazy():
-    assert list(recipe_job.JOBS) == ["eval", "tokenizer", "pretrain", "sft", "sample", "grpo"]
+    assert list(recipe_job.JOBS) == ["eval", "tokenizer", "pretrain", "sft", "sample", "grpo", "reward"]
     assert recipe_job.JOBS["eval"]().makes_model is False
 
 

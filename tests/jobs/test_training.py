@@ -23,6 +23,7 @@ from training_runs import (
     metrics,
     pretrain_settings,
     refreshing_grpo_settings,
+    reward_settings,
     run,
     same,
     save_base,
@@ -53,9 +54,13 @@ def base(tmp_path_factory):
     return save_base(tmp_path_factory.mktemp("base"))
 
 
-@pytest.mark.parametrize("job", ["sft", "grpo"])
+@pytest.mark.parametrize("job", ["sft", "grpo", "reward"])
 def test_a_stopped_run_goes_on_with_the_same_bits(base, tmp_path, monkeypatch, job):
-    settings = sft_settings(base) if job == "sft" else grpo_settings(base, toy_suite(tmp_path))
+    settings = {
+        "sft": sft_settings(base),
+        "grpo": grpo_settings(base, toy_suite(tmp_path)),
+        "reward": reward_settings(base),
+    }[job]
     whole = run(settings, tmp_path / "whole")
     with monkeypatch.context() as patched:
         stopping_at(3, patched)
@@ -101,7 +106,7 @@ def test_kill_9_anywhere_and_the_same_bits_after_going_on(base, tmp_path):
     suite = toy_suite(tmp_path)
     tokenizer = save_tokenizer(tmp_path / "tokenizer")
     settings = {"sft": sft_settings(base), "grpo": refreshing_grpo_settings(base, suite)}
-    settings |= {"pretrain": pretrain_settings(tokenizer)}
+    settings |= {"pretrain": pretrain_settings(tokenizer), "reward": reward_settings(base)}
     for job in settings:
         run(settings[job], tmp_path / job)
     command = [sys.executable, "-m", "killed_runs", str(base), suite, str(tokenizer)]
@@ -109,7 +114,7 @@ def test_kill_9_anywhere_and_the_same_bits_after_going_on(base, tmp_path):
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True, timeout=600)
     folders = sorted((tmp_path / "killed").iterdir())
-    assert len(folders) == len(POINTS) + 4
+    assert len(folders) == len(POINTS) + 6
     for folder in folders:
         job, _, point = folder.name.partition("-")
         assert not (folder / "model").exists()

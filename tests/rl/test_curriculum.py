@@ -39,14 +39,14 @@ def test_a_problem_that_comes_alive_is_asked_again():
 def test_streams_prefer_live_problems_and_resume():
     lm = tiny_lm()
     own = Streams([SUITE], 0)
-    dead = {a.problem.id for a in own.take(400, lm, None)}
+    dead = {a.problem.id for a in own.take(400, lm, None, 1)}
     kept = sorted(dead)[::4]
     for name in dead:
         own.rates.saw(name, name in kept, 0.5 if name in kept else 1.0)
     rest = Streams([SUITE], 0)
     rest.load_state_dict(json.loads(json.dumps(own.state_dict())))
-    asked = [a.problem.id for a in own.take(200, lm, None)]
-    assert [a.problem.id for a in rest.take(200, lm, None)] == asked
+    asked = [a.problem.id for a in own.take(200, lm, None, 1)]
+    assert [a.problem.id for a in rest.take(200, lm, None, 1)] == asked
     assert sum(name in kept for name in asked) / 200 > 0.45  # a quarter of the problems
 
 
@@ -54,9 +54,9 @@ def test_reserved_problems_are_never_trained_on():
     lm = tiny_lm()
     reserved = {p.id for p in draw_reserved(parse_suite(SUITE), 100, 0)}
     assert 0 < len(reserved) < 10
-    asked = {a.problem.id for a in Streams([SUITE], 0, reserve=True).take(400, lm, None)}
+    asked = {a.problem.id for a in Streams([SUITE], 0, reserve=True).take(400, lm, None, 1)}
     assert not asked & reserved
-    assert reserved <= {a.problem.id for a in Streams([SUITE], 0).take(400, lm, None)}
+    assert reserved <= {a.problem.id for a in Streams([SUITE], 0).take(400, lm, None, 1)}
 
 
 def held_out(**changed) -> HeldOut:

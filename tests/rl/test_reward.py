@@ -140,6 +140,7 @@ def test_metrics_by_hand():
             "completions/clipped_ratio": 1 / 6,
             "unparsed_ratio": 1 / 6,
             "gamed_ratio": 0,
+            "verifier/disagreed": 0,
             "left_out": 1,
             "num_tokens": 25,
         }

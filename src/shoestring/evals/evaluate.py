@@ -73,6 +73,7 @@ def ask(
 ) -> Replies:
     """Draw n held-out problems and generate. `asking.lenient` plays no part here."""
     start = time.perf_counter()
+    check_scorable(suite)
     problems = draw_problems(suite, "test", n, seed)
     head = opening(suite, asking, seed)
     prompts = [
@@ -104,6 +105,11 @@ def check(n: int, k: int, asking: Asking) -> None:
         )
     if k > 1 and asking.temperature == 0:
         raise BadInput(f"k = {k} samples at temperature 0 are all the same: set a temperature, e.g. 0.6")
+
+
+def check_scorable(suite: Suite) -> None:
+    if suite.is_open:
+        raise BadInput(f"suite '{suite}' has no right answers, so a model has no score on it")
 
 
 def opening(suite: Suite, asking: Asking, seed: int) -> list[Message]:

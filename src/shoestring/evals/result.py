@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shoestring.errors import BadInput
 from shoestring.evals.statistics import Interval, pass_at_k, wilson_clustered
 from shoestring.tasks.base import Outcome
 
@@ -103,6 +104,8 @@ class EvalResult:
         lost = self.outcomes[Outcome.TIMEOUT.value] + self.outcomes[Outcome.ERROR.value]
         if lost:
             parts.append(f"{lost} not judged (timeout or error) and counted as not right")
+        if self.outcomes[Outcome.OPEN.value]:
+            parts.append(f"{self.outcomes[Outcome.OPEN.value]} replies to open prompts and not counted")
         return ", ".join([*parts, f"{self.tokens:.0f} tokens a reply"])
 
     def save_items(self, path: Path) -> None:
@@ -115,11 +118,16 @@ class EvalResult:
 def summarise(
     suite: str, k: int, seed: int, asking: Asking, items: Sequence[Item], seconds: float
 ) -> EvalResult:
-    """Counts and intervals of items, which hold k rows of each problem, one problem after another."""
+    """Counts and intervals of items, which hold k rows of each problem, one problem after another. A problem
+    that its scorer calls open is in `outcomes` and in no other figure. Raises BadInput where all are."""
     assert items, suite
     assert len(items) % k == 0, (len(items), k)
     outcomes = Counter(item.outcome for item in items)
-    groups = [items[i : i + k] for i in range(0, len(items), k)]
+    asked = [items[i : i + k] for i in range(0, len(items), k)]
+    groups = [group for group in asked if all(item.outcome != Outcome.OPEN for item in group)]
+    if not groups:
+        raise BadInput(f"suite '{suite}' has no right answers, so a model has no score on it")
+    scored = [item for group in groups for item in group]
     right = [sum(item.outcome == Outcome.RIGHT for item in group) for group in groups]
     return EvalResult(
         suite=suite,
@@ -127,11 +135,11 @@ def summarise(
         k=k,
         seed=seed,
         correct=sum(right),
-        score=sum(right) / len(items),
+        score=sum(right) / len(scored),
         ci95=wilson_clustered(right, k),
-        truncated=sum(item.finish_reason != "stop" for item in items),
-        unparsed=outcomes[Outcome.UNPARSED.value],
-        tokens=sum(item.tokens for item in items) / len(items),
+        truncated=sum(item.finish_reason != "stop" for item in scored),
+        unparsed=sum(item.outcome == Outcome.UNPARSED for item in scored),
+        tokens=sum(item.tokens for item in scored) / len(scored),
         seconds=seconds,
         settings=asking,
         outcomes={outcome.value: outcomes[outcome.value] for outcome in Outcome},

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from shoestring.engine.engine import Engine
 from shoestring.errors import Interrupted
 from shoestring.evals.chat_check import chat_check
-from shoestring.evals.evaluate import Replies, ask, check, mark
+from shoestring.evals.evaluate import Replies, ask, check, check_scorable, mark
 from shoestring.evals.result import Asking, FewShotStyle
 from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies
 from shoestring.lm import LanguageModel, load
@@ -126,6 +126,7 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
         ways = settings.variants if label in settings.best_of else [None]
         for text in settings.suites:
             suite = parse_suite(text)
+            check_scorable(suite)
             if suite.name != "file":  # a file is what it is; a level can be widened
                 check_room(suite, settings.n)
             for way in ways:

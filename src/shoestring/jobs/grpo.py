@@ -2,7 +2,7 @@
 sample problems, roll out, judge, advantage, update, publish weights, log, save."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shoestring.budget.flops import decode_flops
@@ -22,11 +22,14 @@ from shoestring.rl.gather import Gathered, Sampler, gather
 from shoestring.rl.loss_settings import formula
 from shoestring.rl.measure import (
     group_metrics,
+    is_open,
     mean_reward,
     step_metrics,
     wasted_tokens,
     why_all_dead,
 )
+from shoestring.rl.preference import PreferenceModel
+from shoestring.rl.preference_parts import preference_asker, preference_metrics
 from shoestring.rl.redteam import guard
 from shoestring.rl.reference import Reference
 from shoestring.rl.rollout import ask
@@ -34,6 +37,7 @@ from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.store import SCHEMA, rollout_rows
 from shoestring.rl.streams import Streams
 from shoestring.rl.update import Updated, update_policy
+from shoestring.rl.watch import HackWatch
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
 from shoestring.train.learner import Learner
@@ -52,11 +56,13 @@ class Trainer:
     sampler: Sampler
     learner: Learner
     reference: Reference | None
+    watch: HackWatch = field(default_factory=HackWatch)
 
     @property
     def parts(self) -> dict[str, Stateful]:
         streams = self.sampler.streams
         parts: dict[str, Stateful] = {"streams": streams, "curriculum": streams.curriculum}
+        parts["watch"] = self.watch
         if self.reference is not None and self.settings.reference_refresh_steps:
             parts["reference"] = self.reference
         return parts
@@ -64,7 +70,18 @@ class Trainer:
 
 def check(settings: GRPOSettings) -> object:
     """What can be refused before anything runs: a suite that doesn't exist or has no training problems."""
-    return [stream.item(0) for stream in Streams(settings.suites, settings.seed).streams]
+    if settings.late_suites and settings.late_from > settings.steps:
+        raise BadInput(f"late_from = {settings.late_from}: there are only {settings.steps} steps")
+    return [stream.item(0) for stream in open_streams(settings).streams]
+
+
+def open_streams(settings: GRPOSettings) -> Streams:
+    return Streams(settings.suites, settings.seed, settings.late_suites, settings.late_from)
+
+
+def open_preference(settings: GRPOSettings) -> PreferenceModel | None:
+    wanted = settings.preference
+    return None if wanted is None else PreferenceModel.load(wanted.model, settings.device, wanted.dtype)
 
 
 def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
@@ -81,7 +98,8 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
                 lm,
                 Engine(lm, max_batch=settings.max_batch),
                 judge,
-                Streams(settings.suites, settings.seed),
+                open_streams(settings),
+                open_preference(settings),
             ),
             Learner(lm, settings.optim, settings.steps * settings.minibatches, settings.objectives, adapters),
             Reference(settings.model, lm, settings.temperature, adapters)
@@ -91,7 +109,9 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
         stage.say(f"loss {formula(settings.loss)}")
         done = restore(stage, trainer.learner, trainer.parts, settings.minibatches)
         if settings.red_team and not done:
-            guard(settings, lm, judge, stage)
+            guard(
+                settings, lm, judge, stage, preference_asker(trainer.sampler.preference, settings.preference)
+            )
         if settings.rehearsal and not done:
             rehearse_step(trainer, stage)
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
@@ -123,13 +143,13 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
     """False, and no step, where the reward is earned everywhere and nothing is left to learn from it."""
     began = time.perf_counter()
     settings = trainer.settings
-    gathered = gather(trainer.sampler)
+    gathered = gather(trainer.sampler, step)
     meter_rollouts(trainer, gathered, stage)
     if step in (1, settings.steps) or step % settings.rollouts_every == 0 or not gathered.live:
         rows = rollout_rows(step, gathered.groups, trainer.lm, settings.loss.scale, settings.seed)
         stage.rollouts(step, rows, SCHEMA)
     if not gathered.live:
-        if step > 1 and mean_reward(gathered.dead) >= MASTERED:
+        if step > 1 and mean_reward([g for g in gathered.dead if not is_open(g)]) >= MASTERED:
             stage.say(
                 f"step {step}: all {len(gathered.dead)} groups earned the reward alike, nothing is left to "
                 f"learn from it: ended after {step - 1} of {settings.steps} steps"
@@ -146,13 +166,18 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
     meter_update(trainer, updated, stage)
     measured = group_metrics(gathered.live, gathered.dead) | step_metrics(updated) | gathered.times
     measured["time/weights"] = handed_s
+    if trainer.sampler.preference is not None:
+        measured |= preference_metrics(gathered.groups, trainer.sampler.preference.too_long)
+        warning = trainer.watch.saw(step, measured)
+        if warning is not None:
+            stage.say(warning)
     measured["step_time"] = time.perf_counter() - began
     stage.log(step, measured)
     stage.progress(
         step,
         settings.steps,
         reward=f"{measured['reward']:.3f}",
-        solve_rate=f"{measured['solve_rate']:.3f}",
+        solve_rate=f"{measured['solve_rate']:.3f}" if "solve_rate" in measured else "-",
         live=f"{len(gathered.live)}/{len(gathered.groups)}",
         **{"tokens/s": f"{measured['num_tokens'] / measured['step_time']:.0f}"},
     )

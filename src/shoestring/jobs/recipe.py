@@ -47,6 +47,12 @@ def _grpo() -> Job:
     return Job(grpo.GRPOSettings, grpo.main, check=grpo.check)
 
 
+def _reward() -> Job:
+    from shoestring.jobs import reward
+
+    return Job(reward.RewardModelSettings, reward.main, check=reward.open_data)
+
+
 def _tokenizer() -> Job:
     from shoestring.jobs import tokenizer
 
@@ -70,6 +76,7 @@ JOBS: JobTable = {
     "sft": _sft,
     "sample": _sample,
     "grpo": _grpo,
+    "reward": _reward,
 }
 
 

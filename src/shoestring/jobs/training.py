@@ -6,14 +6,14 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from shoestring.budget.flops import adapter_flops, mtp_flops, train_flops
 from shoestring.errors import Interrupted
-from shoestring.lm import LanguageModel
 from shoestring.models.bases import BASES
 from shoestring.models.config import ModelConfig
-from shoestring.origin import Origin
+from shoestring.origin import Lineage, Origin
 from shoestring.origin import Stage as LineageStage
 from shoestring.run import Stage, replace_folder
 from shoestring.run.files import dumps, saving, write_atomic
@@ -22,10 +22,30 @@ from shoestring.train.batch import MicroBatch, sum_of_contexts
 from shoestring.train.learner import Learner
 from shoestring.train.lora import Adapters
 from shoestring.train.rehearsal import longest_batch, rehearse
-from shoestring.train.state import Stateful, load_state, save_state
+from shoestring.train.state import Stateful, TrainState, load_state, save_state
 
 
-def restore(stage: Stage, learner: Learner, parts: Mapping[str, Stateful], updates_per_step: int = 1) -> int:
+class Resumable(Protocol):
+    """What is asked of a learner here."""
+
+    step: int
+
+    def state_dict(self) -> TrainState: ...
+
+    def load_state_dict(self, state: TrainState) -> None: ...
+
+
+class Saveable(Protocol):
+    """A model with its lineage: a LanguageModel, a PreferenceModel."""
+
+    lineage: Lineage
+
+    def save(self, folder: Path) -> None: ...
+
+
+def restore(
+    stage: Stage, learner: Resumable, parts: Mapping[str, Stateful], updates_per_step: int = 1
+) -> int:
     """Go on from the stage's saved state where there is one. Returns the steps already done, of
     `updates_per_step` of the learner's each."""
     if not (stage.state_dir / "progress.json").exists():
@@ -50,7 +70,7 @@ def rehearse_longest(
     write_atomic(stage.folder / "rehearsal.json", dumps(dataclasses.asdict(rehearsed), indent=2) + "\n")
 
 
-def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful]) -> None:
+def save_progress(stage: Stage, learner: Resumable, parts: Mapping[str, Stateful]) -> None:
     """The state of the step just done, in place only once it is whole."""
     temporary = stage.folder / "state.tmp"
     with saving(stage.state_dir):
@@ -61,7 +81,7 @@ def save_progress(stage: Stage, learner: Learner, parts: Mapping[str, Stateful])
 
 
 def stop_if_asked(
-    stage: Stage, learner: Learner, parts: Mapping[str, Stateful], updates_per_step: int = 1
+    stage: Stage, learner: Resumable, parts: Mapping[str, Stateful], updates_per_step: int = 1
 ) -> None:
     if stage.stop_requested:
         save_progress(stage, learner, parts)
@@ -101,7 +121,7 @@ def save_adapter(stage: Stage, adapters: Adapters | None, model: str) -> None:
 
 def save_model(
     stage: Stage,
-    lm: LanguageModel,
+    model: Saveable,
     job: str,
     settings: Settings,
     origins: Sequence[Origin],
@@ -111,7 +131,7 @@ def save_model(
     """The finished model with its lineage, `detail` in it; the resume state, three times its size, is
     dropped."""
     described = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
-    lm.lineage = lm.lineage.then(
+    model.lineage = model.lineage.then(
         LineageStage(
             name=stage.name,
             job=job,
@@ -127,7 +147,7 @@ def save_model(
     temporary = stage.folder / "model.tmp"
     with saving(stage.model_dir):
         shutil.rmtree(temporary, ignore_errors=True)
-        lm.save(temporary)
+        model.save(temporary)
     replace_folder(temporary, stage.model_dir)
     # what `restore` looks for goes first: a kill in between must not leave half a state
     (stage.state_dir / "progress.json").unlink(missing_ok=True)

@@ -111,7 +111,9 @@ def _marks(path: Path) -> Mapping[tuple[str, str, str], Mapping[str, float]]:
     right: dict[tuple[str, str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     columns = ["model", "suite", "variant", "problem", "outcome"]
     for row in pq.read_table(path, columns=columns).to_pylist():
-        right[row["model"], row["suite"], row["variant"]][row["problem"]].append(row["outcome"] == "right")
+        if row["outcome"] != "open":  # no right answer: counted nowhere
+            key = (row["model"], row["suite"], row["variant"])
+            right[key][row["problem"]].append(row["outcome"] == "right")
     return {
         key: {problem: sum(marks) / len(marks) for problem, marks in problems.items()}
         for key, problems in right.items()

@@ -24,13 +24,14 @@ class Curriculum:
     def __post_init__(self) -> None:
         self.live = dict.fromkeys(self.suites, 0.5)
 
-    def choose(self, index: int) -> int:
-        """The suite's place for the index-th problem."""
-        if len(self.suites) == 1:
+    def choose(self, index: int, among: int | None = None) -> int:
+        """The suite's place for the index-th problem; of the first `among` suites where that is given."""
+        suites = self.suites[:among]
+        if len(suites) == 1:
             return 0
-        weights = [FLOOR + self.live[s] for s in self.suites]
+        weights = [FLOOR + self.live[s] for s in suites]
         rng = random.Random(f"curriculum/{self.seed}/{index}")
-        return rng.choices(range(len(self.suites)), weights)[0]
+        return rng.choices(range(len(suites)), weights)[0]
 
     def saw(self, suite: str, live: bool) -> None:
         self.live[suite] = MEMORY * self.live[suite] + (1 - MEMORY) * float(live)

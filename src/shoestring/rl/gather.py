@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
 from shoestring.lm import LanguageModel
+from shoestring.rl.preference import PreferenceModel
+from shoestring.rl.preference_parts import preference_parts
 from shoestring.rl.reward import make_groups
 from shoestring.rl.rollout import Group, judge_groups, sample
 from shoestring.rl.settings import GRPOSettings
@@ -25,6 +27,7 @@ class Sampler:
     generator: Generator
     judge: Judge
     streams: Streams
+    preference: PreferenceModel | None = None  # where the settings have one
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class Gathered:
         return {"time/generate": self.generate_s, "time/judge": self.judge_s}
 
 
-def gather(sampler: Sampler) -> Gathered:
-    """Groups whose rewards differ. Others are dropped and counted, and fresh ones asked for in their
-    place; where none is live, in PATIENCE more rounds: one unlucky draw must not end a run."""
+def gather(sampler: Sampler, step: int) -> Gathered:
+    """The step's groups whose rewards differ. Others are dropped and counted, and fresh ones asked for in
+    their place; where none is live, in PATIENCE more rounds: one unlucky draw must not end a run."""
     settings = sampler.settings
     live: list[Group] = []
     dead: list[Group] = []
@@ -57,7 +60,7 @@ def gather(sampler: Sampler) -> Gathered:
         missing = settings.prompts_per_step - len(live)
         if missing == 0 or (live and number >= rounds):
             break
-        asked = sampler.streams.take(missing, sampler.lm, settings.system)
+        asked = sampler.streams.take(missing, sampler.lm, settings.system, step)
         params = SamplingParams(
             max_tokens=settings.max_completion_tokens,
             temperature=settings.temperature,
@@ -73,7 +76,8 @@ def gather(sampler: Sampler) -> Gathered:
         shuffled = (
             shuffled_verdicts(sampler.judge, judged, settings.seed) if reward.kind == "shuffled" else None
         )
-        for group in make_groups(judged, reward, sampler.lm.template, shuffled):
+        extra = preference_parts(sampler.preference, settings.preference, judged, step)
+        for group in make_groups(judged, reward, sampler.lm.template, shuffled, extra):
             (live if group.live else dead).append(group)
             sampler.streams.saw(group)
         generate_s += sampled - began

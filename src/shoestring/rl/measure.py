@@ -13,21 +13,20 @@ EQUAL = 1e-9
 
 def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, float]:
     """reward and solve_rate are over every sample made, dropped groups too; solve_rate is the task's verdict
-    whatever the reward was. reward_std is the mean of the groups' standard deviations; gamed_ratio the share
-    of right samples that don't look worked out."""
+    whatever the reward was. What counts right, wrong and unparsed is over the samples that can be checked,
+    and left out where there is none; open_ratio is the share of the others. gamed_ratio is the share of right
+    samples that don't look worked out, reward_std the mean of the groups' standard deviations."""
     groups = [*live, *dead]
     rollouts = [r for g in groups for r in g.rollouts]
     count = len(rollouts)
     rewards = [r.reward for r in rollouts if r.reward is not None]
     lengths = [len(r.sequence.ids) for r in rollouts]
     ended = [len(r.sequence.ids) for r in rollouts if not r.reply.cut]
-    right = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is Outcome.RIGHT]
-    wrong = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is not Outcome.RIGHT]
-    dead_right = sum(bool(g.rewards) and min(g.rewards) > 0 for g in dead)
-    return {
+    checkable = [r for r in rollouts if r.verdict.outcome is not Outcome.OPEN]
+    dead_right = sum(bool(g.rewards) and min(g.rewards) > 0 and not is_open(g) for g in dead)
+    found = {
         "reward": mean_reward(groups),
         "reward_std": sum(pstdev(g.rewards) for g in groups if g.rewards) / len(groups),
-        "solve_rate": sum(r.verdict.outcome is Outcome.RIGHT for r in rollouts) / count,
         "frac_reward_zero_std": len(dead) / len(groups),
         "groups/live": float(len(live)),
         "groups/dead_all_right": float(dead_right),
@@ -36,15 +35,34 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
         "completions/min_length": float(min(lengths)),
         "completions/max_length": float(max(lengths)),
         "completions/mean_terminated_length": sum(ended) / max(1, len(ended)),
-        "completions/mean_length_right": sum(right) / max(1, len(right)),
-        "completions/mean_length_wrong": sum(wrong) / max(1, len(wrong)),
         "completions/clipped_ratio": 1 - len(ended) / count,
-        "unparsed_ratio": sum(r.verdict.outcome is Outcome.UNPARSED for r in rollouts) / count,
-        "gamed_ratio": sum(r.gamed for r in rollouts) / max(1, len(right)),
         "left_out": float(count - len(rewards)),
         "num_tokens": float(sum(lengths)),
         **part_metrics(rollouts),
     }
+    if checkable:
+        found |= _checked_metrics(checkable)
+    if len(checkable) < count:
+        found["open_ratio"] = 1 - len(checkable) / count
+    return found
+
+
+def _checked_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    right = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is Outcome.RIGHT]
+    wrong = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is not Outcome.RIGHT]
+    return {
+        "solve_rate": len(right) / len(rollouts),
+        "completions/mean_length_right": sum(right) / max(1, len(right)),
+        "completions/mean_length_wrong": sum(wrong) / max(1, len(wrong)),
+        "unparsed_ratio": sum(r.verdict.outcome is Outcome.UNPARSED for r in rollouts) / len(rollouts),
+        "gamed_ratio": sum(r.gamed for r in rollouts) / max(1, len(right)),
+        "verifier/disagreed": float(sum(r.parts.get("disagreed", 0.0) > 0 for r in rollouts)),
+    }
+
+
+def is_open(group: Group) -> bool:
+    """Whether the problem has no right answer."""
+    return any(r.verdict.outcome is Outcome.OPEN for r in group.rollouts)
 
 
 def part_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -114,7 +132,12 @@ def mean_reward(groups: Sequence[Group]) -> float:
 def why_all_dead(dead: Sequence[Group]) -> str:
     """One line for the user: what the rollouts of groups without a difference were like, and what to
     change."""
-    rollouts = [r for g in dead for r in g.rollouts]
+    rollouts = [r for g in dead for r in g.rollouts if not is_open(g)]
+    if not rollouts:
+        return (
+            f"all {len(dead)} groups were of open prompts and had equal rewards, so there is nothing to "
+            "learn from: set preference, or its from_step earlier, or add a suite that can be checked"
+        )
     right = sum(r.verdict.outcome is Outcome.RIGHT for r in rollouts) / len(rollouts)
     cut = sum(r.reply.cut for r in rollouts) / len(rollouts)
     unparsed = sum(r.verdict.outcome is Outcome.UNPARSED for r in rollouts) / len(rollouts)

@@ -68,7 +68,10 @@ def guard(
 ) -> None:
     """Attack the run's reward, write redteam.json, say one line. Raises BadInput where an attack pays."""
     began = time.perf_counter()
-    results = check_reward(judge, settings.suites, settings.rule(), lm, settings.red_team_margin, ask)
+    suites = [s for s in settings.suites if not parse_suite(s).is_open]  # the others have no answer to miss
+    if not suites:
+        return
+    results = check_reward(judge, suites, settings.rule(), lm, settings.red_team_margin, ask)
     seconds = time.perf_counter() - began
     stage.use("judge", seconds)
     attacks = [r for r in results if r.attack != RIGHT.name]

@@ -98,7 +98,8 @@ def reward_of(
     if reply.cut:
         return 0.0
     if kind == "format":
-        return float(verdict.outcome in (Outcome.RIGHT, Outcome.WRONG))
+        said = verdict.outcome is Outcome.OPEN and bool(reply.answer.strip())
+        return float(said or verdict.outcome in (Outcome.RIGHT, Outcome.WRONG))
     return verdict.value
 
 

@@ -6,16 +6,30 @@ from pydantic import Field, model_validator
 
 from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.reward import Reward
-from shoestring.rl.reward_settings import RewardKind, ShapeSettings
+from shoestring.rl.reward_settings import PartSettings, RewardKind, ShapeSettings
 from shoestring.settings import Settings
 from shoestring.train.lora import LoRASettings
 from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
 
+PART = "preference"  # the reward model's part of the reward
+
+
+class PreferenceSettings(Settings):
+    """A reward model's part of the reward: weight * its standardised score, which lies in -3 .. 3."""
+
+    model: str  # the folder of a reward stage, or "stage:NAME"
+    weight: float = Field(1.0, gt=0)
+    on: Literal["open", "all"] = "open"  # only prompts without a right answer, or all
+    from_step: int = Field(1, ge=1)  # R1: the last 400 of 1700 steps, for it can be hacked
+    dtype: str = "auto"
+
 
 class GRPOSettings(Settings):
     model: str
     suites: list[str] = Field(min_length=1)  # drawn where groups are mixed
+    late_suites: list[str] = Field(default_factory=list)  # drawn too from step `late_from` on
+    late_from: int = Field(1, ge=1)
     steps: int = Field(ge=1)
     prompts_per_step: int = Field(16, ge=1)
     samples_per_prompt: int = Field(16, ge=2)
@@ -25,6 +39,7 @@ class GRPOSettings(Settings):
     truncated: Literal["wrong", "left_out"] = "wrong"  # what a cut answer counts as
     reward: RewardKind = "task"  # "random", "format" and "shuffled" are controls
     shape: ShapeSettings = ShapeSettings()  # what is paid besides the verdict
+    preference: PreferenceSettings | None = None
     red_team: bool = True  # refuse a reward that pays for replies made without solving
     red_team_margin: float = Field(0.05, ge=0, lt=1)  # of the full mark, above an honest wrong reply's
     refill_rounds: int = Field(1, ge=0)  # times that dropped groups are replaced by fresh ones in a step
@@ -59,4 +74,8 @@ class GRPOSettings(Settings):
 
     def rule(self) -> Reward:
         """How this run pays a sample."""
-        return Reward(self.reward, self.truncated, self.seed, self.shape, self.max_completion_tokens)
+        shape = self.shape
+        if self.preference is not None and self.reward == "task":  # controls are blind to it
+            own = {PART: PartSettings(weight=self.preference.weight, gate="none")}
+            shape = shape.model_copy(update={"named": {**shape.named, **own}})
+        return Reward(self.reward, self.truncated, self.seed, shape, self.max_completion_tokens)

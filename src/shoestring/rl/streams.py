@@ -1,6 +1,7 @@
 """Where a run's next problems come from."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from shoestring.lm import LanguageModel
@@ -14,21 +15,30 @@ TRIES = 8  # draws for one place before a problem is asked that had nothing to t
 
 
 class Streams:
-    """The next problems: the curriculum chooses the suite, the suite's stream the problem. With `reserve`
-    those that a run is watched by are left out."""
+    """The next problems: the curriculum chooses the suite, the suite's stream the problem. The late suites
+    join from step `late_from` on. With `reserve` the problems that a run is watched by are left out."""
 
-    def __init__(self, suites: list[str], seed: int, reserve: bool = False) -> None:
-        self.suites = [parse_suite(s) for s in suites]
+    def __init__(
+        self,
+        suites: list[str],
+        seed: int,
+        late_suites: Sequence[str] = (),
+        late_from: int = 1,
+        reserve: bool = False,
+    ) -> None:
+        self.early, self.late_from = len(suites), late_from
+        self.suites = [parse_suite(s) for s in [*suites, *late_suites]]
         self.streams = [ProblemStream(s, seed, reserve) for s in self.suites]
         self.curriculum = Curriculum([str(s) for s in self.suites], seed)
         self.rates = PassRates(seed)
         self.index = 0
         self.origins: dict[Origin, None] = {}  # of the problems taken, distinct, in order
 
-    def take(self, count: int, lm: LanguageModel, system: str | None) -> list[Asked]:
+    def take(self, count: int, lm: LanguageModel, system: str | None, step: int) -> list[Asked]:
         asked = []
+        among = self.early if step < self.late_from else None
         for _ in range(count):
-            place = self.curriculum.choose(self.index)
+            place = self.curriculum.choose(self.index, among)
             problem = self._draw(self.streams[place])
             self.origins[problem.origin] = None
             name = f"{self.index}/{problem.id}"

@@ -1,8 +1,10 @@
-"""Problems that can be checked. FAMILIES are our own; `gym:NAME` and files come through `suite.py`."""
+"""Problems that can be checked, and open prompts (`chat`). FAMILIES are our own; `gym:NAME` and files come
+through `suite.py`."""
 
 from shoestring.tasks.base import Family
 from shoestring.tasks.bases import Bases
 from shoestring.tasks.change import Change
+from shoestring.tasks.chat import Chat
 from shoestring.tasks.clock import Clock
 from shoestring.tasks.compare import Compare
 from shoestring.tasks.countdown import Countdown
@@ -27,4 +29,5 @@ FAMILIES: dict[str, Family] = {
     "sorting": Sorting(),
     "sequences": Sequences(),
     "change": Change(),
+    "chat": Chat(),
 }

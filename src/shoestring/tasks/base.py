@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     RIGHT = "right"  # the scorer's full mark
     WRONG = "wrong"  # an answer was found and it is not the one
     UNPARSED = "unparsed"  # no answer was found
+    OPEN = "open"  # no right answer exists: only shape and preference judge it; counted in no score
     TIMEOUT = "timeout"  # the scorer ran past its wall clock; left out of the loss and counted
     ERROR = "error"  # the scorer raised; left out of the loss and counted
 

@@ -14,7 +14,7 @@ from shoestring.tasks.maths import gold_fault, looks_like_maths
 from shoestring.tasks.schema import schema_text
 from shoestring.tasks.texts import same_text
 
-Kind = Literal["integer", "choice", "maths", "exact", "code", "json"]
+Kind = Literal["integer", "choice", "maths", "exact", "code", "json", "open"]
 CHOICE = re.compile(r"\(?([A-H])\)?\.?")
 
 
@@ -70,6 +70,8 @@ def _turns(messages: list[Any]) -> str:
 
 def answer_of(row: dict[str, Any], wanted: str) -> tuple[Kind, str]:
     """The kind of answer and its text in one spelling."""
+    if wanted == "open":
+        return "open", ""
     if wanted == "code" or (wanted == "auto" and has_tests(row)):
         return "code", _checked(checked_tests, row)
     if wanted == "json" or (wanted == "auto" and row.get("schema")):

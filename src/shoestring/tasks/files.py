@@ -30,11 +30,11 @@ FIRST_ROWS = 3  # named where rows are refused
 
 
 class FileLevel(Settings):
-    """answer: how it is compared ("auto" looks at each row's). percent: 50 % may be said as 1/2.
-    scorer: `module:function` that is called with (problem, reply) instead; `problem.hidden["row"]` is the
-    row. test "all": a benchmark, no row is trained on."""
+    """answer: how it is compared ("auto" looks at each row's; "open": rows have no right answer and need
+    none). percent: 50 % may be said as 1/2. scorer: `module:function` that is called with (problem, reply)
+    instead; `problem.hidden["row"]` is the row. test "all": a benchmark, no row is trained on."""
 
-    answer: Literal["auto", "integer", "choice", "maths", "exact", "code", "json"] = "auto"
+    answer: Literal["auto", "integer", "choice", "maths", "exact", "code", "json", "open"] = "auto"
     percent: bool = False
     scorer: str = Field("", pattern=r"^(|[\w.]+:\w+)$")
     test: Literal["tenth", "all"] = "tenth"
@@ -72,6 +72,8 @@ class FileFamily:
         hidden = problem.hidden
         if hidden["scorer"]:
             return as_verdict(load_scorer(hidden["scorer"])(problem, reply))
+        if hidden["kind"] == "open":
+            return Verdict(Outcome.OPEN, 0.0)
         if hidden["kind"] == "code":
             return judge_code(reply, hidden["answer"])
         if hidden["kind"] == "json":
@@ -91,7 +93,7 @@ class FileFamily:
             gold, percent = problem.hidden["answer"], problem.hidden["percent"]
             return judge_maths_lenient(reply, gold, problem.prompt, percent)
         strict = self.score(problem, reply)
-        if problem.hidden["kind"] in ("code", "json"):
+        if strict.outcome is Outcome.OPEN or problem.hidden["kind"] in ("code", "json"):
             return strict
         lines = reply.answer.strip().splitlines()
         ends = lines and f" {same_text(lines[-1])}".endswith(f" {same_text(problem.hidden['answer'])}")

@@ -12,6 +12,7 @@ from shoestring.errors import BadInput
 from shoestring.settings import Settings, build, nearest, parse_assignments
 from shoestring.tasks import FAMILIES
 from shoestring.tasks.base import Family, Problem, Verdict, level_text
+from shoestring.tasks.chat import CHAT
 from shoestring.tasks.files import FileFamily, FileLevel, file_family, prepare
 from shoestring.tasks.own import OwnFamily, OwnLevel, OwnScorer, own_family
 from shoestring.text.message import Reply
@@ -42,6 +43,11 @@ class Suite:
     def only_tests(self) -> bool:
         """Whether every problem is held out: a file that is a benchmark."""
         return isinstance(self.level, FileLevel | OwnLevel) and self.level.test == "all"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its prompts have no right answer, so that there is no score to give."""
+        return self.name == CHAT or (isinstance(self.level, FileLevel) and self.level.answer == "open")
 
     def __str__(self) -> str:
         level = level_text(self.level)

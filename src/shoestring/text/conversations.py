@@ -61,8 +61,9 @@ def rows_of(raw: Iterable[Any], path: Path) -> list[Row]:
 
 
 def read_rows(path: Path) -> Iterable[Any]:
+    """The rows of a .jsonl or .parquet file as they are. Raises BadInput, with the line where JSON breaks."""
     if path.suffix not in (".jsonl", ".parquet"):
-        raise BadInput(f"{path}: conversations are read from .jsonl or .parquet files")
+        raise BadInput(f"{path}: rows are read from .jsonl or .parquet files")
     if not path.is_file():
         raise BadInput(f"no such file: {path}")
     if path.suffix == ".parquet":

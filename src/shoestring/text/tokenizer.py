@@ -1,6 +1,7 @@
 """Text to ids and back, on the `tokenizers` library. Special tokens are never read out of text here: the
 template alone puts them in."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -118,6 +119,11 @@ class Tokenizer:
         for name, value in ((TOKENIZER_CONFIG, config), (SPECIAL_MAP, self.special.named())):
             text = json.dumps(value, indent=2, ensure_ascii=False)
             (folder / name).write_text(text + "\n", encoding="utf-8")
+
+    def with_pad(self, token: str) -> "Tokenizer":
+        """The same but for the padding token, which must be one of the vocabulary."""
+        backend = tokenizers.Tokenizer.from_str(self._json)
+        return Tokenizer(backend, dataclasses.replace(self.special, pad=token), self.max_length)
 
     @cached_property
     def _prefixes_only_the_first(self) -> bool:

@@ -6,9 +6,8 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from shoestring.models.transformer import Transformer
 from shoestring.ops.native import Library, library_for
 from shoestring.settings import Settings
 
@@ -47,7 +46,7 @@ class MasterOptimizer:
     network's own copy is rewritten once a step, not cast once a micro-batch.
     """
 
-    def __init__(self, network: Transformer, settings: OptimSettings) -> None:
+    def __init__(self, network: nn.Module, settings: OptimSettings) -> None:
         self.settings = settings
         self.params = [p for p in network.parameters() if p.requires_grad]
         self.names = [n for n, p in network.named_parameters() if p.requires_grad]
