@@ -1,6 +1,6 @@
 """Sampling groups: prompts go to a generator, replies to a judge, and come back as rollouts by problem."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
@@ -90,7 +90,25 @@ def ask(template: Template, problem: Problem, suite: str, system: str | None, na
 
 
 def sample(generator: Generator, asked: Many[Asked], params: SamplingParams) -> list[list[Completion]]:
-    return generator.generate([a.prompt for a in asked], params, keys=[a.name for a in asked])
+    done = dict(as_sampled(generator, asked, params))
+    return [done[place] for place in range(len(asked))]
+
+
+def as_sampled(
+    generator: Generator, asked: Many[Asked], params: SamplingParams
+) -> Iterator[tuple[int, list[Completion]]]:
+    """(place in `asked`, its samples), as they are finished. Whatever ends it early leaves the generator
+    empty."""
+    places: dict[int, int] = {}
+    try:
+        for place, item in enumerate(asked):
+            places[generator.submit(item.prompt, params, item.name)] = place
+        if places:
+            for request, completions in generator.completed():
+                yield places.pop(request), completions
+    finally:
+        for unfinished in places:
+            generator.abort(unfinished)
 
 
 def judge_groups(
