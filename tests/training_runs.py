@@ -65,7 +65,11 @@ def grpo_settings(base: Path, suite: str, **changed: Any) -> grpo.GRPOSettings:
         "save_every": 2,
         "rollouts_every": 2,
         "dtype": "float32",
-        "red_team": False,  # the toy's scorers pay for anything
+        "red_team": False,
+        "preflight": {"prompts": 0},
+        "trips": {
+            "drift": {"limit": 100.0}
+        },  # a random model of few weights goes far in a step  # the toy's scorers pay for anything
     }
     return build(grpo.GRPOSettings, values | changed, "grpo")
 

@@ -6,11 +6,14 @@ import pytest
 from rich.console import Console
 
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.jobs.grpo import Trainer, main, one_step
+from shoestring.jobs.grpo import After, main, one_step
+from shoestring.jobs.grpo_trainer import Trainer
 from shoestring.jobs.recipe import JOBS
 from shoestring.origin import Lineage
 from shoestring.rl.gather import Sampler, gather
+from shoestring.rl.held_out import HeldOut
 from shoestring.rl.loss_settings import NAMED, formula
+from shoestring.rl.monitor import Monitor
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.streams import Streams
 from shoestring.run import Stage
@@ -24,8 +27,10 @@ from training_runs import (
     metrics,
     refreshing_grpo_settings,
     run,
+    same,
     save_base,
     toy_suite,
+    weights,
 )
 
 TRL_NAMES = [
@@ -87,7 +92,7 @@ def trainer(tmp_path, judge: PlannedJudge, **changed) -> Trainer:
     generator = Scripted(lm, lambda text, sample: "ok")
     learner = Learner(lm, settings.optim, settings.steps)
     sampler = Sampler(settings, lm, generator, judge, Streams(settings.suites, 0))  # type: ignore[arg-type]
-    return Trainer(settings, lm, sampler, learner, None)
+    return Trainer(settings, lm, sampler, learner, None, Monitor(settings, lm, judge), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -206,9 +211,9 @@ def test_a_refreshed_reference_begins_anew(base, tmp_path):
 @pytest.mark.parametrize(
     ("scorer", "tokens", "said"),
     [
-        ("never", 24, ["0% right", "easier level"]),
-        ("always", 24, ["100% right", "harder level"]),
-        ("never", 1, ["truncated", "raise max_completion_tokens"]),
+        ("never", 24, ["step 1: all 12 groups had equal rewards", "0% right", "easier level"]),
+        ("always", 24, ["step 1: constant reward", "earns it too"]),
+        ("never", 1, ["step 1: all 12 groups had equal rewards", "truncated", "raise max_completion_tokens"]),
     ],
 )
 def test_when_no_group_teaches_anything_the_run_ends_in_one_line(tmp_path, scorer, tokens, said):
@@ -219,7 +224,7 @@ def test_when_no_group_teaches_anything_the_run_ends_in_one_line(tmp_path, score
         run(settings, tmp_path / "g")
     line = str(caught.value)
     assert "\n" not in line
-    assert all(word in line for word in ["step 1: all 12 groups had equal rewards", *said])
+    assert all(word in line for word in said)
     usage = [json.loads(line) for line in (tmp_path / "g/usage.jsonl").read_text().splitlines()]
     generated = next(u for u in usage if u["kind"] == "generate")
     assert generated["wasted"]["dead_groups"] == generated["tokens"] > 0  # it was paid for all the same
@@ -230,15 +235,18 @@ class MasteredJudge(PlannedJudge):
     """As planned for the first four problems; every later sample is right."""
 
     def _verdict(self, name: str) -> Verdict:
+        if "/" not in name:  # a reply that says nothing, tried when all is right
+            return Verdict(Outcome.WRONG, 0.0)
         return super()._verdict(name) if int(name.split("/")[0]) < 4 else Verdict(Outcome.RIGHT, 1.0)
 
 
 def test_a_run_that_has_learnt_all_there_is_ends_early_and_keeps_its_model(tmp_path):
-    own = trainer(tmp_path, MasteredJudge({0, 1, 2, 3}))
+    # what the generator says has no logprobs of the model's: the gap is known
+    own = trainer(tmp_path, MasteredJudge({0, 1, 2, 3}), loss={"correction": "token_tis"})
     out = io.StringIO()
     with Stage(tmp_path / "g", "g", Console(file=out, width=200)) as stage:
-        assert one_step(own, 1, stage)
-        assert not one_step(own, 2, stage)
+        assert one_step(own, 1, stage) is After.DONE
+        assert one_step(own, 2, stage) is After.MASTERED
     assert "step 2: all 20 groups earned the reward alike" in out.getvalue()
     assert own.learner.step == 1
     assert len(metrics(tmp_path / "g")) == 1
@@ -320,3 +328,32 @@ def test_settings_are_strict(tmp_path):
         grpo_settings(tmp_path, "sums", optim={"lr": 1.0})
     with pytest.raises(BadInput, match="samples_per_prompt"):
         grpo_settings(tmp_path, "sums", samples_per_prompt=1)
+
+
+def test_the_model_that_did_best_on_problems_kept_back_is_the_stages(base, tmp_path, monkeypatch):
+    rates = iter([0.25, 0.75, 0.5])
+
+    def measure(self, lm, generator, judge, step):
+        rate = next(rates)
+        if rate > self.best:
+            self.best, self.best_step = rate, step
+        return {"held_out/solve_rate": rate}
+
+    monkeypatch.setattr(HeldOut, "measure", measure)
+    wanted = {"every": 2, "n": 2, "keep": "best"}
+    suite = toy_suite(tmp_path)
+    run(grpo_settings(base, suite, held_out=wanted), tmp_path / "best")
+    assert [r["held_out/solve_rate"] for r in metrics(tmp_path / "best") if "held_out/solve_rate" in r] == [
+        0.25,
+        0.75,
+        0.5,
+    ]
+    assert not (tmp_path / "best" / "best").exists()
+    rates = iter([0.25, 0.75, 0.5])
+    run(grpo_settings(base, suite, held_out=wanted | {"keep": "last"}), tmp_path / "last")
+    rates = iter([0.25, 0.75])
+    run(grpo_settings(base, suite, held_out=wanted, steps=4), tmp_path / "four")
+    assert same(weights(tmp_path / "best"), weights(tmp_path / "four"))
+    assert not same(weights(tmp_path / "best"), weights(tmp_path / "last"))
+    found = [json.loads(line) for line in (tmp_path / "best/findings.jsonl").read_text().splitlines()]
+    assert [f["name"] for f in found] == ["best kept"]

@@ -1,71 +1,55 @@
 """Group-relative policy optimisation with verifiable rewards:
 sample problems, roll out, judge, advantage, update, publish weights, log, save."""
 
+import shutil
 import time
-from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
-from shoestring.budget.flops import decode_flops
-from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.jobs.training import (
-    rehearse_longest,
-    restore,
-    save_adapter,
-    save_model,
-    save_progress,
-    stop_if_asked,
-    update_flops,
+from shoestring.jobs.grpo_meter import meter_rollouts, meter_update, show_progress
+from shoestring.jobs.grpo_trainer import (
+    Trainer,
+    best_folder,
+    keep_best,
+    open_streams,
+    open_trainer,
+    rehearse_step,
+    restore_trainer,
+    roll_back,
+    take_best,
 )
-from shoestring.lm import LanguageModel, load
-from shoestring.rl.gather import Gathered, Sampler, gather
+from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked
+from shoestring.rl.agreement import apart, probe_of
+from shoestring.rl.before import before_training, disagreement, raise_first
+from shoestring.rl.explain import explain
+from shoestring.rl.gather import Gathered, gather
 from shoestring.rl.loss_settings import formula
 from shoestring.rl.measure import (
     group_metrics,
     is_open,
     mean_reward,
     step_metrics,
-    wasted_tokens,
+    time_shares,
     why_all_dead,
 )
-from shoestring.rl.preference import PreferenceModel
 from shoestring.rl.preference_parts import preference_asker, preference_metrics
 from shoestring.rl.redteam import guard
-from shoestring.rl.reference import Reference
-from shoestring.rl.rollout import ask
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.store import SCHEMA, rollout_rows
-from shoestring.rl.streams import Streams
 from shoestring.rl.update import Updated, update_policy
-from shoestring.rl.watch import HackWatch
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
-from shoestring.train.learner import Learner
-from shoestring.train.lora import Adapters
-from shoestring.train.state import Stateful
 
 MASTERED = 0.95  # mean reward at which a step without a mixed group ends the run instead of failing it
 
 
-@dataclass
-class Trainer:
-    """The handles and the parts of one run."""
+class After(Enum):
+    """How a step ended."""
 
-    settings: GRPOSettings
-    lm: LanguageModel
-    sampler: Sampler
-    learner: Learner
-    reference: Reference | None
-    watch: HackWatch = field(default_factory=HackWatch)
-
-    @property
-    def parts(self) -> dict[str, Stateful]:
-        streams = self.sampler.streams
-        parts: dict[str, Stateful] = {"streams": streams, "curriculum": streams.curriculum}
-        parts["watch"] = self.watch
-        if self.reference is not None and self.settings.reference_refresh_steps:
-            parts["reference"] = self.reference
-        return parts
+    DONE = auto()
+    MASTERED = auto()  # the reward is earned everywhere: nothing is left to learn from it
+    ROLLED_BACK = auto()
 
 
 def check(settings: GRPOSettings) -> object:
@@ -75,137 +59,146 @@ def check(settings: GRPOSettings) -> object:
     return [stream.item(0) for stream in open_streams(settings).streams]
 
 
-def open_streams(settings: GRPOSettings) -> Streams:
-    return Streams(settings.suites, settings.seed, settings.late_suites, settings.late_from)
-
-
-def open_preference(settings: GRPOSettings) -> PreferenceModel | None:
-    wanted = settings.preference
-    return None if wanted is None else PreferenceModel.load(wanted.model, settings.device, wanted.dtype)
-
-
 def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
-    lm = load(settings.model, dtype=settings.dtype, device=settings.device)
-    if settings.routing_replay and not lm.config.n_routed_experts:
-        raise BadInput(f"routing_replay: {settings.model} has no experts whose routing could be replayed")
-    adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
     with Judge() as judge:
-        trainer = Trainer(
-            settings,
-            lm,
-            Sampler(
-                settings,
-                lm,
-                Engine(lm, max_batch=settings.max_batch),
-                judge,
-                open_streams(settings),
-                open_preference(settings),
-            ),
-            Learner(lm, settings.optim, settings.steps * settings.minibatches, settings.objectives, adapters),
-            Reference(settings.model, lm, settings.temperature, adapters)
-            if settings.loss.kl_coefficient
-            else None,
-        )
+        trainer = open_trainer(settings, judge)
         stage.say(f"loss {formula(settings.loss)}")
-        done = restore(stage, trainer.learner, trainer.parts, settings.minibatches)
-        if settings.red_team and not done:
-            guard(
-                settings, lm, judge, stage, preference_asker(trainer.sampler.preference, settings.preference)
-            )
-        if settings.rehearsal and not done:
-            rehearse_step(trainer, stage)
+        done = restore_trainer(trainer, stage)
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
-        for step in range(done + 1, settings.steps + 1):
-            if not one_step(trainer, step, stage):
+        if not done:
+            prepare(trainer, stage)
+        while trainer.step < settings.steps:
+            after = one_step(trainer, trainer.step + 1, stage)
+            if after is After.MASTERED:
                 break
-            if step % settings.save_every == 0 and step < settings.steps:
+            if (
+                after is After.DONE
+                and trainer.step % settings.save_every == 0 < settings.steps - trainer.step
+            ):
                 save_progress(stage, trainer.learner, trainer.parts)
             stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
-    steps = trainer.learner.step // settings.minibatches
-    detail = {"loss": formula(settings.loss)}
-    save_adapter(stage, adapters, settings.model)
-    save_model(stage, lm, "grpo", settings, list(trainer.sampler.streams.origins), steps, detail)
+    return finish(trainer, stage)
+
+
+def prepare(trainer: Trainer, stage: Stage) -> None:
+    """What would make the run a waste is looked for now: a reward that pays for nothing, a broken parser,
+    replies that are all cut, memory that doesn't suffice. Raises BadInput or ShoestringError."""
+    settings, sampler = trainer.settings, trainer.sampler
+    if settings.red_team:
+        ask = preference_asker(sampler.preference, settings.preference)
+        guard(settings, trainer.lm, sampler.judge, stage, ask)
+    before_training(sampler, trainer.learner, stage)
+    if settings.rehearsal:
+        rehearse_step(trainer, stage)
+    save_progress(stage, trainer.learner, trainer.parts)  # what a roll-back before the first save goes to
+
+
+def finish(trainer: Trainer, stage: Stage) -> dict[str, Any]:
+    settings, steps = trainer.settings, trainer.step
+    stage.say(time_shares(stage.metrics()))
+    take_best(trainer, stage)
+    save_adapter(stage, trainer.learner.adapters, settings.model)
+    origins = list(trainer.sampler.streams.origins)
+    save_model(stage, trainer.lm, "grpo", settings, origins, steps, {"loss": formula(settings.loss)})
+    shutil.rmtree(best_folder(stage), ignore_errors=True)
     return {"steps": steps, "problems": trainer.sampler.streams.index}
 
 
-def rehearse_step(trainer: Trainer, stage: Stage) -> None:
-    """With replies as long as they may get, behind the longest prompt of a step's worth of every suite."""
-    settings, streams = trainer.settings, trainer.sampler.streams
-    problems = [s.item(i) for s in streams.streams for i in range(settings.prompts_per_step)]
-    prompts = [ask(trainer.lm.template, p, "", settings.system, p.id).prompt for p in problems]
-    longest = max(len(prompt) for prompt in prompts)
-    rehearse_longest(
-        stage, trainer.learner, settings.max_completion_tokens, longest, settings.micro_batch_tokens
-    )
-
-
-def one_step(trainer: Trainer, step: int, stage: Stage) -> bool:
-    """False, and no step, where the reward is earned everywhere and nothing is left to learn from it."""
+def one_step(trainer: Trainer, step: int, stage: Stage) -> After:
     began = time.perf_counter()
-    settings = trainer.settings
-    gathered = gather(trainer.sampler, step)
+    settings, sampler, learner = trainer.settings, trainer.sampler, trainer.learner
+    gathered = gather(sampler, step)
     meter_rollouts(trainer, gathered, stage)
+    keep_rollouts(trainer, step, gathered, stage)
+    raise_first(stage, step, trainer.monitor.groups(gathered, version=step - 1))
+    if not gathered.live:
+        return without_a_live_group(trainer, step, gathered, stage)
+
+    updated = update_policy(learner, trainer.reference, gathered.live, settings)
+    learner.step = step * settings.minibatches  # few groups make fewer updates, not a slower schedule
+    check_update(trainer, step, gathered, updated, stage)
+    handed = time.perf_counter()
+    sampler.generator.load_weights(learner.weights(), version=step)
+    handed_s = time.perf_counter() - handed
+    refresh_reference(trainer, step)
+    meter_update(trainer, updated, handed_s, stage)
+
+    measured = group_metrics(gathered.live, gathered.dead) | step_metrics(updated) | gathered.times
+    measured |= {"time/weights": handed_s, "curriculum/passed_over": float(sampler.streams.rates.passed_over)}
+    measured["drift"] = apart(learner, probe_of(updated.batches), settings.temperature)
+    measured |= watched(trainer, step, gathered, measured, stage)
+    measured["step_time"] = time.perf_counter() - began
+    if act(trainer, step, measured, stage) is After.ROLLED_BACK:
+        return After.ROLLED_BACK
+    stage.log(step, measured)
+    show_progress(trainer, step, gathered, measured, stage)
+    return After.DONE
+
+
+def keep_rollouts(trainer: Trainer, step: int, gathered: Gathered, stage: Stage) -> None:
+    settings = trainer.settings
     if step in (1, settings.steps) or step % settings.rollouts_every == 0 or not gathered.live:
         rows = rollout_rows(step, gathered.groups, trainer.lm, settings.loss.scale, settings.seed)
         stage.rollouts(step, rows, SCHEMA)
-    if not gathered.live:
-        if step > 1 and mean_reward([g for g in gathered.dead if not is_open(g)]) >= MASTERED:
-            stage.say(
-                f"step {step}: all {len(gathered.dead)} groups earned the reward alike, nothing is left to "
-                f"learn from it: ended after {step - 1} of {settings.steps} steps"
-            )
-            return False
-        save_progress(stage, trainer.learner, trainer.parts)
-        raise ShoestringError(f"step {step}: {why_all_dead(gathered.dead)}")
-    updated = update_policy(trainer.learner, trainer.reference, gathered.live, settings)
-    trainer.learner.step = step * settings.minibatches  # few groups make fewer updates, not a slower schedule
-    handed = time.perf_counter()
-    trainer.sampler.generator.load_weights(trainer.learner.weights(), version=step)
-    handed_s = time.perf_counter() - handed
-    refresh_reference(trainer, step)
-    meter_update(trainer, updated, stage)
-    measured = group_metrics(gathered.live, gathered.dead) | step_metrics(updated) | gathered.times
-    measured["time/weights"] = handed_s
-    if trainer.sampler.preference is not None:
-        measured |= preference_metrics(gathered.groups, trainer.sampler.preference.too_long)
-        warning = trainer.watch.saw(step, measured)
+    for name, text in trainer.monitor.notes(step, gathered):
+        stage.finding(step, name, text)
+
+
+def without_a_live_group(trainer: Trainer, step: int, gathered: Gathered, stage: Stage) -> After:
+    """Raises ShoestringError that says why, unless all that could be learnt is."""
+    if step > 1 and mean_reward([g for g in gathered.dead if not is_open(g)]) >= MASTERED:
+        stage.say(
+            f"step {step}: all {len(gathered.dead)} groups earned the reward alike, nothing is left to "
+            f"learn from it: ended after {step - 1} of {trainer.settings.steps} steps"
+        )
+        return After.MASTERED
+    save_progress(stage, trainer.learner, trainer.parts)
+    for line in explain(gathered.groups, trainer.sampler.judge).lines():
+        stage.finding(step, "zero rewards", line)
+    raise ShoestringError(f"step {step}: {why_all_dead(gathered.dead)}")
+
+
+def check_update(trainer: Trainer, step: int, gathered: Gathered, updated: Updated, stage: Stage) -> None:
+    """Faults that an update shows. The state of before it is what is saved, so nothing is lost."""
+    settings, faults = trainer.settings, trainer.monitor.updated(gathered, updated)
+    if settings.loss.correction == "none":  # else it is known, and weighed
+        gap, temperature = updated.stats.mismatch_kl, settings.temperature
+        found = disagreement(trainer.learner, updated.batches, temperature, gap, first=step == 1)
+        faults += [] if found is None else [found]
+    raise_first(stage, step, faults)
+
+
+def watched(
+    trainer: Trainer, step: int, gathered: Gathered, measured: dict[str, float], stage: Stage
+) -> dict[str, float]:
+    """The run's own held-out problems and the reward model's figures, where it has them."""
+    sampler, found = trainer.sampler, dict[str, float]()
+    if sampler.preference is not None:
+        found |= preference_metrics(gathered.groups, sampler.preference.too_long)
+        warning = trainer.monitor.hacking.saw(step, measured | found)
         if warning is not None:
-            stage.say(warning)
-    measured["step_time"] = time.perf_counter() - began
-    stage.log(step, measured)
-    stage.progress(
-        step,
-        settings.steps,
-        reward=f"{measured['reward']:.3f}",
-        solve_rate=f"{measured['solve_rate']:.3f}" if "solve_rate" in measured else "-",
-        live=f"{len(gathered.live)}/{len(gathered.groups)}",
-        **{"tokens/s": f"{measured['num_tokens'] / measured['step_time']:.0f}"},
-    )
-    return True
+            stage.finding(step, "preference hacking", warning)
+    if trainer.held_out is not None and trainer.held_out.due(step, trainer.settings.steps):
+        found |= trainer.held_out.measure(trainer.lm, sampler.generator, sampler.judge, step)
+        keep_best(trainer, stage, step)
+    return found
+
+
+def act(trainer: Trainer, step: int, measured: dict[str, float], stage: Stage) -> After:
+    """What the trip wires ask for. Raises ShoestringError where one stops the run."""
+    for tripped in trainer.monitor.tripped(measured):
+        why = trainer.monitor.why(tripped, measured["learning_rate"])
+        if tripped.action == "roll_back":
+            roll_back(trainer, stage, why)
+            return After.ROLLED_BACK
+        stage.finding(step, tripped.name, why)
+        if tripped.action == "stop":
+            save_progress(stage, trainer.learner, trainer.parts)
+            raise ShoestringError(f"step {step}: {why}; the state is saved")
+    return After.DONE
 
 
 def refresh_reference(trainer: Trainer, step: int) -> None:
     every = trainer.settings.reference_refresh_steps
     if trainer.reference is not None and every and step % every == 0:
         trainer.reference.refresh(trainer.lm.network)
-
-
-def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
-    """What generating and judging took, for the bill."""
-    config = trainer.lm.config
-    flops = sum(
-        decode_flops(config, len(g.rollouts[0].sequence.prompt), [len(r.sequence.ids) for r in g.rollouts])
-        for g in gathered.groups
-    )
-    made = sum(g.num_tokens for g in gathered.groups)
-    stage.use("generate", gathered.generate_s, made, flops, wasted_tokens(gathered.live, gathered.dead))
-    stage.use("judge", gathered.judge_s)
-
-
-def meter_update(trainer: Trainer, updated: Updated, stage: Stage) -> None:
-    """A forward pass, for the reference or for p_old, is a third of an update."""
-    config, batches = trainer.lm.config, updated.batches
-    trained = updated.metrics[0].mtp_loss is not None, trainer.learner.adapters
-    flops = update_flops(config, batches, *trained)
-    flops += updated.further_passes * update_flops(config, batches) // 3
-    stage.use("train", updated.seconds, sum(b.num_tokens for b in batches), flops)

@@ -3,6 +3,7 @@
 Every check is a function from what a step shows to a `Fault` or None; none of them changes anything.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from shoestring.train.batch import MicroBatch
 CUT_SHARE = 0.5  # more than half of the replies cut: what is learnt is to be short, not to be right
 MISMATCH = 0.01  # nats a token between sampler and trainer; the same weights in bf16 are under 0.001
 EXPLODED = 1.0  # nats a token that one update may move the policy; a healthy one moves it by under 0.05
+LOOP = 32
 AGREE = 0.5  # share of a group's replies that state the same
 NONSENSE = Reply(None, "I would rather not say.")
 
@@ -92,7 +94,8 @@ def constant_reward(groups: Sequence[Group], judge: Judge) -> Fault | None:
     rewards = [reward for g in groups for reward in g.rewards]
     if len(rewards) < 2 or max(rewards) - min(rewards) > 1e-6:
         return None
-    outcomes = {r.verdict.outcome for g in groups for r in g.rollouts if r.reward is not None}
+    whole = [r for g in groups for r in g.rollouts if r.reward is not None and not r.reply.cut]
+    outcomes = {r.verdict.outcome for r in whole}
     evidence = ""
     if Outcome.RIGHT in outcomes and len(outcomes) > 1:
         evidence = f"right and wrong replies alike earn {rewards[0]:g}"
@@ -128,6 +131,30 @@ def swapped_gold(groups: Sequence[Group], judge: Judge) -> Fault | None:
         f"in {len(agreed)} groups the replies agree with each other and not with the given answer, and "
         f"{len(matched)} of them are right for another problem of the step",
         "answers stand beside the wrong problems: look at the data or at what joins them",
+    )
+
+
+def not_finite(groups: Sequence[Group]) -> Fault | None:
+    bad = sum(not all(map(math.isfinite, r.sequence.logprobs)) for g in groups for r in g.rollouts)
+    if not bad:
+        return None
+    return Fault(
+        "logprobs not finite",
+        f"{bad} replies have a token whose logprob is NaN or infinite",
+        "the weights are broken: go back to an earlier state and lower the learning rate",
+    )
+
+
+def babbling(groups: Sequence[Group]) -> Fault | None:
+    """Replies that end in one token over and over, as a broken model's do."""
+    rollouts = [r for g in groups for r in g.rollouts]
+    loops = sum(len(r.sequence.ids) >= LOOP and len(set(r.sequence.ids[-LOOP:])) == 1 for r in rollouts)
+    if not rollouts or loops <= CUT_SHARE * len(rollouts):
+        return None
+    return Fault(
+        "one token for ever",
+        f"{loops} of {len(rollouts)} replies end in one token, {LOOP} times or more",
+        "the policy has broken down: go back to an earlier state and lower the learning rate",
     )
 
 

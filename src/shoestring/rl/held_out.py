@@ -20,8 +20,8 @@ class HeldOutSettings(Settings):
     """every 0: no watch, and no problem is kept back. keep "best": the stage's model is the one that did best
     on them, the earliest of equals."""
 
-    every: int = Field(0, ge=0)
-    n: int = Field(64, ge=1)
+    every: int = Field(default=0, ge=0)
+    n: int = Field(default=64, ge=1)
     keep: Literal["last", "best"] = "last"
 
 

@@ -1,6 +1,6 @@
 """What a step's groups say, under TRL's metric names where it has one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import correlation, fmean, pstdev
 
 from shoestring.rl.rollout import Group, Rollout, left_out
@@ -111,6 +111,16 @@ def step_metrics(updated: Updated) -> dict[str, float]:
         "oom_splits": float(sum(m.oom_splits for m in updates)),
         "time/update": updated.seconds,
     }
+
+
+def time_shares(rows: Sequence[Mapping[str, float]]) -> str:
+    """Where the logged steps' time went, in words."""
+    total = sum(row["step_time"] for row in rows)
+    names = {"generate": "generation", "judge": "reward", "update": "training", "weights": "weight hand-over"}
+    sums = {name: sum(row[f"time/{key}"] for row in rows) for key, name in names.items()}
+    rest = {"the rest": total - sum(sums.values())}
+    shares = ", ".join(f"{name} {spent / max(total, 1e-9):.0%}" for name, spent in (sums | rest).items())
+    return f"{len(rows)} steps, {total:.0f} s: {shares}"
 
 
 def wasted_tokens(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, int]:

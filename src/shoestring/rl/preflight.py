@@ -18,10 +18,11 @@ FOLLOWED = 64  # cut replies that are followed
 
 
 class PreflightSettings(Settings):
-    """prompts 0: no preflight. A run whose replies are cut more often than `max_truncated` is refused."""
+    """prompts 0: no preflight, and no right answers read back. A run whose replies are cut more often than
+    `max_truncated` is refused."""
 
-    prompts: int = Field(16, ge=0)
-    max_truncated: float = Field(0.5, ge=0, le=1)
+    prompts: int = Field(default=16, ge=0)
+    max_truncated: float = Field(default=0.5, ge=0, le=1)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def read_back(suites: Sequence[Suite], template: Template, seed: int) -> list[Re
 def reader_faults(read: Sequence[Read], judge: Judge) -> list[Fault]:
     """Names what is wrong with the template, the parser or the verifier; [] where all is well."""
     faults: list[Fault] = []
-    lost = [r for r in read if r.written.reasoning and not r.read.reasoning]
+    kept = [r for r in read if r.read.answer == r.written.answer]  # where it isn't, the parser is at fault
+    lost = [r for r in kept if r.written.reasoning and not r.read.reasoning]
     if lost:
         faults.append(
             Fault(

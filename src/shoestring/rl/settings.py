@@ -4,9 +4,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from shoestring.rl.held_out import HeldOutSettings
 from shoestring.rl.loss_settings import PolicyLossSettings
+from shoestring.rl.preflight import PreflightSettings
 from shoestring.rl.reward import Reward
 from shoestring.rl.reward_settings import PartSettings, RewardKind, ShapeSettings
+from shoestring.rl.trips import TripSettings
 from shoestring.settings import Settings
 from shoestring.train.lora import LoRASettings
 from shoestring.train.objectives import Objectives
@@ -42,6 +45,9 @@ class GRPOSettings(Settings):
     preference: PreferenceSettings | None = None
     red_team: bool = True  # refuse a reward that pays for replies made without solving
     red_team_margin: float = Field(0.05, ge=0, lt=1)  # of the full mark, above an honest wrong reply's
+    preflight: PreflightSettings = PreflightSettings()
+    trips: TripSettings = TripSettings()
+    held_out: HeldOutSettings = HeldOutSettings()
     refill_rounds: int = Field(1, ge=0)  # times that dropped groups are replaced by fresh ones in a step
     loss: PolicyLossSettings = PolicyLossSettings()
     minibatches: int = Field(1, ge=1)  # optimizer steps that a sampling's groups are shared out to

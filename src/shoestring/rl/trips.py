@@ -58,17 +58,22 @@ class TripWires:
 
     def look(self, metrics: Mapping[str, float]) -> list[Tripped]:
         """metrics as they are logged; a value that isn't finite passes every upper limit."""
-        seen = {
-            "drift": metrics.get("drift"),
-            "kl": metrics.get("kl"),
-            "held_out": self._fall(metrics.get("held_out/solve_rate")),
+        own = self.settings
+        times = {
+            "entropy": self._times("entropy", metrics.get("entropy")),
+            "length": self._times("length", metrics.get("completions/mean_length")),
         }
-        for name, key in (("entropy", "entropy"), ("length", "completions/mean_length")):
-            times = self._times(name, metrics.get(key))
-            seen |= {f"{name}_low": times, f"{name}_high": times}
+        looked: list[tuple[str, Trip, float | None]] = [
+            ("drift", own.drift, metrics.get("drift")),
+            ("kl", own.kl, metrics.get("kl")),
+            ("entropy_low", own.entropy_low, times["entropy"]),
+            ("entropy_high", own.entropy_high, times["entropy"]),
+            ("length_low", own.length_low, times["length"]),
+            ("length_high", own.length_high, times["length"]),
+            ("held_out", own.held_out, self._fall(metrics.get("held_out/solve_rate"))),
+        ]
         tripped = []
-        for name, value in seen.items():
-            trip: Trip = getattr(self.settings, name)
+        for name, trip, value in looked:
             if value is None or trip.action == "off":
                 continue
             passed = value < trip.limit if name.endswith("_low") else not value <= trip.limit

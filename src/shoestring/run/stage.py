@@ -52,6 +52,7 @@ class Stage:
         self._run_dir = run_dir or folder
         self._unit = "." if run_dir is None else folder.relative_to(run_dir).as_posix()
         self._metrics, self._usage = folder / "metrics.jsonl", self._run_dir / "usage.jsonl"
+        self._findings = folder / "findings.jsonl"
         if not resume and (self._metrics.exists() or (folder / "result.json").exists()):
             raise BadInput(f"{folder} holds an earlier run: add --resume, or choose another --output-dir")
         with saving(folder):
@@ -59,6 +60,7 @@ class Stage:
         for checkpoint in (self.model_dir, self.state_dir):
             settle_folder(checkpoint)
         _mend(self._metrics)
+        _mend(self._findings)
         with self._usage_held():
             _mend(self._usage)
         # what an earlier attempt left, until it is known which of it is kept
@@ -97,10 +99,11 @@ class Stage:
         """The job goes on from its state of `step`: forget what was written about later steps."""
         self._earlier = False
         self._step = step
-        rows = read_lines(self._metrics)
-        kept = [row for row in rows if row["step"] <= step]
-        if len(kept) < len(rows):
-            write_lines(self._metrics, kept)
+        for path in (self._metrics, self._findings):
+            rows = read_lines(path)
+            kept = [row for row in rows if row["step"] <= step]
+            if len(kept) < len(rows):
+                write_lines(path, kept)
         with saving(self.folder):
             for path in (self.folder / "rollouts").glob("step-*.parquet"):
                 if int(path.stem.removeprefix("step-")) > step:
@@ -120,6 +123,10 @@ class Stage:
         counted = {"nonfinite": bad} if bad else {}
         append_line(self._metrics, {"step": step, "time": round(time.time(), 3), **values, **counted})
         self._step = step
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was logged so far, a row a step."""
+        return read_lines(self._metrics)
 
     def progress(self, done: int, total: int, **shown: float | str) -> None:
         """Move the bar (or print a heartbeat) and write status.json, at most once a second."""
@@ -143,6 +150,13 @@ class Stage:
     def say(self, text: str) -> None:
         """One line for the user, above the bar."""
         self._line.say(text)
+
+    def finding(self, step: int, name: str, text: str) -> None:
+        """Something that the user should know of the run: a line now, and a row of findings.jsonl for the
+        report."""
+        self._begin_at(step)
+        append_line(self._findings, {"step": step, "name": name, "text": text})
+        self.say(f"step {step}: {text}" if step else text)
 
     def rollouts(self, step: int, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> None:
         """rollouts/step-000010.parquet, under `schema` where there is one. The report needs the columns

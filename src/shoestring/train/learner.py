@@ -75,6 +75,7 @@ class Learner:
             )
         self.optimizer = MasterOptimizer(lm.network, settings)
         self.step = 0
+        self.rate_scale = 1.0  # of the schedule's learning rate; not part of the state
         self.most_tokens: int | None = None
         self._bad_steps = 0
 
@@ -82,7 +83,7 @@ class Learner:
         """One optimizer step over all micro-batches. Raises ShoestringError after three steps in a row whose
         gradient is not finite; such a step changes no weight."""
         began = time.perf_counter()
-        rate = learning_rate_at(self.settings, self.step, self.total_steps)
+        rate = self.rate_scale * learning_rate_at(self.settings, self.step, self.total_steps)
         summed = self._accumulate(batches, loss_of, temperature)
         norm = self._step(rate)
         self.step += 1

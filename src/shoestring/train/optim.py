@@ -149,6 +149,7 @@ class MasterOptimizer:
         for name, p, m in zip(self.names, self.params, self.master, strict=True):
             m.copy_(tensors[f"master.{name}"])
             p.copy_(m)
+            self.adam.state.pop(m, None)
             if f"exp_avg.{name}" in tensors:
                 keys = ("step", "exp_avg", "exp_avg_sq")
                 # a copy, on the weights' device: the step count too, where AdamW is fused

@@ -1,0 +1,74 @@
+"""Two throw-away updates before the first real one: does training do anything, and nothing unless told to?"""
+
+import dataclasses
+
+from torch import Tensor
+
+from shoestring.rl.faults import Fault, exploded
+from shoestring.rl.loss import PolicyLoss
+from shoestring.rl.loss_settings import PolicyLossSettings
+from shoestring.rl.ratios import k3
+from shoestring.rl.reference import logprobs_of
+from shoestring.train.batch import MicroBatch
+from shoestring.train.learner import Learner
+from shoestring.train.optim import OptimSettings
+from shoestring.train.state import TrainState
+
+
+def canaries(learner: Learner, batch: MicroBatch, temperature: float) -> list[Fault]:
+    """batch: a few samples, each with advantage 1. An update at learning rate 0 must leave their logprobs as
+    they are; one at the run's own rate must move weights and make the samples likelier. Weights, moments and
+    counts are put back bit for bit."""
+    kept, settings = _copy(learner.state_dict()), learner.settings
+    before = logprobs_of(learner.lm.network, batch, temperature, batch.routing)
+    faults: list[Fault] = []
+    try:
+        still = _update(learner, batch, temperature, settings, 0.0)
+        if not bool((still == before).all()):
+            faults.append(
+                Fault(
+                    "an update at learning rate 0 changes the model",
+                    f"a logprob moved by {(still - before).abs().max().item():.3g}",
+                    "something beside the optimizer writes to the weights, or two passes over them differ",
+                )
+            )
+        after = _update(learner, batch, temperature, settings, settings.learning_rate)
+        if bool((after == before).all()):
+            faults.append(
+                Fault(
+                    "an update changes nothing",
+                    f"at learning rate {settings.learning_rate:g} no logprob moved",
+                    "the gradient or the learning rate is lost on its way, or the rate is too small for the "
+                    "weights' precision",
+                )
+            )
+        elif far := exploded(k3(before, after).mean().item(), settings.learning_rate):
+            faults.append(far)
+        elif after.mean() <= before.mean():
+            faults.append(
+                Fault(
+                    "a rewarded token becomes less likely",
+                    f"mean logprob {before.mean().item():.4g} before an update with advantage 1, "
+                    f"{after.mean().item():.4g} after it",
+                    "the loss has its sign wrong",
+                )
+            )
+    finally:
+        learner.settings = settings
+        learner.load_state_dict(kept)
+    return faults
+
+
+def _update(
+    learner: Learner, batch: MicroBatch, temperature: float, settings: OptimSettings, rate: float
+) -> Tensor:
+    """The samples' logprobs after one update, without warm-up."""
+    own = {"learning_rate": rate, "warmup_steps": 0, "schedule": "constant"}
+    learner.settings = settings.model_copy(update=own)
+    learner.update([batch], PolicyLoss(PolicyLossSettings()), temperature)
+    return logprobs_of(learner.lm.network, batch, temperature, batch.routing)
+
+
+def _copy(state: TrainState) -> TrainState:
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.tensors.items()}
+    return dataclasses.replace(state, tensors=tensors)
