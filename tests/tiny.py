@@ -68,6 +68,7 @@ class Scripted:
         self.waiting: dict[int, tuple[list[int], SamplingParams]] = {}
         self.asked: list[tuple[str, SamplingParams, str]] = []
         self.aborted: list[int] = []
+        self.version = 0
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int:
         self.asked.append((self.lm.tokenizer.decode(prompt), params, key))
@@ -85,7 +86,7 @@ class Scripted:
         cut = len(ids) > params.max_tokens
         ids = ids[: params.max_tokens]
         reason = FinishReason.LENGTH if cut else FinishReason.STOP
-        return Completion(ids, [0.0] * len(ids), "raw", reason, 0)
+        return Completion(ids, [0.0] * len(ids), "raw", reason, self.version)
 
     def stream(
         self, prompt: Sequence[int], params: SamplingParams, key: str = ""
@@ -106,3 +107,4 @@ class Scripted:
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """What it says doesn't come from weights."""
+        self.version = version
