@@ -18,6 +18,7 @@ from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.streams import Streams
 from shoestring.run import Stage, replace_folder
 from shoestring.tasks.judge import Judge
+from shoestring.text.zero_template import zero_template
 from shoestring.train.learner import Learner
 from shoestring.train.lora import Adapters
 from shoestring.train.state import Stateful, load_state
@@ -76,6 +77,8 @@ def open_trainer(settings: GRPOSettings, judge: Judge) -> Trainer:
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     if settings.routing_replay and not lm.config.n_routed_experts:
         raise BadInput(f"routing_replay: {settings.model} has no experts whose routing could be replayed")
+    if settings.template == "r1-zero":
+        lm.template = zero_template(lm.tokenizer, lm.template.stop_ids)
     adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
     streams = open_streams(settings)
     reference = None

@@ -39,6 +39,7 @@ class GRPOSettings(Settings):
     max_completion_tokens: int = Field(64, ge=1)
     temperature: float = Field(1.0, gt=0)
     system: str | None = None  # None: the template's own
+    template: Literal["model", "r1-zero"] = "model"  # r1-zero: the paper's dialogue, which the model keeps
     truncated: Literal["wrong", "left_out"] = "wrong"  # what a cut answer counts as
     reward: RewardKind = "task"  # "random", "format" and "shuffled" are controls
     shape: ShapeSettings = ShapeSettings()  # what is paid besides the verdict
