@@ -6,8 +6,8 @@ from shoestring.text.tokenizer import Tokenizer
 
 DESCRIBED = (
     "This is a dialogue of a User and an Assistant. The User asks a question, and the Assistant solves it: "
-    "it first reasons about the question in its mind and then gives the User the answer. The reasoning stands "
-    "between <think> and </think>, the answer between <answer> and </answer>, like this: <think> the "
+    "it first reasons about the question in its mind and then gives the User the answer. The reasoning "
+    "stands between <think> and </think>, the answer between <answer> and </answer>, like this: <think> the "
     "reasoning </think> <answer> the answer </answer>."
 )
 # a system message, where there is one, comes first; the description stands before the first question
