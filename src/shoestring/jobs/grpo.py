@@ -36,10 +36,13 @@ from shoestring.rl.rollout import ask
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.store import SCHEMA, rollout_rows
 from shoestring.rl.streams import Streams
+from shoestring.rl.tool_metrics import decoded
 from shoestring.rl.update import Updated, update_policy
 from shoestring.rl.watch import HackWatch
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.tools import open_tools
+from shoestring.text.tool_calls import tools_prompt
 from shoestring.train.learner import Learner
 from shoestring.train.lora import Adapters
 from shoestring.train.state import Stateful
@@ -72,6 +75,7 @@ def check(settings: GRPOSettings) -> object:
     """What can be refused before anything runs: a suite that doesn't exist or has no training problems."""
     if settings.late_suites and settings.late_from > settings.steps:
         raise BadInput(f"late_from = {settings.late_from}: there are only {settings.steps} steps")
+    open_tools(settings.tools, settings.max_tool_calls)  # refused where nothing can isolate
     return [stream.item(0) for stream in open_streams(settings).streams]
 
 
@@ -100,6 +104,7 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
                 judge,
                 open_streams(settings),
                 open_preference(settings),
+                open_tools(settings.tools, settings.max_tool_calls),
             ),
             Learner(lm, settings.optim, settings.steps * settings.minibatches, settings.objectives, adapters),
             Reference(settings.model, lm, settings.temperature, adapters)
@@ -107,6 +112,9 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
             else None,
         )
         stage.say(f"loss {formula(settings.loss)}")
+        if trainer.sampler.tools is not None:
+            told = tools_prompt(trainer.sampler.tools.cards, lm.template.tool_form)
+            stage.say(f"the system turn says: {' '.join(told.split())}")
         done = restore(stage, trainer.learner, trainer.parts, settings.minibatches)
         if settings.red_team and not done:
             guard(
@@ -132,7 +140,9 @@ def rehearse_step(trainer: Trainer, stage: Stage) -> None:
     """With replies as long as they may get, behind the longest prompt of a step's worth of every suite."""
     settings, streams = trainer.settings, trainer.sampler.streams
     problems = [s.item(i) for s in streams.streams for i in range(settings.prompts_per_step)]
-    prompts = [ask(trainer.lm.template, p, "", settings.system, p.id).prompt for p in problems]
+    prompts = [
+        ask(trainer.lm.template, p, "", settings.system, p.id, trainer.sampler.tools).prompt for p in problems
+    ]
     longest = max(len(prompt) for prompt in prompts)
     rehearse_longest(
         stage, trainer.learner, settings.max_completion_tokens, longest, settings.micro_batch_tokens
@@ -193,10 +203,7 @@ def refresh_reference(trainer: Trainer, step: int) -> None:
 def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
     """What generating and judging took, for the bill."""
     config = trainer.lm.config
-    flops = sum(
-        decode_flops(config, len(g.rollouts[0].sequence.prompt), [len(r.sequence.ids) for r in g.rollouts])
-        for g in gathered.groups
-    )
+    flops = sum(decode_flops(config, context, made) for g in gathered.groups for context, made in decoded(g))
     made = sum(g.num_tokens for g in gathered.groups)
     stage.use("generate", gathered.generate_s, made, flops, wasted_tokens(gathered.live, gathered.dead))
     stage.use("judge", gathered.judge_s)

@@ -14,6 +14,7 @@ from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.shuffle import shuffled_verdicts
 from shoestring.rl.streams import Streams
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.tools import Toolbox
 
 PATIENCE = 3
 
@@ -28,6 +29,7 @@ class Sampler:
     judge: Judge
     streams: Streams
     preference: PreferenceModel | None = None  # where the settings have one
+    tools: Toolbox | None = None  # likewise
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def gather(sampler: Sampler, step: int) -> Gathered:
         missing = settings.prompts_per_step - len(live)
         if missing == 0 or (live and number >= rounds):
             break
-        asked = sampler.streams.take(missing, sampler.lm, settings.system, step)
+        asked = sampler.streams.take(missing, sampler.lm, settings.system, step, sampler.tools)
         params = SamplingParams(
             max_tokens=settings.max_completion_tokens,
             temperature=settings.temperature,
@@ -69,7 +71,7 @@ def gather(sampler: Sampler, step: int) -> Gathered:
             record_routing=settings.routing_replay,
         )
         began = time.perf_counter()
-        completions = sample(sampler.generator, asked, params)
+        completions = sample(sampler.generator, asked, params, sampler.lm, sampler.tools)
         sampled = time.perf_counter()
         judged = judge_groups(sampler.judge, sampler.lm.template, asked, completions)
         reward = settings.rule()
