@@ -8,7 +8,7 @@ MAX_CHARS = 300
 MAX_DEPTH = 40
 MAX_BITS = 2_000  # of any numerator or denominator on the way
 MAX_PLACES = 12  # of a decimal; a fraction that ends later is given as one
-TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|(\*\*|[-+*/()^×÷−]))")
+TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|(\*\*|[-+*/()^×÷−]))", re.ASCII)
 SPELLED = {"^": "**", "×": "*", "÷": "/", "−": "-"}
 
 
