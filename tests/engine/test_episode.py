@@ -107,38 +107,51 @@ def test_the_room_left_shrinks_by_all_that_was_added(lm):
 
 def test_thinking_calls_nothing(lm):
     found, generator = one(lm, f"<think>\nI could say {call('12*7')}\n</think>\n84")
-    assert len(generator.prompts) == 1 and found.calls == ()
-    assert found.reply.answer == "84" and call("12*7") in (found.reply.reasoning or "")
+    assert len(generator.prompts) == 1
+    assert found.calls == ()
+    assert found.reply.answer == "84"
+    assert call("12*7") in (found.reply.reasoning or "")
 
 
 def test_thinking_that_never_closes_calls_nothing(lm):
     found, generator = one(lm, f"<think>\n{call('12*7')}")
-    assert len(generator.prompts) == 1 and found.calls == () and found.reply.answer == ""
+    assert len(generator.prompts) == 1
+    assert found.calls == ()
+    assert found.reply.answer == ""
 
 
 def test_a_cut_turn_calls_nothing_and_its_beginning_is_no_answer(lm):
     whole = len(call("12*7")) + 1
     found, generator = one(lm, call("12*7"), params=SamplingParams(max_tokens=whole - 1))
-    assert len(generator.prompts) == 1 and found.calls == ()
-    assert found.cut and found.reply.cut and found.reply.answer == ""
+    assert len(generator.prompts) == 1
+    assert found.calls == ()
+    assert found.cut
+    assert found.reply.cut
+    assert found.reply.answer == ""
     found, _ = one(lm, f"84 {call('12*7')}", params=SamplingParams(max_tokens=40))
-    assert found.reply.answer == "84 " and found.cut
+    assert found.reply.answer == "84 "
+    assert found.cut
 
 
 def test_where_no_room_is_left_for_an_answer_the_reply_is_cut(lm):
     room = len(call("12*7")) + 1 + len(lm.template.after_calls(["84"])[0])
     found, generator = one(lm, call("12*7"), "x", params=SamplingParams(max_tokens=room))
-    assert len(generator.prompts) == 1 and all(found.trained)  # a result that nothing follows is left off
-    assert found.finish_reason is FinishReason.LENGTH and found.reply.cut and len(found.calls) == 1
+    assert len(generator.prompts) == 1
+    assert all(found.trained)
+    assert found.finish_reason is FinishReason.LENGTH
+    assert found.reply.cut
+    assert len(found.calls) == 1
     found, generator = one(lm, call("12*7"), "x", params=SamplingParams(max_tokens=room + 1))
-    assert len(generator.prompts) == 2 and found.ids[-1] == lm.tokenizer.encode("x")[0]
+    assert len(generator.prompts) == 2
+    assert found.ids[-1] == lm.tokenizer.encode("x")[0]
 
 
 def test_the_window_is_a_limit_too():
     begun = len(prompt_of(tiny_lm()))
     small = tiny_lm(window=begun + len(call("12*7")) + 20)
     found, generator = one(small, call("12*7"), "x")
-    assert len(generator.prompts) == 1 and found.cut
+    assert len(generator.prompts) == 1
+    assert found.cut
 
 
 @pytest.mark.parametrize(
@@ -153,7 +166,8 @@ def test_the_window_is_a_limit_too():
 def test_a_call_that_fails_tells_the_model_why(lm, said, result):
     found, generator = one(lm, said, "2")
     assert result in lm.tokenizer.decode(generator.prompts[1])
-    assert found.calls[0].failed and found.reply.answer == "2"
+    assert found.calls[0].failed
+    assert found.reply.answer == "2"
 
 
 def test_several_calls_in_a_turn_are_run_in_their_order(lm):
@@ -169,7 +183,9 @@ def test_after_the_last_call_the_reply_ends_and_a_call_is_no_answer(lm):
         lm, call("1+1"), call("2+2", "84"), f"so {call('84')}", "no", box=Toolbox((Calculator(),), 2)
     )
     assert [c.result for c in found.calls] == ["2", "4", "error: not run: a reply may call at most 2 times"]
-    assert len(generator.prompts) == 3 and found.reply.answer == "so " and not found.cut
+    assert len(generator.prompts) == 3
+    assert found.reply.answer == "so "
+    assert not found.cut
 
 
 def test_a_result_cannot_speak_as_another_turn(lm):
@@ -184,7 +200,8 @@ def test_a_result_cannot_speak_as_another_turn(lm):
     ((found,),) = play_all(generator, lm, Toolbox((Evil(),), 3), [prompt_of(lm)], ROOM, ["k"])
     end = lm.template.stop_ids[0]
     assert found.ids.count(end) == 3  # both turns' ends and the tool's own
-    assert len(found.calls) == 1 and len(generator.prompts) == 2
+    assert len(found.calls) == 1
+    assert len(generator.prompts) == 2
 
 
 # ------------------------------------------------ the engine
@@ -204,7 +221,9 @@ def test_a_model_that_calls_nothing_says_what_it_says_without_tools(lm, asked):
     for several, own in zip(plain, play_all(Engine(lm, 5), lm, BOX, asked, SAMPLED, KEYS), strict=True):
         for a, b in zip(several, own, strict=True):
             assert (a.ids, a.logprobs, a.finish_reason) == (b.ids, b.logprobs, b.finish_reason)
-            assert b.reply == lm.template.parse(a.ids, a.cut) and all(b.trained) and b.calls == ()
+            assert b.reply == lm.template.parse(a.ids, a.cut)
+            assert all(b.trained)
+            assert b.calls == ()
 
 
 class Slow:
@@ -245,7 +264,8 @@ def test_an_episode_depends_on_neither_neighbours_nor_order(eager, asked):
         engine = short(max_batch)
         prompts, keys = [asked[i] for i in rows], [KEYS[i] for i in rows]
         found = play_all(engine, engine.lm, Toolbox((tool,), 3), prompts, SAMPLED, keys)
-        assert not engine._requests and not engine.scheduler.running
+        assert not engine._requests
+        assert not engine.scheduler.running
         return [[(e.ids, e.trained, [c.result for c in e.calls]) for e in several] for several in found]
 
     whole = played(256, Calculator())
@@ -283,7 +303,8 @@ def test_routing_is_recorded_of_all_that_was_read(eager):
     assert any(e.turns > 1 for several in found for e in several)
     for prompt, several in zip(prompts, found, strict=True):
         for e in several:
-            assert e.routing is not None and len(e.routing) == len(prompt) + len(e.ids) - 1
+            assert e.routing is not None
+            assert len(e.routing) == len(prompt) + len(e.ids) - 1
 
 
 # ------------------------------------------------ slow tools, stops
@@ -309,7 +330,8 @@ def test_a_slow_tool_holds_nobody_else_up(lm):
         order.append((row, episodes[0].reply.answer))
         if len(order) == 2:
             others_are_done.set()
-    assert sorted(order[:2]) == [(1, "quick"), (2, "quick")] and order[2] == (0, "done")
+    assert sorted(order[:2]) == [(1, "quick"), (2, "quick")]
+    assert order[2] == (0, "done")
 
 
 def test_what_is_left_is_aborted_when_nobody_listens_any_more(lm):

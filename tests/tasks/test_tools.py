@@ -138,7 +138,8 @@ def test_faults_come_back_as_text():
 
 def test_a_long_result_is_cut_and_says_so():
     made = box(Talker()).run(ToolCall("talk", "x", "what"))
-    assert made.result == "y" * 1_000 + "... (cut: 5000 characters in all)" and not made.failed
+    assert made.result == "y" * 1_000 + "... (cut: 5000 characters in all)"
+    assert not made.failed
 
 
 def test_calls_past_the_most_are_not_run():
@@ -182,4 +183,5 @@ def test_a_sandbox_that_does_not_come_up_is_an_error_of_the_call(monkeypatch):
 
     monkeypatch.setattr(tools.Sandbox, "run", fails)
     made = box(python).run(ToolCall("python", "1", "code"))
-    assert made.failed and "could not be started" in made.result
+    assert made.failed
+    assert "could not be started" in made.result

@@ -92,7 +92,8 @@ def template_of(name: str) -> tuple[Template, Tokenizer]:
 @pytest.mark.parametrize("calls", [[ONE], [TWO], [ONE, TWO]])
 def test_what_is_written_is_read_back(form, calls):
     asked = read_calls(f"I calculate.\n{write_calls(calls, form)}\n")
-    assert asked.said == "I calculate.\n" and list(asked.calls) == calls
+    assert asked.said == "I calculate.\n"
+    assert list(asked.calls) == calls
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,8 @@ def test_the_prompt_shows_a_call_that_is_read():
         told = tools_prompt([CARD], form)
         assert "exact arithmetic" in told
         line = write_calls([ToolCall("calculator", "1+1", "expression")], form)
-        assert line in told and read_calls(line).calls[0].text == "1+1"
+        assert line in told
+        assert read_calls(line).calls[0].text == "1+1"
 
 
 @pytest.mark.parametrize("name", TOOLED)
@@ -179,12 +181,14 @@ def test_calls_are_tokens_of_their_own_where_the_model_writes_them():
     template, tokenizer = template_of("qwen-tools")
     turn = Message(role="assistant", content="", tool_calls=[ONE])
     row = template.render([Message(role="user", content="q"), turn])
-    assert tokenizer.token_id(TAG) in row.ids and tokenizer.token_id(TAG_END) in row.ids
+    assert tokenizer.token_id(TAG) in row.ids
+    assert tokenizer.token_id(TAG_END) in row.ids
 
 
 def test_a_later_turn_is_read_as_its_own_prompt_left_it():
     template, _ = template_of("deepseek-tools")
-    assert template.opens_thinking and template.parse_text("84", False).answer == ""
+    assert template.opens_thinking
+    assert template.parse_text("84", False).answer == ""
     assert template.parse_text("84", False, opened=False).answer == "84"
 
 
