@@ -23,6 +23,7 @@ from shoestring.text.tool_calls import (
     tools_prompt,
     write_calls,
 )
+from shoestring.text.train_tokenizer import BOS, CHAT_TEMPLATE_SOURCE, EOS, SPECIAL, THINKING
 
 CARD = ToolCard("calculator", "exact arithmetic", "expression", "1+1")
 ONE = ToolCall("calculator", "12*7", "expression")
@@ -71,6 +72,7 @@ DEEPSEEK_OWN = (
 TOOLED = {
     **{name: SHAPES[name] for name in ("smollm2", "qwen3", "llama3", "r1", "zephyr-metaspace")},
     "qwen-tools": Shape(QWEN_TOOLS, SHAPES["qwen3"].specials, None, "<|im_end|>", "qwen2", own=QWEN_OWN),
+    "own": Shape(CHAT_TEMPLATE_SOURCE, SPECIAL, BOS, EOS, "qwen2", own=THINKING),
     "deepseek-tools": Shape(
         DEEPSEEK_TOOLS, SHAPES["r1"].specials, SHAPES["r1"].bos, SHAPES["r1"].eos, "llama3", own=DEEPSEEK_OWN
     ),
