@@ -217,7 +217,7 @@ def test_a_reply_may_call_and_its_last_turn_is_judged(lm, judge):
     assert (result.correct, result.n, result.unparsed) == (8, 8, 0)
     assert all(item.tool_calls == 1 for item in result.items)
     assert "1.00 tool calls a reply (calculator)" in result.line()
-    assert result.to_json()["settings"]["tools"] == ("calculator",)
+    assert result.to_json()["settings"]["tools"] == ["calculator"]
     assert all("- calculator: exact arithmetic" in text for text, _, _ in generator.asked)
     # told nothing of tools the same replies are answers, and what a call would have said is not looked for
     plain = evaluate(lm, SUITE, n=8, max_tokens=400, generator=Scripted(lm, say), judge=judge)

@@ -7,24 +7,32 @@ import pytest
 import torch
 
 from groups import group
+from shoestring.engine import episode
+from shoestring.engine.engine import Engine
 from shoestring.engine.episode import Episode
-from shoestring.engine.request import FinishReason
+from shoestring.engine.request import FinishReason, SamplingParams
 from shoestring.rl.batch import make_batches
+from shoestring.rl.held_out import HeldOut, HeldOutSettings
 from shoestring.rl.loss import PolicyLoss
 from shoestring.rl.loss_settings import NAMED, PolicyLossSettings
 from shoestring.rl.measure import group_metrics, wasted_tokens
 from shoestring.rl.reward import Reward, make_groups
-from shoestring.rl.rollout import Asked, Group, judge_groups
+from shoestring.rl.rollout import Asked, Group, judge_groups, sequence_of
 from shoestring.rl.store import SCHEMA, rollout_rows
+from shoestring.rl.token_stats import token_stats
 from shoestring.rl.tool_metrics import decoded, tool_metrics
 from shoestring.run import Stage
 from shoestring.tasks.base import Outcome, Verdict
-from shoestring.tasks.tools import CallMade
+from shoestring.tasks.suite import parse_suite
+from shoestring.tasks.tools import Calculator, CallMade, Toolbox
 from shoestring.text.message import Reply
+from shoestring.text.tool_calls import Asked as Spoken
+from shoestring.text.tool_calls import ToolCall, write_calls
 from shoestring.train.batch import MicroBatch, hidden_at_targets
 from shoestring.train.learner import Learner
 from shoestring.train.optim import OptimSettings
-from tiny import tiny_lm
+from tiny import Scripted, tiny_lm
+from tiny_v3 import tiny_v3
 
 # two tokens of the model's, three of a tool's, two of the model's
 MASK = [True, True, False, False, False, True, True]
@@ -187,3 +195,48 @@ def test_the_last_turn_is_what_is_judged_and_paid():
         CALLS,
         5,
     )
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_sampler_and_trainer_agree_behind_a_result(monkeypatch, experts):
+    """And so they do with replayed routing, whose records are joined over the turns."""
+
+    def read(answer: str) -> Spoken:
+        return Spoken(answer, (ToolCall("calculator", "6*7", "expression"),) if len(answer) % 4 else ())
+
+    monkeypatch.setattr(episode, "read_calls", read)
+    lm = tiny_v3() if experts else tiny_lm()
+    lm.template._end_ids = (*lm.template._end_ids, *range(128, 256))
+    prompts = [lm.tokenizer.encode("what is " + "x" * n) for n in (1, 5)]
+    params = SamplingParams(120, 0.8, n=4, seed=2, record_routing=experts)
+    box = Toolbox((Calculator(),), 2)
+    groups = []
+    for row, several in enumerate(episode.play_all(Engine(lm, 5), lm, box, prompts, params, ["a", "b"])):
+        plain = group([1.0, 0.0, 0.0, 1.0])
+        sequences = [sequence_of(prompts[row], e, f"{row}/{i}") for i, e in enumerate(several)]
+        pairs = zip(plain.rollouts, sequences, strict=True)
+        groups.append(replace(plain, rollouts=[replace(r, sequence=s) for r, s in pairs]))
+    assert sum(len(r.sequence.calls or ()) for g in groups for r in g.rollouts) > 4
+    batches = make_batches(groups, PolicyLossSettings(), 120, 300)
+    learner = Learner(lm, OptimSettings(), 2)
+    logprobs = [learner.forward(b, PolicyLoss(PolicyLossSettings()), 0.8)[1] for b in batches]
+    assert (batches[0].routing is not None) == experts
+    stats = token_stats(logprobs, batches, PolicyLossSettings())
+    assert stats.mismatch_max < 1e-3
+
+
+def test_the_watch_asks_with_tools():
+    lm, box = tiny_lm(), Toolbox((Calculator(),))
+    called = write_calls([ToolCall("calculator", "6*7", "expression")], "tags")
+
+    def say(conversation: str, _: int) -> str:
+        return "5" if "tool\n42" in conversation else called
+
+    class Judge:
+        def score(self, rows):
+            return {n: Verdict(Outcome.RIGHT if r.answer == "5" else Outcome.WRONG, 0.0) for n, _, r in rows}
+
+    watch = HeldOut(HeldOutSettings(every=1, n=3), [parse_suite("sums")], 0, 300, None, box)
+    found = watch.measure(lm, Scripted(lm, say), Judge(), 1)  # type: ignore[arg-type]
+    assert found["held_out/solve_rate"] == 1.0
+    assert found["held_out/mean_length"] == len(lm.tokenizer.encode(called)) + 1 + 2

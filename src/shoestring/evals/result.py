@@ -88,7 +88,7 @@ class EvalResult:
             "unparsed": self.unparsed,
             "tokens": self.tokens,
             "seconds": self.seconds,
-            "settings": asdict(self.settings),
+            "settings": {**asdict(self.settings), "tools": list(self.settings.tools)},
             "outcomes": self.outcomes,
             "pass_at_k": self.pass_at_k,
             "lower_bound": self.lower_bound,
