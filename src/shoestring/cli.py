@@ -139,6 +139,10 @@ def eval(
     few_shot_style: Annotated[str, typer.Option(help="Examples' answer alone, or reasoning.")] = "answer",
     lenient: Annotated[bool, typer.Option(help="Grant what a kind reader would.")] = False,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    tools: Annotated[
+        list[str], typer.Option(help="calculator or python, which replies may call; may be repeated.")
+    ] = [],  # noqa: B006
+    max_tool_calls: Annotated[int, typer.Option(help="In one reply.")] = 4,
     items: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Keep every reply.")] = None,
     json_file: JsonFile = None,
     device: Device = "cpu",
@@ -151,8 +155,9 @@ def eval(
     from shoestring.lm import load
     from shoestring.run import Stage, saving
     from shoestring.tasks.suite import parse_suite
+    from shoestring.tasks.tools import tool_names
 
-    wanted = parse_suite(suite)
+    wanted, may_call = parse_suite(suite), tool_names(tools)
     if few_shot_style not in ("answer", "reasoning"):
         raise BadInput(f"--few-shot-style {few_shot_style}: answer or reasoning")
     lm = load(model, dtype=dtype, device=device)
@@ -170,6 +175,8 @@ def eval(
             system=system,
             stage=stage,
             few_shot_style="reasoning" if few_shot_style == "reasoning" else "answer",
+            tools=may_call,
+            max_tool_calls=max_tool_calls,
         )
     print(f"{lm.name}, {result.line()}", file=sys.stderr if json_file == "-" else sys.stdout)
     if items is not None:

@@ -15,6 +15,7 @@ from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.text.tool_calls import ToolCall, write_calls
 from tiny import Scripted, tiny_lm
 
 KEYS = [
@@ -202,3 +203,23 @@ def test_the_real_engine_gives_the_same_twice(lm, judge, tmp_path):
     assert [item.reply for item in first.items] == [item.reply for item in second.items]
     assert len({item.reply for item in first.items}) > 6
     assert first.tokens <= 12
+
+
+def test_a_reply_may_call_and_its_last_turn_is_judged(lm, judge):
+    def say(conversation: str, _: int) -> str:
+        if "<|im_start|>tool" in conversation:
+            return conversation.rsplit("<|im_start|>tool\n", 1)[1].split("<|im_end|>")[0]
+        asked = conversation.rsplit("What is ", 1)[1].split("?")[0]
+        return write_calls([ToolCall("calculator", asked, "expression")], "tags")
+
+    generator = Scripted(lm, say)
+    result = evaluate(lm, SUITE, n=8, max_tokens=400, generator=generator, judge=judge, tools=["calculator"])
+    assert (result.correct, result.n, result.unparsed) == (8, 8, 0)
+    assert all(item.tool_calls == 1 for item in result.items)
+    assert "1.00 tool calls a reply (calculator)" in result.line()
+    assert result.to_json()["settings"]["tools"] == ["calculator"]
+    assert all("- calculator: exact arithmetic" in text for text, _, _ in generator.asked)
+    # told nothing of tools the same replies are answers, and what a call would have said is not looked for
+    plain = evaluate(lm, SUITE, n=8, max_tokens=400, generator=Scripted(lm, say), judge=judge)
+    assert plain.correct == 0
+    assert "tool calls" not in plain.line()

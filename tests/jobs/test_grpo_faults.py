@@ -168,7 +168,7 @@ def test_stale_weights(base, suite, tmp_path, monkeypatch, lies):
             self.weights_version = version if lies else 0
 
     monkeypatch.setattr(grpo_trainer, "Engine", Stale)
-    wanted = settings(base, suite, optim={"learning_rate": 3e-3, "warmup_steps": 0})
+    wanted = settings(base, suite, optim={"learning_rate": 1e-3, "warmup_steps": 0})
     line = named(wanted, tmp_path / "g")
     assert "stale weights" in line
     assert "before step 1" not in line

@@ -3,7 +3,8 @@ import pytest
 from shoestring.errors import BadInput
 from shoestring.tasks.base import Outcome
 from shoestring.tasks.suite import draw_problems, parse_suite, score
-from shoestring.tasks.worked import worked_messages
+from shoestring.tasks.tools import Calculator, Toolbox
+from shoestring.tasks.worked import calculated_messages, worked_messages
 from shoestring.text.message import Reply
 
 
@@ -32,3 +33,27 @@ def test_a_file_has_none(tmp_path):
     (problem,) = draw_problems(parse_suite(f"{path}:test=all"), "test", 1, seed=0)
     with pytest.raises(BadInput, match="no worked solutions"):
         worked_messages(problem, "k")
+
+
+@pytest.mark.parametrize("suite", ["sums:subtract=true", "products", "sums:language=zh"])
+def test_a_solution_by_calculator_is_right(suite):
+    for problem in draw_problems(parse_suite(suite), "train", 5, seed=0):
+        system, asked, called, result, told = calculated_messages(problem, "k", "Be brief.")
+        assert [m["role"] for m in (system, asked, called, result, told)] == [
+            "system",
+            "user",
+            "assistant",
+            "tool",
+            "assistant",
+        ]
+        assert asked["content"] == problem.prompt
+        (call,) = called.get("tool_calls", [])
+        made = Toolbox((Calculator(),)).run(call)
+        assert (made.result, made.failed) == (result["content"], False)
+        assert score(problem, Reply(None, told["content"])).outcome is Outcome.RIGHT
+
+
+def test_families_without_one_say_so():
+    (problem,) = draw_problems(parse_suite("letters"), "train", 1, seed=0)
+    with pytest.raises(BadInput, match="sums and products have"):
+        calculated_messages(problem, "k")

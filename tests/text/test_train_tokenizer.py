@@ -267,8 +267,16 @@ def test_what_it_can_not_write_it_refuses(template):
     system = Message(role="system", content="x")
     with pytest.raises(BadInput, match="the system message must come first"):
         template.render([USER, system])
-    with pytest.raises(BadInput, match='no turn of role "tool"'):
-        template.render([USER, Message(role="tool", content="x")])
+    with pytest.raises(BadInput, match='no turn of role "critic"'):
+        template.render([USER, Message(role="critic", content="x")])
+
+
+def test_a_tools_result_is_a_users_turn(template, tokenizer):
+    turns = [USER, said("<tool_call>{}</tool_call>"), Message(role="tool", content="x")]
+    text = tokenizer.decode(template.render(turns, add_generation_prompt=True).ids)
+    result = "<｜User｜><tool_response>\nx\n</tool_response><｜Assistant｜>"
+    assert text.endswith(f"</tool_call><｜end▁of▁sentence｜>{result}")
+    assert tokenizer.decode(template.after_calls(["x"])[0]) == result
 
 
 def test_the_source_is_plain_json_text(folder):

@@ -21,7 +21,8 @@ def shared() -> MicroBatch:
     packed = pack(groups)
     numbers = torch.arange(len(packed.targets), dtype=torch.float32)
     routing = torch.arange(len(packed.ids))[:, None, None]
-    return MicroBatch(packed, numbers, numbers + 100, numbers + 200, numbers + 300, routing)
+    columns = {"advantages": numbers + 100, "sampler_logprobs": numbers + 200, "old_logprobs": numbers + 250}
+    return MicroBatch(packed, numbers, **columns, reference_logprobs=numbers + 300, routing=routing)
 
 
 def told(batch: MicroBatch) -> list[tuple[list[int], int, float]]:
@@ -44,7 +45,7 @@ def test_halves_hold_all_targets_in_order_with_what_they_see():
     first, second = halves(whole)
     assert told(first) + told(second) == told(whole)
     assert num_samples(first.packed) + num_samples(second.packed) == num_samples(whole.packed) == 6
-    for name in ("advantages", "sampler_logprobs", "reference_logprobs"):
+    for name in ("advantages", "sampler_logprobs", "old_logprobs", "reference_logprobs"):
         parts = [getattr(first, name), getattr(second, name)]
         assert torch.equal(torch.cat(parts), getattr(whole, name))
     for part in (first, second):

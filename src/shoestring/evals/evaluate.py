@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from shoestring.engine.engine import Engine
+from shoestring.engine.episode import Episode, num_made, play, reply_of, system_turn
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted
@@ -16,6 +17,7 @@ from shoestring.run import Stage
 from shoestring.tasks.base import Problem
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import Suite, draw_problems, parse_suite
+from shoestring.tasks.tools import Toolbox, ToolName, open_tools
 from shoestring.text.message import Message
 
 Shown = Callable[[int, int, int], None]  # prompts done, prompts, tokens made so far
@@ -36,11 +38,16 @@ def evaluate(
     judge: Judge | None = None,
     stage: Stage | None = None,
     few_shot_style: FewShotStyle = "answer",
+    tools: Sequence[ToolName] = (),
+    max_tool_calls: int = 4,
 ) -> EvalResult:
     """k replies to each of n held-out problems of the suite, judged. Equal arguments give equal replies.
 
-    `stage` is shown the progress and may stop it; without a `generator` or `judge` one is made here."""
-    asking = Asking(max_tokens, temperature, few_shot, few_shot_style, lenient, system)
+    `stage` is shown the progress and may stop it; without a `generator` or `judge` one is made here. `tools`
+    are what a reply may call; `max_tokens` is then for their results too."""
+    asking = Asking(
+        max_tokens, temperature, few_shot, few_shot_style, lenient, system, tuple(tools), max_tool_calls
+    )
     suite = parse_suite(suite) if isinstance(suite, str) else suite
     check(n, k, asking)
     engine = generator if generator is not None else Engine(lm)
@@ -54,7 +61,7 @@ class Replies:
     suite: Suite
     problems: list[Problem]
     prompts: list[list[int]]
-    completions: list[list[Completion]]
+    completions: Sequence[Sequence[Completion]]
     k: int
     seed: int
     asking: Asking
@@ -82,7 +89,12 @@ def ask(
     ]
     params = SamplingParams(asking.max_tokens, asking.temperature, n=k, seed=seed)
     keys = [p.id for p in problems]
-    completions = ask_all(generator, prompts, params, keys, show_in(stage, str(suite)))
+    shown = show_in(stage, str(suite))
+    toolbox = open_tools(asking.tools, asking.max_tool_calls)
+    if toolbox is None:
+        completions = ask_all(generator, prompts, params, keys, shown)
+    else:
+        completions = ask_with_tools(lm, generator, toolbox, prompts, params, keys, shown)
     return Replies(suite, problems, prompts, completions, k, seed, asking, time.perf_counter() - start)
 
 
@@ -115,9 +127,7 @@ def check_scorable(suite: Suite) -> None:
 def opening(suite: Suite, asking: Asking, seed: int) -> list[Message]:
     """The turns before the question: the system prompt, then worked examples of the train split, in plain
     text (a base that never met thinking tags is shown none)."""
-    head: list[Message] = []
-    if asking.system is not None:
-        head.append({"role": "system", "content": asking.system})
+    head = system_turn(asking.system, open_tools(asking.tools, asking.max_tool_calls))
     examples = draw_problems(suite, "train", asking.few_shot, seed) if asking.few_shot else []
     for problem in examples:
         worked = suite.family.worked(problem, random.Random(f"few-shot:{seed}:{problem.id}"))
@@ -155,6 +165,25 @@ def ask_all(
     return done
 
 
+def ask_with_tools(
+    lm: LanguageModel,
+    generator: Generator,
+    toolbox: Toolbox,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams,
+    keys: Sequence[str],
+    shown: Shown,
+) -> list[list[Episode]]:
+    """As `ask_all`; the model may call."""
+    done: dict[int, list[Episode]] = {}
+    tokens = 0
+    for row, episodes in play(generator, lm, toolbox, prompts, params, keys):
+        done[row] = episodes
+        tokens += sum(map(num_made, episodes))
+        shown(len(done), len(prompts), tokens)
+    return [done[row] for row in range(len(prompts))]
+
+
 def show_in(stage: Stage | None, name: str) -> Shown:
     """Progress into the stage. If that was asked to stop, so is the score: half a score is none."""
     start = time.perf_counter()
@@ -179,7 +208,7 @@ def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | No
         )
         for sample, completion in enumerate(several)
     ]
-    asked = [(name, problem, lm.template.parse(c.ids, c.cut)) for name, problem, _, _, c in said]
+    asked = [(name, problem, reply_of(lm.template, c)) for name, problem, _, _, c in said]
     if judge is not None:
         verdicts = judge.score(asked, lenient=lenient)
     else:
@@ -195,8 +224,9 @@ def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | No
             outcome=verdicts[name].outcome.value,
             detail=verdicts[name].detail,
             prompt_tokens=length,
-            tokens=len(c.ids),
+            tokens=num_made(c),
             finish_reason=c.finish_reason.value,
+            tool_calls=len(c.calls) if isinstance(c, Episode) else 0,
         )
         for name, problem, length, sample, c in said
     ]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from shoestring.errors import BadInput
 from shoestring.evals.statistics import Interval, pass_at_k, wilson_clustered
 from shoestring.tasks.base import Outcome
+from shoestring.tasks.tools import ToolName
 
 FewShotStyle = Literal["answer", "reasoning"]
 TRUNCATED_LIMIT = 0.05  # above this share of cut replies a score only bounds what the model can do
@@ -28,6 +29,8 @@ class Asking:
     few_shot_style: FewShotStyle = "answer"
     lenient: bool = False
     system: str | None = None
+    tools: tuple[ToolName, ...] = ()
+    max_tool_calls: int = 4
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Item:
     prompt_tokens: int
     tokens: int
     finish_reason: str
+    tool_calls: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class EvalResult:
             "unparsed": self.unparsed,
             "tokens": self.tokens,
             "seconds": self.seconds,
-            "settings": asdict(self.settings),
+            "settings": {**asdict(self.settings), "tools": list(self.settings.tools)},
             "outcomes": self.outcomes,
             "pass_at_k": self.pass_at_k,
             "lower_bound": self.lower_bound,
@@ -106,6 +110,9 @@ class EvalResult:
             parts.append(f"{lost} not judged (timeout or error) and counted as not right")
         if self.outcomes[Outcome.OPEN.value]:
             parts.append(f"{self.outcomes[Outcome.OPEN.value]} replies to open prompts and not counted")
+        if self.settings.tools:
+            calls = sum(item.tool_calls for item in self.items) / len(self.items)
+            parts.append(f"{calls:.2f} tool calls a reply ({', '.join(self.settings.tools)})")
         return ", ".join([*parts, f"{self.tokens:.0f} tokens a reply"])
 
     def save_items(self, path: Path) -> None:

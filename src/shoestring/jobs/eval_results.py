@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shoestring.budget.flops import decode_flops
+from shoestring.engine.episode import num_made
 from shoestring.evals.evaluate import Replies
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage, saving
@@ -28,8 +29,8 @@ def meter(
 
 def meter_replies(stage: Stage, lm: LanguageModel, replies: Replies) -> None:
     pairs = zip(replies.prompts, replies.completions, strict=True)
-    work = [(len(prompt), [len(c.ids) for c in several]) for prompt, several in pairs]
-    cut = sum(len(c.ids) for several in replies.completions for c in several if c.cut)
+    work = [(len(prompt), [num_made(c) for c in several]) for prompt, several in pairs]
+    cut = sum(num_made(c) for several in replies.completions for c in several if c.cut)
     meter(stage, lm, "eval", replies.seconds, work, cut)
 
 

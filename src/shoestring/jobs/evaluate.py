@@ -20,6 +20,7 @@ from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import check_room, parse_suite
+from shoestring.tasks.tools import ToolName, open_tools
 
 
 class Variant(Settings):
@@ -48,6 +49,8 @@ class EvaluateSettings(Settings):
     few_shot_style: FewShotStyle = "answer"
     lenient: bool = False
     system: str | None = None
+    tools: tuple[ToolName, ...] = ()  # that replies may call
+    max_tool_calls: int = Field(4, ge=1)
     best_of: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     chat_check: bool = False
@@ -79,6 +82,8 @@ class EvaluateSettings(Settings):
                 self.few_shot_style,
                 self.lenient,
                 self.system,
+                self.tools,
+                self.max_tool_calls,
             )
         return Asking(
             variant.max_tokens or self.max_tokens,
@@ -87,6 +92,8 @@ class EvaluateSettings(Settings):
             variant.few_shot_style,
             variant.lenient,
             variant.system,
+            self.tools,
+            self.max_tool_calls,
         )
 
 
@@ -121,6 +128,7 @@ def main(settings: EvaluateSettings, stage: Stage) -> dict[str, Any]:
 
 def plan(settings: EvaluateSettings) -> list[Unit]:
     """Every unit in order. Bad suites and numbers are refused here, before any model is loaded."""
+    open_tools(settings.tools, settings.max_tool_calls)  # refused where nothing can isolate
     units = []
     for label in settings.models:
         ways = settings.variants if label in settings.best_of else [None]

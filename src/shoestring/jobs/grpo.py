@@ -21,7 +21,7 @@ from shoestring.jobs.grpo_trainer import (
 )
 from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked
 from shoestring.rl.agreement import apart, probe_of
-from shoestring.rl.before import before_training, disagreement, raise_first
+from shoestring.jobs.grpo_before import before_training, disagreement, raise_first
 from shoestring.rl.explain import explain
 from shoestring.rl.gather import Gathered, gather
 from shoestring.rl.loss_settings import formula
@@ -40,6 +40,8 @@ from shoestring.rl.store import SCHEMA, rollout_rows
 from shoestring.rl.update import Updated, update_policy
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.tools import open_tools
+from shoestring.text.tool_calls import tools_prompt
 
 MASTERED = 0.95  # mean reward at which a step without a mixed group ends the run instead of failing it
 
@@ -56,6 +58,7 @@ def check(settings: GRPOSettings) -> object:
     """What can be refused before anything runs: a suite that doesn't exist or has no training problems."""
     if settings.late_suites and settings.late_from > settings.steps:
         raise BadInput(f"late_from = {settings.late_from}: there are only {settings.steps} steps")
+    open_tools(settings.tools, settings.max_tool_calls)  # refused where nothing can isolate
     return [stream.item(0) for stream in open_streams(settings).streams]
 
 
@@ -63,6 +66,9 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
     with Judge() as judge:
         trainer = open_trainer(settings, judge)
         stage.say(f"loss {formula(settings.loss)}")
+        if trainer.sampler.tools is not None:
+            told = tools_prompt(trainer.sampler.tools.cards, trainer.lm.template.tool_form)
+            stage.say(f"the system turn says: {' '.join(told.split())}")
         done = restore_trainer(trainer, stage)
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
         if not done:
@@ -71,10 +77,7 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
             after = one_step(trainer, trainer.step + 1, stage)
             if after is After.MASTERED:
                 break
-            if (
-                after is After.DONE
-                and trainer.step % settings.save_every == 0 < settings.steps - trainer.step
-            ):
+            if after is After.DONE and save_is_due(trainer):
                 save_progress(stage, trainer.learner, trainer.parts)
             stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
     return finish(trainer, stage)
@@ -91,6 +94,11 @@ def prepare(trainer: Trainer, stage: Stage) -> None:
     if settings.rehearsal:
         rehearse_step(trainer, stage)
     save_progress(stage, trainer.learner, trainer.parts)  # what a roll-back before the first save goes to
+
+
+def save_is_due(trainer: Trainer) -> bool:
+    settings, step = trainer.settings, trainer.step
+    return step < settings.steps and step % settings.save_every == 0
 
 
 def finish(trainer: Trainer, stage: Stage) -> dict[str, Any]:
@@ -145,7 +153,13 @@ def keep_rollouts(trainer: Trainer, step: int, gathered: Gathered, stage: Stage)
 
 
 def without_a_live_group(trainer: Trainer, step: int, gathered: Gathered, stage: Stage) -> After:
-    """Raises ShoestringError that says why, unless all that could be learnt is."""
+    """Raises ShoestringError that says why, unless all that could be learnt is. A control's step is passed
+    over: that there is nothing in it to learn from is what a control may be like."""
+    if trainer.settings.reward != "task":
+        trainer.learner.step = step * trainer.settings.minibatches
+        stage.finding(step, "no live group", "no group of this control differs in its rewards: no update")
+        stage.log(step, group_metrics([], gathered.dead) | gathered.times | {"step_time": gathered.seconds})
+        return After.DONE
     if step > 1 and mean_reward([g for g in gathered.dead if not is_open(g)]) >= MASTERED:
         stage.say(
             f"step {step}: all {len(gathered.dead)} groups earned the reward alike, nothing is left to "

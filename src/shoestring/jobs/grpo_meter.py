@@ -5,6 +5,7 @@ from shoestring.jobs.grpo_trainer import Trainer
 from shoestring.jobs.training import update_flops
 from shoestring.rl.gather import Gathered
 from shoestring.rl.measure import wasted_tokens
+from shoestring.rl.tool_metrics import decoded
 from shoestring.rl.update import Updated
 from shoestring.run import Stage
 
@@ -25,10 +26,7 @@ def show_progress(
 def meter_rollouts(trainer: Trainer, gathered: Gathered, stage: Stage) -> None:
     """What generating and judging took, for the bill."""
     config = trainer.lm.config
-    flops = sum(
-        decode_flops(config, len(g.rollouts[0].sequence.prompt), [len(r.sequence.ids) for r in g.rollouts])
-        for g in gathered.groups
-    )
+    flops = sum(decode_flops(config, context, made) for g in gathered.groups for context, made in decoded(g))
     made = sum(g.num_tokens for g in gathered.groups)
     stage.use("generate", gathered.generate_s, made, flops, wasted_tokens(gathered.live, gathered.dead))
     stage.use("judge", gathered.judge_s)

@@ -18,6 +18,7 @@ from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.streams import Streams
 from shoestring.run import Stage, replace_folder
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.tools import Toolbox, open_tools
 from shoestring.text.zero_template import zero_template
 from shoestring.train.learner import Learner
 from shoestring.train.lora import Adapters
@@ -65,11 +66,11 @@ def open_preference(settings: GRPOSettings) -> PreferenceModel | None:
     return None if wanted is None else PreferenceModel.load(wanted.model, settings.device, wanted.dtype)
 
 
-def open_held_out(settings: GRPOSettings, streams: Streams) -> HeldOut | None:
+def open_held_out(settings: GRPOSettings, streams: Streams, tools: Toolbox | None) -> HeldOut | None:
     wanted, suites = settings.held_out, [s for s in streams.suites if not s.is_open]
     if not wanted.every:
         return None
-    return HeldOut(wanted, suites, settings.seed, settings.max_completion_tokens, settings.system)
+    return HeldOut(wanted, suites, settings.seed, settings.max_completion_tokens, settings.system, tools)
 
 
 def open_trainer(settings: GRPOSettings, judge: Judge) -> Trainer:
@@ -80,7 +81,7 @@ def open_trainer(settings: GRPOSettings, judge: Judge) -> Trainer:
     if settings.template == "r1-zero":
         lm.template = zero_template(lm.tokenizer, lm.template.stop_ids)
     adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
-    streams = open_streams(settings)
+    streams, tools = open_streams(settings), open_tools(settings.tools, settings.max_tool_calls)
     reference = None
     if settings.loss.kl_coefficient:
         reference = Reference(settings.model, lm, settings.temperature, adapters)
@@ -94,11 +95,12 @@ def open_trainer(settings: GRPOSettings, judge: Judge) -> Trainer:
             judge,
             streams,
             open_preference(settings),
+            tools,
         ),
         Learner(lm, settings.optim, settings.steps * settings.minibatches, settings.objectives, adapters),
         reference,
         Monitor(settings, lm, judge),
-        open_held_out(settings, streams),
+        open_held_out(settings, streams, tools),
     )
 
 
@@ -113,7 +115,8 @@ def rehearse_step(trainer: Trainer, stage: Stage) -> None:
     """With replies as long as they may get, behind the longest prompt of a step's worth of every suite."""
     settings, streams = trainer.settings, trainer.sampler.streams
     problems = [s.item(i) for s in streams.streams for i in range(settings.prompts_per_step)]
-    prompts = [ask(trainer.lm.template, p, "", settings.system, p.id).prompt for p in problems]
+    tools, template = trainer.sampler.tools, trainer.lm.template
+    prompts = [ask(template, p, "", settings.system, p.id, tools).prompt for p in problems]
     longest = max(len(prompt) for prompt in prompts)
     rehearse_longest(
         stage, trainer.learner, settings.max_completion_tokens, longest, settings.micro_batch_tokens

@@ -41,6 +41,7 @@ class SFTOptim(OptimSettings):
 class SFTSettings(Settings):
     model: str
     suites: list[str] = Field(default_factory=list)  # whose worked solutions are learnt, mixed evenly
+    tools: list[Literal["calculator"]] = Field(default_factory=list)  # worked by calling: sums and products
     data: str = ""  # or conversations: a file (.jsonl, .parquet), "bilingual", an earlier stage's rows
     sources: list[SourceSettings] = Field(default_factory=list)  # or several of these, by weight
     steps: int = Field(ge=1)
@@ -62,21 +63,23 @@ def open_rows(settings: SFTSettings) -> RowSource:
     _check_one(settings)
     if settings.sources:
         return open_sources(settings.sources, settings.seed, settings.system)
-    return open_source(settings.suites, settings.data, settings.seed, settings.system)
+    return open_source(settings.suites, settings.data, settings.seed, settings.system, settings.tools)
 
 
 def check(settings: SFTSettings) -> None:
     """What can be refused before anything runs. Rows that an earlier stage is to make aren't there yet."""
     _check_one(settings)
-    given = [(s.suites, s.data) for s in settings.sources] or [(settings.suites, settings.data)]
-    for suites, data in given:
-        if not data.startswith(STAGE):
-            open_source(suites, data, settings.seed, settings.system)
+    given = settings.sources or [settings]
+    for source in given:
+        if not source.data.startswith(STAGE):
+            open_source(source.suites, source.data, settings.seed, settings.system, source.tools)
 
 
 def _check_one(settings: SFTSettings) -> None:
     if sum(map(bool, (settings.suites, settings.data, settings.sources))) != 1:
         raise BadInput("sft: give either suites or data, or else several sources")
+    if settings.tools and not settings.suites:
+        raise BadInput("sft: tools are for worked solutions of suites; with sources each has its own")
 
 
 def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:

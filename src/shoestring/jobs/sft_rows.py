@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,7 @@ from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.settings import Settings
 from shoestring.tasks.suite import ProblemStream, parse_suite
-from shoestring.tasks.worked import worked_messages
+from shoestring.tasks.worked import calculated_messages, worked_messages
 from shoestring.text.bilingual import is_part, open_part
 from shoestring.text.conversations import ConversationFile
 from shoestring.text.message import Message
@@ -21,22 +21,26 @@ STAGE = "stage:"  # a recipe's reference, which its units resolve to a file befo
 
 
 class SourceSettings(Settings):
-    """Worked solutions of `suites`, or `data`: a file of conversations, "bilingual" (or a part of it), or in
-    a recipe "stage:NAME" of a stage that makes rows. `weight`: its share of the rows."""
+    """Worked solutions of `suites` (with `tools`, by calling them), or `data`: a file of conversations,
+    "bilingual" (or a part of it), or in a recipe "stage:NAME" of a stage that makes rows. `weight`: its share
+    of the rows."""
 
     suites: list[str] = Field(default_factory=list)
     data: str = ""
     weight: float = Field(default=1.0, gt=0)
+    tools: list[Literal["calculator"]] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one(self) -> "SourceSettings":
+        if self.tools and not self.suites:
+            raise ValueError("tools: only worked solutions of suites call them")
         if bool(self.suites) == bool(self.data):
             raise ValueError("a source is either suites or data")
         return self
 
     @property
     def title(self) -> str:
-        return self.data or ", ".join(self.suites)
+        return self.data or ", ".join(self.suites) + (" by calculator" if self.tools else "")
 
 
 class RowSource(Stateful, Protocol):
@@ -52,18 +56,21 @@ class RowSource(Stateful, Protocol):
 class WorkedRows:
     """Worked solutions of a stream of training problems."""
 
-    def __init__(self, suites: Sequence[str], seed: int, system: str | None) -> None:
+    def __init__(
+        self, suites: Sequence[str], seed: int, system: str | None, tools: Sequence[str] = ()
+    ) -> None:
+        self.write = calculated_messages if tools else worked_messages
         self.stream = ProblemStream([parse_suite(s) for s in suites], seed)
         self.seed, self.system = seed, system
         firsts = [self.stream.item(i) for i in range(len(suites))]
         for problem in firsts:  # a family without worked solutions is refused here, before anything runs
-            worked_messages(problem, "first")
+            self.write(problem, "first")
         self.origins = tuple(dict.fromkeys(problem.origin for problem in firsts))
 
     def next(self) -> tuple[list[Message], str]:
         index = self.stream.index
         (problem,) = self.stream.take(1)
-        return worked_messages(problem, f"{self.seed}/{index}", self.system), problem.id
+        return self.write(problem, f"{self.seed}/{index}", self.system), problem.id
 
     def state_dict(self) -> dict[str, int]:
         return self.stream.state_dict()
@@ -104,10 +111,12 @@ class MixedRows:
         self.index, self.taken = int(state["index"]), list(state["taken"])
 
 
-def open_source(suites: Sequence[str], data: str, seed: int, system: str | None) -> RowSource:
+def open_source(
+    suites: Sequence[str], data: str, seed: int, system: str | None, tools: Sequence[str] = ()
+) -> RowSource:
     """Raises BadInput where the suites, the file or its rows are no good."""
     if suites:
-        return WorkedRows(suites, seed, system)
+        return WorkedRows(suites, seed, system, tools)
     return open_part(data, seed) if is_part(data) else ConversationFile(Path(data), seed)
 
 
@@ -116,5 +125,8 @@ def open_sources(sources: Sequence[SourceSettings], seed: int, system: str | Non
     titles = [source.title for source in sources]
     if len(set(titles)) < len(titles):
         raise BadInput("sft: two sources are the same; give one of them the weight of both")
-    opened = [open_source(source.suites, source.data, seed + i, system) for i, source in enumerate(sources)]
+    opened = [
+        open_source(source.suites, source.data, seed + i, system, source.tools)
+        for i, source in enumerate(sources)
+    ]
     return MixedRows(opened, titles, [source.weight for source in sources], seed)

@@ -17,12 +17,14 @@ from shoestring.train.batch import MicroBatch
 def make_batches(
     groups: Sequence[Group], settings: PolicyLossSettings, max_tokens: int, micro_batch_tokens: int
 ) -> list[MicroBatch]:
-    """Micro-batches of whole groups, or parts of a group that is larger than `micro_batch_tokens` (its
+    """Only what the model made is a target; tools' results are read and never trained.
+
+    Micro-batches of whole groups, or parts of a group that is larger than `micro_batch_tokens` (its
     prompt is then computed once for each part), never of a sample: a loss may look at whole sequences.
     Weights are of all these groups, the batch of one optimizer step, so the split changes nothing else."""
     chosen = [[r for r in g.rollouts if r.reward is not None] for g in groups]
     advantages = [group_advantages([_reward(r) for r in rollouts], settings.scale) for rollouts in chosen]
-    lengths = [len(r.sequence.ids) for rollouts in chosen for r in rollouts]
+    lengths = [r.sequence.num_made for rollouts in chosen for r in rollouts]
     weights = iter(token_weights(lengths, settings.average, max_tokens))
     parts: list[list[tuple[Rollout, float, float]]] = []
     for rollouts, values in zip(chosen, advantages, strict=True):
@@ -50,13 +52,13 @@ def _micro_batch(parts: list[list[tuple[Rollout, float, float]]]) -> MicroBatch:
     families, advantages, weights, logprobs = [], [], [], []
     for rows in parts:
         sequences = [r.sequence for r, _, _ in rows]
-        rendered = [Rendered(s.ids, [True] * len(s.ids), s.row_id) for s in sequences]
+        rendered = [Rendered(s.ids, s.mask, s.row_id) for s in sequences]
         families.append(Family(sequences[0].prompt, rendered))
         for sequence, (_, advantage, weight) in zip(sequences, rows, strict=True):
-            count = len(sequence.ids)
+            count = sequence.num_made
             advantages.append(np.full(count, advantage, dtype=np.float32))
             weights.append(np.full(count, weight, dtype=np.float32))
-            logprobs.append(np.asarray(sequence.logprobs, dtype=np.float32))
+            logprobs.append(np.asarray(sequence.logprobs, dtype=np.float32)[np.asarray(sequence.mask)])
     columns = (torch.from_numpy(np.concatenate(c)) for c in (weights, advantages, logprobs))
     packed = pack(families)
     return MicroBatch(packed, *columns, routing=_routing(parts))

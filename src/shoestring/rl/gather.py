@@ -16,6 +16,7 @@ from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.shuffle import shuffled_verdicts
 from shoestring.rl.streams import Streams
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.tools import Toolbox
 
 PATIENCE = 3
 
@@ -30,6 +31,7 @@ class Sampler:
     judge: Judge
     streams: Streams
     preference: PreferenceModel | None = None  # where the settings have one
+    tools: Toolbox | None = None  # likewise
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Gathered:
     @property
     def groups(self) -> list[Group]:
         return [*self.live, *self.dead]
+
+    @property
+    def seconds(self) -> float:
+        return self.generate_s + self.judge_s
 
     @property
     def times(self) -> dict[str, float]:
@@ -62,7 +68,7 @@ def gather(sampler: Sampler, step: int) -> Gathered:
         missing = settings.prompts_per_step - len(live)
         if missing == 0 or (live and number >= rounds):
             break
-        asked = sampler.streams.take(missing, sampler.lm, settings.system, step)
+        asked = sampler.streams.take(missing, sampler.lm, settings.system, step, sampler.tools)
         made = roll_out(sampler, asked, step)
         for group in made.groups:
             (live if group.live else dead).append(group)
@@ -88,7 +94,8 @@ def roll_out(sampler: Sampler, asked: Sequence[Asked], step: int) -> RolledOut:
     began = time.perf_counter()
     with ThreadPoolExecutor(1, thread_name_prefix="scoring") as scoring:
         scored: dict[int, Future[Judged]] = {}
-        for place, completions in as_sampled(sampler.generator, asked, sampling_params(settings)):
+        params, lm = sampling_params(settings), sampler.lm
+        for place, completions in as_sampled(sampler.generator, asked, params, lm, sampler.tools):
             work = (sampler.judge, template, [asked[place]], [completions])
             scored[place] = scoring.submit(judge_groups, *work)
         sampled = time.perf_counter()

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from shoestring.engine.episode import num_made
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput
@@ -14,6 +15,7 @@ from shoestring.settings import Settings
 from shoestring.tasks.base import Outcome
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import Suite, draw_reserved
+from shoestring.tasks.tools import Toolbox
 
 
 class HeldOutSettings(Settings):
@@ -29,9 +31,15 @@ class HeldOut:
     """Greedy replies to the same problems each time. State: the best solve rate and its step."""
 
     def __init__(
-        self, settings: HeldOutSettings, suites: list[Suite], seed: int, max_tokens: int, system: str | None
+        self,
+        settings: HeldOutSettings,
+        suites: list[Suite],
+        seed: int,
+        max_tokens: int,
+        system: str | None,
+        tools: Toolbox | None = None,
     ) -> None:
-        self.settings, self.system = settings, system
+        self.settings, self.system, self.tools = settings, system, tools
         self.params = SamplingParams(max_tokens=max_tokens, temperature=0.0, seed=seed)
         each = -(-settings.n // len(suites))
         self.problems = [(str(s), p) for s in suites for p in draw_reserved(s, each, seed)]
@@ -45,10 +53,10 @@ class HeldOut:
     def measure(self, lm: LanguageModel, generator: Generator, judge: Judge, step: int) -> dict[str, float]:
         """Ask and judge; remembers the step if it is the best so far."""
         asked: list[Asked] = [
-            ask(lm.template, problem, suite, self.system, f"held-out/{problem.id}")
+            ask(lm.template, problem, suite, self.system, f"held-out/{problem.id}", self.tools)
             for suite, problem in self.problems
         ]
-        completions = sample(generator, asked, self.params)
+        completions = sample(generator, asked, self.params, lm, self.tools)
         judged = judge_groups(judge, lm.template, asked, completions)
         samples = [row for _, rows in judged for row in rows]
         right = sum(verdict.outcome is Outcome.RIGHT for _, _, verdict in samples) / len(samples)
@@ -57,7 +65,7 @@ class HeldOut:
         return {
             "held_out/solve_rate": right,
             "held_out/clipped_ratio": sum(reply.cut for _, reply, _ in samples) / len(samples),
-            "held_out/mean_length": sum(len(c.ids) for c, _, _ in samples) / len(samples),
+            "held_out/mean_length": sum(num_made(c) for c, _, _ in samples) / len(samples),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import correlation, fmean, pstdev
 
 from shoestring.rl.rollout import Group, Rollout, left_out
+from shoestring.rl.tool_metrics import tool_metrics
 from shoestring.rl.update import Updated
 from shoestring.tasks.base import Outcome
 
@@ -20,8 +21,8 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
     rollouts = [r for g in groups for r in g.rollouts]
     count = len(rollouts)
     rewards = [r.reward for r in rollouts if r.reward is not None]
-    lengths = [len(r.sequence.ids) for r in rollouts]
-    ended = [len(r.sequence.ids) for r in rollouts if not r.reply.cut]
+    lengths = [r.sequence.num_made for r in rollouts]
+    ended = [r.sequence.num_made for r in rollouts if not r.reply.cut]
     checkable = [r for r in rollouts if r.verdict.outcome is not Outcome.OPEN]
     dead_right = sum(bool(g.rewards) and min(g.rewards) > 0 and not is_open(g) for g in dead)
     found = {
@@ -39,6 +40,7 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
         "left_out": float(count - len(rewards)),
         "num_tokens": float(sum(lengths)),
         **part_metrics(rollouts),
+        **tool_metrics(rollouts),
     }
     if checkable:
         found |= _checked_metrics(checkable)
@@ -48,8 +50,8 @@ def group_metrics(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, flo
 
 
 def _checked_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    right = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is Outcome.RIGHT]
-    wrong = [len(r.sequence.ids) for r in rollouts if r.verdict.outcome is not Outcome.RIGHT]
+    right = [r.sequence.num_made for r in rollouts if r.verdict.outcome is Outcome.RIGHT]
+    wrong = [r.sequence.num_made for r in rollouts if r.verdict.outcome is not Outcome.RIGHT]
     return {
         "solve_rate": len(right) / len(rollouts),
         "completions/mean_length_right": sum(right) / max(1, len(right)),
@@ -117,7 +119,7 @@ def time_shares(rows: Sequence[Mapping[str, float]]) -> str:
     """Where the logged steps' time went, in words."""
     total = sum(row["step_time"] for row in rows)
     names = {"generate": "generation", "judge": "reward", "update": "training", "weights": "weight hand-over"}
-    sums = {name: sum(row[f"time/{key}"] for row in rows) for key, name in names.items()}
+    sums = {name: sum(row.get(f"time/{key}", 0.0) for row in rows) for key, name in names.items()}
     rest = {"the rest": total - sum(sums.values())}
     shares = ", ".join(f"{name} {spent / max(total, 1e-9):.0%}" for name, spent in (sums | rest).items())
     return f"{len(rows)} steps, {total:.0f} s: {shares}"
@@ -129,7 +131,7 @@ def wasted_tokens(live: Sequence[Group], dead: Sequence[Group]) -> dict[str, int
     cut = [r for g in live for r in g.rollouts if r.reply.cut]
     return {
         "dead_groups": sum(g.num_tokens for g in dead),
-        "cut": sum(len(r.sequence.ids) for r in cut),
+        "cut": sum(r.sequence.num_made for r in cut),
     }
 
 

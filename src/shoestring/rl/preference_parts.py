@@ -51,7 +51,7 @@ def preference_metrics(groups: Sequence[Group], too_long: int) -> dict[str, floa
         return {}
     checkable = [r for r in rollouts if r.verdict.outcome is not Outcome.OPEN]
     right = [float(r.verdict.outcome is Outcome.RIGHT) for r in checkable]
-    lengths = [float(len(r.sequence.ids)) for r in rollouts]
+    lengths = [float(r.sequence.num_made) for r in rollouts]
     found: Mapping[str, float | None] = {
         "preference/mean": mean(_scores(rollouts)),
         "preference/corr_correct": _correlation(_scores(checkable), right),

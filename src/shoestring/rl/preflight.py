@@ -89,7 +89,7 @@ def measure(groups: Sequence[Group], max_tokens: int, lengths: Sequence[float], 
         rewards=dict(sorted(paid.items())),
         cap=None if fits == float("inf") else int(fits),
         seconds=seconds,
-        tokens=sum(len(r.sequence.ids) for r in rollouts),
+        tokens=sum(r.sequence.num_made for r in rollouts),
     )
 
 

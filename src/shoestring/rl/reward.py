@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shoestring.engine.episode import Episode, num_made
 from shoestring.engine.request import Completion
 from shoestring.ops.sample import stream_key, uniforms
 from shoestring.rl.reward_settings import TAKEN, RewardKind, ShapeSettings
-from shoestring.rl.rollout import Asked, Group, Rollout, left_out
-from shoestring.rl.rollout import Sequence as Sampled
+from shoestring.rl.rollout import Asked, Group, Rollout, left_out, sequence_of
 from shoestring.tasks.base import Outcome, Verdict
 from shoestring.tasks.language import PROMPT, detect
 from shoestring.tasks.shape import (
@@ -125,6 +125,13 @@ def shape_parts(shape: ShapeSettings, said: Said, max_tokens: int) -> dict[str, 
     return parts
 
 
+def said_of(template: Template, completion: Completion, reply: Reply, asked_in: str) -> Said:
+    """Of an episode the last turn; its tokens are those of all turns."""
+    if isinstance(completion, Episode):
+        return Said(completion.text, completion.opened, reply, num_made(completion), asked_in)
+    return Said(template.text(completion.ids), template.opens_thinking, reply, len(completion.ids), asked_in)
+
+
 def _target(target: str, said: Said) -> str:
     return said.asked_in if target == PROMPT else target
 
@@ -145,21 +152,12 @@ def make_groups(
         rollouts = []
         for i, (completion, reply, verdict) in enumerate(samples):
             row_id = f"{asked.name}/{i}"
-            text = template.text(completion.ids)
-            said = Said(text, template.opens_thinking, reply, len(completion.ids), asked_in)
-            sequence = Sampled(
-                asked.prompt,
-                completion.ids,
-                completion.logprobs,
-                completion.weights_version,
-                row_id,
-                completion.routing,
-                completion.finish_reason.value,
-            )
+            said = said_of(template, completion, reply, asked_in)
+            sequence = sequence_of(asked.prompt, completion, row_id)
             named = {name: rows[row_id] for name, rows in extra.items() if row_id in rows}
             other = shuffled[row_id] if shuffled is not None else None
             paid, parts = reward.pay(row_id, said, verdict, other, named)
-            gamed = verdict.outcome is Outcome.RIGHT and looks_gamed(text, said.opened, reply)
+            gamed = verdict.outcome is Outcome.RIGHT and looks_gamed(said.text, said.opened, reply)
             rollouts.append(Rollout(asked.problem, sequence, reply, verdict, paid, parts, gamed))
         groups.append(Group(asked.problem, asked.suite, rollouts))
     return groups

@@ -6,17 +6,22 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from shoestring.engine.episode import Episode, play, reply_of, system_turn
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
+from shoestring.lm import LanguageModel
 from shoestring.tasks.base import Outcome, Problem, Verdict
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.tools import CallMade, Toolbox
 from shoestring.text.message import Message, Reply
 from shoestring.text.template import Template
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """Tokens that were made in one go after `prompt`: aligned ids and the sampler's logprobs."""
+    """What came after `prompt`: aligned ids and the sampler's logprobs. Made in one go, or in several turns
+    with the results of `calls` between them: `trained` then says which ids the model made, and logprobs are 0
+    for the others."""
 
     prompt: list[int]
     ids: list[int]
@@ -25,6 +30,17 @@ class Sequence:
     row_id: str
     routing: Tensor | None = None  # (prompt and ids but the last, layers, K) int16, if it was recorded
     finish_reason: str = ""  # why it ended; empty where nobody said
+    trained: list[bool] | None = None  # None: the model made all of them
+    calls: tuple[CallMade, ...] | None = None  # None: it had no tools
+
+    @property
+    def mask(self) -> list[bool]:
+        return [True] * len(self.ids) if self.trained is None else self.trained
+
+    @property
+    def num_made(self) -> int:
+        """Tokens that the model made: the length |o| of every loss and every metric."""
+        return len(self.ids) if self.trained is None else sum(self.trained)
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,8 @@ class Group:
 
     @property
     def num_tokens(self) -> int:
-        return sum(len(r.sequence.ids) for r in self.rollouts)
+        """That the model made."""
+        return sum(r.sequence.num_made for r in self.rollouts)
 
 
 @dataclass(frozen=True)
@@ -82,23 +99,43 @@ class Asked:
     name: str
 
 
-def ask(template: Template, problem: Problem, suite: str, system: str | None, name: str) -> Asked:
-    messages: list[Message] = [{"role": "user", "content": problem.prompt}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
+def ask(
+    template: Template,
+    problem: Problem,
+    suite: str,
+    system: str | None,
+    name: str,
+    tools: Toolbox | None = None,
+) -> Asked:
+    messages = [*system_turn(system, tools), Message(role="user", content=problem.prompt)]
     return Asked(problem, suite, template.render(messages, add_generation_prompt=True).ids, name)
 
 
-def sample(generator: Generator, asked: Many[Asked], params: SamplingParams) -> list[list[Completion]]:
-    done = dict(as_sampled(generator, asked, params))
+def sample(
+    generator: Generator,
+    asked: Many[Asked],
+    params: SamplingParams,
+    lm: LanguageModel | None = None,
+    tools: Toolbox | None = None,
+) -> list[Many[Completion]]:
+    done = dict(as_sampled(generator, asked, params, lm, tools))
     return [done[place] for place in range(len(asked))]
 
 
 def as_sampled(
-    generator: Generator, asked: Many[Asked], params: SamplingParams
-) -> Iterator[tuple[int, list[Completion]]]:
-    """(place in `asked`, its samples), as they are finished. Whatever ends it early leaves the generator
-    empty."""
+    generator: Generator,
+    asked: Many[Asked],
+    params: SamplingParams,
+    lm: LanguageModel | None = None,
+    tools: Toolbox | None = None,
+) -> Iterator[tuple[int, Many[Completion]]]:
+    """(place in `asked`, its samples), as they are finished. `tools` need the `lm`: its template writes their
+    results. Whatever ends it early leaves the generator empty."""
+    if tools is not None:
+        assert lm is not None
+        prompts, names = [a.prompt for a in asked], [a.name for a in asked]
+        yield from play(generator, lm, tools, prompts, params, names)
+        return
     places: dict[int, int] = {}
     try:
         for place, item in enumerate(asked):
@@ -120,7 +157,7 @@ def judge_groups(
     for item, samples in zip(asked, completions, strict=True):
         for i, completion in enumerate(samples):
             row = f"{item.name}/{i}"
-            parsed[row] = template.parse(completion.ids, completion.cut)
+            parsed[row] = reply_of(template, completion)
             rows.append((row, item.problem, parsed[row]))
     verdicts = judge.score(rows)
     result = []
@@ -129,6 +166,21 @@ def judge_groups(
         judged = [(c, parsed[r], verdicts[r]) for c, r in zip(samples, names, strict=True)]
         result.append((item, judged))
     return result
+
+
+def sequence_of(prompt: list[int], completion: Completion, row_id: str) -> Sequence:
+    several = isinstance(completion, Episode)
+    return Sequence(
+        prompt,
+        completion.ids,
+        completion.logprobs,
+        completion.weights_version,
+        row_id,
+        completion.routing,
+        completion.finish_reason.value,
+        completion.trained if several else None,
+        completion.calls if several else None,
+    )
 
 
 def left_out(verdict: Verdict) -> bool:

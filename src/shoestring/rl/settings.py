@@ -11,6 +11,7 @@ from shoestring.rl.reward import Reward
 from shoestring.rl.reward_settings import PartSettings, RewardKind, ShapeSettings
 from shoestring.rl.trips import TripSettings
 from shoestring.settings import Settings
+from shoestring.tasks.tools import ToolName
 from shoestring.train.lora import LoRASettings
 from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
@@ -40,6 +41,8 @@ class GRPOSettings(Settings):
     temperature: float = Field(1.0, gt=0)
     system: str | None = None  # None: the template's own
     template: Literal["model", "r1-zero"] = "model"  # r1-zero: the paper's dialogue, which the model keeps
+    tools: list[ToolName] = Field(default_factory=list)  # that replies may call; docs/tools.md
+    max_tool_calls: int = Field(4, ge=1)  # in one reply
     truncated: Literal["wrong", "left_out"] = "wrong"  # what a cut answer counts as
     reward: RewardKind = "task"  # "random", "format" and "shuffled" are controls
     shape: ShapeSettings = ShapeSettings()  # what is paid besides the verdict

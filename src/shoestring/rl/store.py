@@ -5,10 +5,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from shoestring.engine.episode import passes
 from shoestring.lm import LanguageModel
 from shoestring.rl.advantage import Scale, group_advantages
 from shoestring.rl.rollout import Group, Rollout
+from shoestring.tasks.tools import CallMade
 
+CALL = pa.struct(
+    [("name", pa.string()), ("text", pa.string()), ("result", pa.string()), ("failed", pa.bool_())]
+)
 # rollouts/step-NNNNNN.parquet. logprobs are float32, as the loss reads them
 SCHEMA = pa.schema(
     [
@@ -32,7 +37,10 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
         ("cut", pa.bool_()),
         ("finish_reason", pa.string()),
-        ("tokens", pa.int32()),
+        ("tokens", pa.int32()),  # that the model made
+        ("trained", pa.list_(pa.bool_())),  # of ids: whether the model made it; null: all, it had no tools
+        ("turns", pa.int32()),
+        ("tool_calls", pa.list_(CALL)),  # in their order; null: it had no tools
         ("live", pa.bool_()),
         ("version", pa.int32()),  # the step whose weights made it
         ("seed", pa.int64()),  # with the group and the number it gives the same random numbers again
@@ -81,7 +89,14 @@ def _row(rollout: Rollout, advantage: float | None, group: Group, lm: LanguageMo
         "detail": verdict.detail,
         "cut": rollout.reply.cut,
         "finish_reason": sequence.finish_reason,
-        "tokens": len(sequence.ids),
+        "tokens": sequence.num_made,
+        "trained": sequence.trained,
+        "turns": len(passes(len(sequence.prompt), sequence.mask)),
+        "tool_calls": None if sequence.calls is None else [_call(c) for c in sequence.calls],
         "live": group.live,
         "version": sequence.version,
     }
+
+
+def _call(call: CallMade) -> dict[str, Any]:
+    return {"name": call.name, "text": call.text, "result": call.result, "failed": call.failed}

@@ -10,6 +10,7 @@ from shoestring.rl.curriculum import Curriculum, PassRates
 from shoestring.rl.rollout import Asked, Group, ask
 from shoestring.tasks.base import Problem
 from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.tools import Toolbox
 
 TRIES = 8  # draws for one place before a problem is asked that had nothing to teach when it was last
 
@@ -34,7 +35,9 @@ class Streams:
         self.index = 0
         self.origins: dict[Origin, None] = {}  # of the problems taken, distinct, in order
 
-    def take(self, count: int, lm: LanguageModel, system: str | None, step: int) -> list[Asked]:
+    def take(
+        self, count: int, lm: LanguageModel, system: str | None, step: int, tools: Toolbox | None = None
+    ) -> list[Asked]:
         asked = []
         among = self.early if step < self.late_from else None
         for _ in range(count):
@@ -42,7 +45,7 @@ class Streams:
             problem = self._draw(self.streams[place])
             self.origins[problem.origin] = None
             name = f"{self.index}/{problem.id}"
-            asked.append(ask(lm.template, problem, str(self.suites[place]), system, name))
+            asked.append(ask(lm.template, problem, str(self.suites[place]), system, name, tools))
             self.index += 1
         return asked
 

@@ -97,6 +97,8 @@ def _conversation(row: Any, path: Path, number: int) -> tuple[list[Message], Ori
         raise BadInput(f"{where}: each message needs a role and a content, both text")
     # Parquet fills gaps with null
     clean = [cast(Message, {k: v for k, v in m.items() if v is not None}) for m in messages]
+    if any(m.get("tool_calls") or "tools" in m for m in clean):
+        raise BadInput(f"{where}: calls belong in an assistant's content, see docs/tools.md")
     if not any(m["role"] == "assistant" for m in clean):
         raise BadInput(f"{where}: no assistant's turn, so there is nothing to train on")
     origin = Origin(

@@ -2,11 +2,15 @@
 template runs, so every special token in the rendered text was put there by the template."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from shoestring.text.tool_calls import WRITTEN
+
 LEAD = "\U000f0000"  # a private-use character; its own occurrences are escaped too
-OWN_WORDS = {"<think>", "</think>"}  # an assistant may write these, whether or not they are special tokens
+# an assistant may write these, whether or not they are special tokens
+OWN_WORDS = {"<think>", "</think>", *WRITTEN}
+CUT = f"{LEAD}c;"  # text is encoded apart on either side, so that no token is made across it
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,14 @@ class Escaper:
         return self._escapable.sub(
             lambda found: found[0] if found[0] in OWN_WORDS else self._codes[found[0]], text
         )
+
+    def inert(self, text: str, words: Iterable[str]) -> str:
+        """As `escape`, for text that nobody in the conversation wrote: `words` too never become a token of
+        their own, though they are not special."""
+        text = self.escape(text)
+        for word in words:
+            text = text.replace(word, f"{word[0]}{CUT}{word[1:]}")
+        return text
 
     def unescape(self, text: str) -> str:
         return self._escaped.sub(lambda found: [LEAD, *self._tokens][int(found[1])], text)

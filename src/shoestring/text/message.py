@@ -5,13 +5,18 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
+from shoestring.text.tool_calls import ToolCall, ToolCard
+
 
 class Message(TypedDict):
-    """One turn. An assistant's thinking may come apart in `reasoning_content`."""
+    """One turn. An assistant's thinking may come apart in `reasoning_content`, its calls in `tool_calls`; a
+    system turn may bring the `tools` that it tells of. The template writes both in its own form."""
 
     role: str
     content: str
     reasoning_content: NotRequired[str]
+    tool_calls: NotRequired[list[ToolCall]]
+    tools: NotRequired[list[ToolCard]]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ Thinking. Only thinking after the last user message is kept; older thinking is d
   content.
 - A template that opens `<think>` in its generation prompt and drops all thinking from replies (R1's) gets the
   last reply written after that prompt and closed with the end-of-turn token.
+
+Tools. What they are, their calls and their results are written in the template's form: DeepSeek's marks where
+it knows them, tags elsewhere; a `tool` turn where it knows that role, a user's turn elsewhere. In a result
+nothing becomes a token of its own. See docs/tools.md.
 """
 
 from collections.abc import Sequence
@@ -22,11 +26,12 @@ from functools import cached_property
 import jinja2
 
 from shoestring.errors import BadInput
-from shoestring.text.escape import Escaper
+from shoestring.text.escape import CUT, Escaper, Part
 from shoestring.text.jinja import TEMPLATE_ERRORS, compile_chat_template
 from shoestring.text.message import Message, Rendered, Reply
 from shoestring.text.stream import CLOSE, OPEN, ReplyStream
 from shoestring.text.tokenizer import Tokenizer
+from shoestring.text.tool_calls import CALLS, RESULT, RESULT_END, WRITTEN, Form, tools_prompt, write_calls
 
 PROBE = "quark"  # any word that no template writes by itself
 
@@ -64,10 +69,11 @@ class Template:
         """What a completion says."""
         return self.parse_text(self.text(ids), cut)
 
-    def parse_text(self, text: str, cut: bool) -> Reply:
+    def parse_text(self, text: str, cut: bool, opened: bool | None = None) -> Reply:
         """What `text` says. Thinking is open when the prompt opened it or the reply begins with <think>; it
-        ends at the first </think>, and without one there is no answer."""
-        if self._prefill:
+        ends at the first </think>, and without one there is no answer. `opened`: whether this turn's prompt
+        did; None: as a first turn's does."""
+        if bool(self._prefill) if opened is None else opened:
             thinking = text
         elif text.lstrip().startswith(OPEN):
             thinking = text.lstrip()[len(OPEN) :]
@@ -85,6 +91,26 @@ class Template:
         stops = self.stop_ids
         end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
         return self._tokenizer.decode(ids[:end])
+
+    def after_calls(self, results: Sequence[str]) -> tuple[list[int], bool]:
+        """What stands between a turn that the model ended with calls and its next turn: the ids of their
+        results and of the next generation prompt, and whether that opens the thinking. To be appended to the
+        ids so far, which are not made again."""
+        turns = [Message(role="tool", content=result) for result in results]
+        shown = [_user("q"), _assistant(PROBE), *(self._shown(m, False) for m in self._as_known(turns))]
+        text = self._jinja(shown, True).partition(PROBE)[2]
+        if self._closing is not None:
+            text = text.partition(self._closing[0])[2]  # the model has written it
+        ids, after_special = [], True
+        for part in self._escaper.split(text):
+            ids += self._ids_of(part, after_special)
+            after_special = part.special is not None
+        return ids, CLOSE not in text.rpartition(OPEN)[2] and OPEN in text
+
+    @cached_property
+    def tool_form(self) -> Form:
+        """How this model writes a call."""
+        return "deepseek" if CALLS in (self.source or "") else "tags"
 
     @property
     def opens_thinking(self) -> bool:
@@ -110,6 +136,17 @@ class Template:
         return None if first is None or first.special is None else (first.text, first.special)
 
     @cached_property
+    def _knows_tools(self) -> bool:
+        turns = [_user("q"), _assistant("a"), Message(role="tool", content=PROBE)]
+        return PROBE in self._probe(turns, True)
+
+    @cached_property
+    def _inert(self) -> tuple[str, ...]:
+        """What a tool's result may spell and must not become."""
+        own = (word for word in self._tokenizer.own_words if len(word) > 1 and word[0] in "<[")
+        return tuple(dict.fromkeys((OPEN, CLOSE, RESULT, RESULT_END, *WRITTEN, *own)))
+
+    @cached_property
     def _knows_reasoning(self) -> bool:
         reply = Message(role="assistant", content="a", reasoning_content=PROBE)
         return PROBE in self._probe([_user("q"), reply])
@@ -128,7 +165,20 @@ class Template:
         except BadInput:
             return ""
 
+    def _as_known(self, messages: list[Message]) -> list[Message]:
+        """Where the template has no turn for tools: the results of one turn's calls as one message."""
+        if self._knows_tools:
+            return messages
+        merged: list[Message] = []
+        for m in messages:
+            if merged and m["role"] == "tool" == merged[-1]["role"]:
+                merged[-1] = Message(role="tool", content=f"{merged[-1]['content']}\n{m['content']}")
+            else:
+                merged.append(m)
+        return merged
+
     def _conversation(self, messages: list[Message], add_generation_prompt: bool) -> _Conversation:
+        messages = self._as_known(messages)
         last_user = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=-1)
         shown = [self._shown(m, keep_thinking=i > last_user) for i, m in enumerate(messages)]
         text = self._jinja(shown, add_generation_prompt)
@@ -160,21 +210,35 @@ class Template:
                 "the chat template drops the last reply's thinking and ends no turn; it can't be trained on"
             )
         opened = "" if self._prefill else f"{OPEN}\n"
-        answer = self._escaper.escape_reply(message["content"])
+        answer = self._escaper.escape_reply(self._said(message))
         return f"{prompt}{opened}{reasoning}\n{CLOSE}\n{answer}{self._closing[0]}"
 
     def _shown(self, message: Message, keep_thinking: bool) -> Message:
         """The message as the template gets it: escaped, thinking in the template's form or ours, or
         dropped."""
+        if message["role"] == "tool":
+            result = self._escaper.inert(message["content"], self._inert)
+            if self._knows_tools:
+                return Message(role="tool", content=result)
+            return _user(f"{RESULT}\n{result}\n{RESULT_END}")
         if message["role"] != "assistant":
-            return Message(role=message["role"], content=self._escaper.escape(message["content"]))
-        content = self._escaper.escape_reply(message["content"])
+            content = self._escaper.escape(message["content"])
+            if "tools" in message:
+                told = tools_prompt(message["tools"], self.tool_form)
+                content = f"{content}\n\n{told}" if content else told
+            return Message(role=message["role"], content=content)
+        content = self._escaper.escape_reply(self._said(message))
         reasoning = self._escaper.escape_reply(message.get("reasoning_content") or "")
         if not reasoning or not keep_thinking:
             return _assistant(content)
         if self._knows_reasoning:
             return Message(role="assistant", content=content, reasoning_content=reasoning)
         return _assistant(f"{OPEN}\n{reasoning}\n{CLOSE}\n{content}")
+
+    def _said(self, message: Message) -> str:
+        """An assistant's content with its calls."""
+        calls = message.get("tool_calls")
+        return message["content"] + (write_calls(calls, self.tool_form) if calls else "")
 
     def _encode(self, conversation: _Conversation) -> tuple[list[int], list[bool]]:
         ids: list[int] = []
@@ -188,12 +252,7 @@ class Template:
                     break
                 ended = False
             at += len(part.text)
-            if part.special is not None:
-                new = [part.special]
-            elif not ids:
-                new = self._tokenizer.encode(self._escaper.unescape(part.text))
-            else:
-                new = self._tokenizer.encode_after(self._escaper.unescape(part.text), after_special)
+            new = self._ids_of(part, after_special, first=not ids)
             ids += new
             trained += [not ended] * len(new)
             after_special = part.special is not None
@@ -201,6 +260,18 @@ class Template:
         if starts or not ended:
             raise BadInput("the chat template closes an assistant's turn with no end-of-turn token")
         return ids, trained
+
+    def _ids_of(self, part: Part, after_special: bool, first: bool = False) -> list[int]:
+        if part.special is not None:
+            return [part.special]
+        ids: list[int] = []
+        for text in filter(None, part.text.split(CUT)):
+            plain = self._escaper.unescape(text)
+            new = (
+                self._tokenizer.encode(plain) if first else self._tokenizer.encode_after(plain, after_special)
+            )
+            ids, first, after_special = ids + new, False, False
+        return ids
 
     def _jinja(self, messages: list[Message], add_generation_prompt: bool) -> str:
         if self.source is None:

@@ -51,6 +51,7 @@ class Tokenizer:
         added = backend.get_added_tokens_decoder()
         self.special_ids: dict[str, int] = {t.content: i for i, t in added.items() if t.special}
         self._added = frozenset(added)
+        self.own_words: tuple[str, ...] = tuple(t.content for t in added.values() if not t.special)
         pad = backend.token_to_id(special.pad) if special.pad is not None else None
         assert pad is not None, f"pad token {special.pad!r} is not in the vocabulary"
         self.pad_id: int = pad

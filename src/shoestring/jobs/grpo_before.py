@@ -20,6 +20,7 @@ from shoestring.rl.preflight import Preflight, follow, measure
 from shoestring.rl.readers import read_back, reader_faults
 from shoestring.rl.rollout import Group
 from shoestring.rl.streams import Streams
+from shoestring.rl.tool_metrics import decoded
 from shoestring.run import Stage, write_atomic
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
@@ -65,14 +66,13 @@ def fly(sampler: Sampler, stage: Stage) -> tuple[list[Group], Preflight]:
     """The preflight's problems, sampled and judged as training will, and what that shows."""
     settings, began = sampler.settings, time.perf_counter()
     streams = Streams(settings.suites, settings.seed + OTHER_SEED)
-    asked = streams.take(settings.preflight.prompts, sampler.lm, settings.system, 1)
+    asked = streams.take(settings.preflight.prompts, sampler.lm, settings.system, 1, sampler.tools)
     groups = roll_out(sampler, asked, 1).groups
     window = sampler.lm.config.max_position_embeddings
     lengths = follow(sampler.generator, groups, sampling_params(settings), window)
     seen = measure(groups, settings.max_completion_tokens, lengths, time.perf_counter() - began)
-    made = [[len(r.sequence.ids) for r in g.rollouts] for g in groups]
-    prompts = [len(g.rollouts[0].sequence.prompt) for g in groups]
-    flops = sum(decode_flops(sampler.lm.config, *pair) for pair in zip(prompts, made, strict=True))
+    config = sampler.lm.config
+    flops = sum(decode_flops(config, context, made) for g in groups for context, made in decoded(g))
     stage.use("preflight", seen.seconds, seen.tokens, flops)
     return groups, seen
 
