@@ -171,7 +171,10 @@ def eval(
             stage=stage,
             few_shot_style="reasoning" if few_shot_style == "reasoning" else "answer",
         )
-    print(f"{lm.name}, {result.line()}", file=sys.stderr if json_file == "-" else sys.stdout)
+    print(
+        f"{lm.name}, {result.line()}\n{result.shape.line()}",
+        file=sys.stderr if json_file == "-" else sys.stdout,
+    )
     if items is not None:
         with saving(items):
             result.save_items(items)

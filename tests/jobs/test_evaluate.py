@@ -199,3 +199,10 @@ def test_bad_settings_are_one_line_before_any_model_is_loaded(loads, tmp_path, v
         job.main(settings(**values), stage)
     assert "\n" not in str(caught.value)
     assert loads == []
+
+
+def test_a_benchmark_file_need_not_have_twenty_problems_for_each_that_is_tested(tmp_path):
+    path = tmp_path / "bench.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{i}+1?", "answer": str(i + 1)}) + "\n" for i in range(9)))
+    suite = f"{path}:test=all"
+    assert [unit.suite for unit in job.plan(settings(models={"m": "m"}, suites=[suite], n=9))] == [suite]
