@@ -50,6 +50,7 @@ class Shape:
 
     format: float
     mixed: float | None
+    tokens: float
     tokens_right: float | None
     tokens_wrong: float | None
     cut: float
@@ -95,6 +96,7 @@ def summarise_shape(items: Sequence[Shaped]) -> Shape:
     return Shape(
         format=sum(item.format == 1 for item in items) / n,
         mixed=sum(mixed) / len(mixed) if mixed else None,
+        tokens=sum(item.tokens for item in items) / n,
         tokens_right=sum(right) / len(right) if right else None,
         tokens_wrong=sum(wrong) / len(wrong) if wrong else None,
         cut=sum(item.finish_reason != "stop" for item in items) / n,

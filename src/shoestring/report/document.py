@@ -9,6 +9,7 @@ from shoestring.report.results import chat_blocks, score_blocks
 from shoestring.report.rollout_page import RULE as PAGE_RULE
 from shoestring.report.run_report import RunReport
 from shoestring.report.samples import KINDS, OPEN, RULE, kind_of
+from shoestring.report.stages import stage_blocks
 
 WORDS = {OPEN: "to open prompts, which have no right answer"}
 
@@ -24,6 +25,7 @@ def document(report: RunReport) -> Iterator[Block]:
     if report.lacking:
         yield Heading("What this run does not show")
         yield Bullets(report.lacking)
+    yield from stage_blocks(report)
     yield from score_blocks(report)
     yield from chat_blocks(report)
     yield from _curves(report)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from shoestring.report.run_report import Sample, UnitReport
+from shoestring.report.run_report import Sample
+from shoestring.report.scores import UnitReport
 
 EACH = 10
 RIGHT, NOT_RIGHT, OPEN = KINDS = ("right", "not right", "open")
