@@ -187,6 +187,8 @@ def test_pass_table_by_hand():
     assert found[4].ci95.low < 0.5 < found[4].ci95.high
     assert list(pass_table([1, 0], 6)) == [1, 2, 4, 6]
     assert pass_table([1, 0], 1) == {}
+    assert pass_table([0] * 20, 2)[2].ci95 == wilson(0, 20)
+    assert pass_table([2] * 20, 2)[1].ci95 == wilson(20, 20)
 
 
 def test_pass_intervals_hold_the_truth():

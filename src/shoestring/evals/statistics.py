@@ -129,17 +129,23 @@ def pass_at_k(drawn: int, right: int, k: int) -> float:
 
 def pass_table(right: Sequence[int], drawn: int) -> dict[int, Estimate]:
     """pass@k for the powers of two up to `drawn`, and `drawn` itself, each with the 95 % percentile interval
-    of a bootstrap over problems; right[i] of problem i's samples are right. {} for one sample."""
+    of a bootstrap over problems (`widened`); right[i] of problem i's samples are right. {} for one sample."""
     if drawn == 1:
         return {}
     sizes = sorted({2**i for i in range(drawn.bit_length())} | {drawn})
     chances = {k: [pass_at_k(drawn, count, k) for count in range(drawn + 1)] for k in sizes}
     values = np.array([[chances[k][count] for count in right] for k in sizes])
-    bounds = np.quantile(_resampled_items(values, seed=0), [0.025, 0.975], axis=0).T
+    means = _resampled_items(values, seed=0)
     return {
-        k: Estimate(float(row.mean()), Interval(float(low), float(high)))
-        for k, row, (low, high) in zip(sizes, values, bounds, strict=True)
+        k: Estimate(float(row.mean()), widened(_percentiles(drawn_again), float(row.mean()), len(right)))
+        for k, row, drawn_again in zip(sizes, values, means.T, strict=True)
     }
+
+
+def widened(interval: Interval, value: float, n: int) -> Interval:
+    """A bootstrap's interval of a share, but where nothing was seen to vary Wilson's of n items: n that are
+    all wrong don't prove that all are."""
+    return interval if interval.low < interval.high else wilson(value * n, n)
 
 
 def _resampled_items(values: np.ndarray, seed: int, draws: int = 10_000) -> np.ndarray:

@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 
 from shoestring.evals.shape import Shape
-from shoestring.evals.statistics import Estimate, Interval, bootstrap_families, wilson
+from shoestring.evals.statistics import Estimate, Interval, bootstrap_families, widened
 from shoestring.report.blocks import Block, Heading, Table, Text
 from shoestring.report.compare import by_seed
 from shoestring.report.costs import quantity
@@ -96,10 +96,7 @@ def _interval(several: Sequence[Mapping[int | None, Score]], value: float) -> In
             return None
         families.append(np.array([[own[s].marks[p] for p in problems] for s in several[0]]))
     interval, _ = bootstrap_families(families, seed=0)
-    if interval.low < interval.high:
-        return interval
-    n = sum(own.shape[1] for own in families)  # nothing was seen to vary: n problems tell no more than n can
-    return wilson(value * n, n)
+    return widened(interval, value, sum(own.shape[1] for own in families))
 
 
 def _column(report: RunReport, model: str) -> Column:
