@@ -1,7 +1,7 @@
 """Scores made up for tests of comparisons."""
 
 from shoestring.evals.statistics import wilson
-from shoestring.report.run_report import Score, UnitReport
+from shoestring.report.scores import Score, UnitReport
 
 
 def score(label, right, n=100, arm="", seed=None, variant="", best=True, suite="sums", kept=True, k=1):

@@ -107,7 +107,15 @@ def test_eval_writes_json(model, tmp_path):
         4,
     )
     assert done.stdout.startswith("tiny, sums: ")
+    assert done.stdout.splitlines()[1].startswith("replies: 0.0 % in the thinking format, ")
     assert (tmp_path / "items.parquet").exists()
+
+
+def test_eval_of_several_samples_says_pass_at_1_and_at_k(model):
+    options = "--suite sums -n 2 -k 4 --temperature 1 --max-tokens 4"
+    done = call("eval", model, *options.split())
+    assert done.exit_code == 0, done.stderr
+    assert "pass@1 0.0 % [0.0, 65.8], pass@4 0.0 % [0.0, 65.8]" in done.stdout
 
 
 def test_json_to_stdout_is_nothing_but_json(model):

@@ -82,6 +82,9 @@ def run(
     resume: Resume = False,
     json_file: JsonFile = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, for every stage.")] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Also with random, shuffled and format-only rewards.")
+    ] = False,
 ) -> None:
     """Run a recipe: every stage in order, each resumable, then the report."""
     from rich.console import Console
@@ -94,7 +97,8 @@ def run(
         raise BadInput(f"--scale {scale}: full or small")
     console = Console(stderr=json_file == "-")
     changes = parse_assignments(set_) | ({"recipe.device": device} if device else {})
-    report = run_recipe(recipe, output_dir, changes, resume, "small" if scale == "small" else "full", console)
+    size = "small" if scale == "small" else "full"
+    report = run_recipe(recipe, output_dir, changes, resume, size, console, controls=controls)
     write_json(json_file, run_summary(report.folder))
 
 
@@ -178,7 +182,10 @@ def eval(
             tools=may_call,
             max_tool_calls=max_tool_calls,
         )
-    print(f"{lm.name}, {result.line()}", file=sys.stderr if json_file == "-" else sys.stdout)
+    print(
+        f"{lm.name}, {result.line()}\n{result.shape.line()}",
+        file=sys.stderr if json_file == "-" else sys.stdout,
+    )
     if items is not None:
         with saving(items):
             result.save_items(items)

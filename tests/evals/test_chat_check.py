@@ -30,6 +30,7 @@ def test_a_good_chat(lm, tmp_path):
         0,
         0,
     )
+    assert result.answered == 1
     assert result.base == "smollm"
     assert result.identity["own"] == 4  # of five: "What language model am I talking to?" has no "you"
     result.save_rows(tmp_path / "chat.parquet")
@@ -59,6 +60,7 @@ def test_a_bad_chat_is_told_by_each_measure(lm):
     result = chat_check(lm, Scripted(lm, say), max_tokens=100)
     assert result.empty * 32 == result.looped * 32 == result.thinks * 32 == result.maths_format * 32 == 1
     assert result.stopped == 31 / 32
+    assert result.answered == 30 / 32  # neither the empty one nor the loop
     assert result.identity == {"own": 0, "other": 1, "both": 0, "none": 4}
     assert "0 of 5 say it is SmolLM, 1 name another" in result.line()
 

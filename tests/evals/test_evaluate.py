@@ -102,9 +102,46 @@ def test_k_samples_give_mean_accuracy_and_pass_at_k(lm, judge):
     even = sum(int(item.gold) % 2 == 0 for item in result.items[::4])
     assert (result.correct, result.n, result.k, len(result.items)) == (even, 20, 4, 80)
     assert result.score == even / 80
-    assert result.pass_at_k == even / 20
+    assert result.pass_at_k == result.pass_at[4].value == even / 20
+    assert result.pass_at[1].value == pytest.approx(result.score)
+    assert result.pass_at[2].value == pytest.approx(even / 20 / 2)
+    assert re.search(r"pass@1 [\d.]+ % \[[\d.]+, [\d.]+\], pass@4 [\d.]+ % \[", result.line())
+    assert list(result.to_json()["pass_at"]) == ["1", "2", "4"]
     assert [item.sample for item in result.items[:5]] == [0, 1, 2, 3, 0]
     assert generator.asked[0][1] == SamplingParams(max_tokens=256, temperature=0.7, n=4, seed=0)
+
+
+def test_how_it_replies_is_kept_beside_what_it_scores(lm, judge):
+    """A third in the format, a third thinking in another language, a third plain and wrong."""
+    german = "Ich rechne zuerst die Zehner und danach die Einer zusammen."
+
+    def say(prompt: str, _: int) -> str:
+        answer = total(prompt)
+        right = f"<think>\nFirst I add the tens and then the ones.\n</think>\n{answer}"
+        return {0: right, 1: f"<think>\n{german}\n</think>\n{answer}", 2: "-5"}[answer % 3]
+
+    result = evaluate(lm, SUITE, n=30, generator=Scripted(lm, say), judge=judge)
+    kinds = [int(item.gold) % 3 for item in result.items]
+    shape = result.shape
+    assert shape.format == pytest.approx(1 - kinds.count(2) / 30)
+    assert shape.mixed == pytest.approx(kinds.count(1) / (30 - kinds.count(2)))  # "-5" has no language
+    assert shape.tokens_right is not None
+    assert shape.tokens_wrong == 3.0
+    assert shape.tokens_right > 40
+    assert (shape.cut, shape.unparsed, shape.disagreed) == (0.0, 0.0, 0)
+    item = result.items[kinds.index(1)]
+    assert (item.format, item.language_thinking, item.language_answer) == (1.0, 0.0, None)
+    assert shape.line().startswith(f"replies: {100 * shape.format:.1f} % in the thinking format, ")
+    assert result.to_json()["shape"]["mixed"] == shape.mixed
+
+
+def test_what_the_two_readers_differ_over_is_listed():
+    def item(problem: str, disagreed: bool) -> Item:
+        return Item(problem, 0, "q", "1", "1", "right", "", 9, 1, "stop", disagreed=disagreed)
+
+    result = summarise("s", 1, 0, Asking(), [item("a", False), item("b", True)], 1.0)
+    assert result.to_json()["disagreements"] == ["b/0"]
+    assert "1 over which the scorer's two readers differed" in result.shape.line()
 
 
 def test_few_shot_examples_are_training_problems_in_plain_text(lm, judge):

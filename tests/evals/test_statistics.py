@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from shoestring.evals.statistics import (
+    Interval,
+    bootstrap_families,
     bootstrap_seeds_items,
     holm,
     maj_at_k,
@@ -15,6 +17,7 @@ from shoestring.evals.statistics import (
     newcombe_paired,
     paired_difference,
     pass_at_k,
+    pass_table,
     wilson,
     wilson_clustered,
 )
@@ -173,3 +176,40 @@ def test_bootstrap_sees_the_spread_of_seeds():
     interval = bootstrap_seeds_items(values, seed=1, draws=4000)
     # means of 3 seeds drawn again: 0 and 1 each in 1 of 27 draws, more than 2.5 %
     assert (interval.low, interval.high) == (0.0, 1.0)
+
+
+def test_pass_table_by_hand():
+    found = pass_table([4, 2, 0, 0], 4)
+    assert list(found) == [1, 2, 4]
+    assert found[1].value == pytest.approx((1 + 0.5) / 4)
+    assert found[2].value == pytest.approx((1 + 5 / 6) / 4)  # of six pairs one has no right one
+    assert found[4].value == 0.5
+    assert found[4].ci95.low < 0.5 < found[4].ci95.high
+    assert list(pass_table([1, 0], 6)) == [1, 2, 4, 6]
+    assert pass_table([1, 0], 1) == {}
+    assert pass_table([0] * 20, 2)[2].ci95 == wilson(0, 20)
+    assert pass_table([2] * 20, 2)[1].ci95 == wilson(20, 20)
+
+
+def test_pass_intervals_hold_the_truth():
+    rng = np.random.default_rng(3)
+    hits = 0
+    for _ in range(60):  # half of the problems are solved by one sample in five, the others never
+        chances = np.where(rng.random(80) < 0.5, 0.2, 0.0)
+        interval = pass_table([int(x) for x in rng.binomial(8, chances)], 8)[4].ci95
+        hits += interval.low <= 0.5 * (1 - 0.8**4) <= interval.high
+    assert hits >= 53
+
+
+def test_families_weigh_alike_and_share_their_seeds():
+    rng = np.random.default_rng(0)
+    large, small = rng.normal(0.1, 1, (3, 900)), rng.normal(0.5, 1, (3, 60))
+    interval, p = bootstrap_families([large, small], seed=0)
+    middle = (large.mean() + small.mean()) / 2
+    assert interval.low < middle < interval.high
+    assert p < 0.05
+    alone = bootstrap_seeds_items(large, seed=0)
+    assert bootstrap_families([large], seed=0)[0] == alone
+    # a seed that is bad in every family is drawn for all of them together, so families don't average it out
+    seeds = np.repeat([[0.0], [0.5], [1.0]], 50, axis=1)
+    assert bootstrap_families([seeds, seeds, seeds], seed=1)[0] == Interval(0.0, 1.0)

@@ -28,6 +28,7 @@ def loads(monkeypatch):
     say = {
         "good": right,
         "bad": lambda p, _: "no",
+        "words": lambda p, _: "I think that I can not tell what it is.",
         "fewshot": lambda p, s: right(p, s) if p.count("What is") > 1 else "no",
     }
 
@@ -37,7 +38,9 @@ def loads(monkeypatch):
 
     class Named(Scripted):
         def __init__(self, name: str) -> None:
-            super().__init__(lm, lambda p, s: say[name](p, s) if "What is" in p else "Hello.")
+            super().__init__(
+                lm, lambda p, s: say[name](p, s) if "What is" in p or name == "words" else "Hello."
+            )
 
     asked.clear()
 
@@ -121,6 +124,21 @@ def test_replies_read_in_two_ways_are_made_once(loads, tmp_path):
     assert len([row for row in read_lines(tmp_path / "usage.jsonl") if row["kind"] == "eval"]) == 3
 
 
+def test_replies_with_and_without_a_language_are_joined_and_so_are_old_ones(loads, tmp_path):
+    good = settings(models={"good": "good"}, suites=["equations"], n=3, max_tokens=64)
+    with Stage(tmp_path, "eval") as stage:
+        job.main(good, stage)
+    (old,) = (tmp_path / "evals").glob("good-equations-*.parquet")
+    table = pq.read_table(old)
+    pq.write_table(table.drop_columns(["format", "disagreed", "language_answer"]), old)
+    both = settings(models={"good": "good", "words": "words"}, suites=["equations"], n=3, max_tokens=64)
+    with Stage(tmp_path, "eval", resume=True) as stage:
+        result = job.main(both, stage)
+    rows = pq.read_table(tmp_path / result["items"]).to_pylist()
+    assert [row["format"] for row in rows] == [None] * 3 + [0.0] * 3
+    assert [row["language_answer"] for row in rows] == [None] * 3 + [1.0] * 3
+
+
 def test_the_same_problems_for_every_model(loads, tmp_path):
     with Stage(tmp_path, "eval") as stage:
         result = job.main(settings(), stage)
@@ -199,3 +217,10 @@ def test_bad_settings_are_one_line_before_any_model_is_loaded(loads, tmp_path, v
         job.main(settings(**values), stage)
     assert "\n" not in str(caught.value)
     assert loads == []
+
+
+def test_a_benchmark_file_need_not_have_twenty_problems_for_each_that_is_tested(tmp_path):
+    path = tmp_path / "bench.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{i}+1?", "answer": str(i + 1)}) + "\n" for i in range(9)))
+    suite = f"{path}:test=all"
+    assert [unit.suite for unit in job.plan(settings(models={"m": "m"}, suites=[suite], n=9))] == [suite]

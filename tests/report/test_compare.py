@@ -8,7 +8,7 @@ import pytest
 from scores import score
 from shoestring.evals.statistics import Interval
 from shoestring.report.compare import against_base, against_recipe, base_at_its_best, compare, compare_seeds
-from shoestring.report.run_report import Comparison
+from shoestring.report.scores import Comparison
 
 
 def test_paired_by_problem_whatever_their_order():

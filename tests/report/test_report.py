@@ -98,6 +98,26 @@ def test_samples_are_picked_by_the_rule(report):
     assert all(s.outcome == "wrong" for s in wrong)
 
 
+def test_replies_to_open_prompts_are_not_called_wrong(tmp_path):
+    folder = begin(tmp_path / "r")
+    stage = unit(folder, 1, RECIPE["stage"][0])
+    said = {"a": "right", "b": "wrong", "c": "open"}
+    for step in (1, 2):
+        rows = [{"prompt": "q", "completion": f"{c}{step}", "outcome": o} for c, o in said.items()]
+        stage.rollouts(step, rows)
+    found = read_run(folder.path)
+    assert [(s.completion, s.right) for s in found.samples][:4] == [
+        ("a2", True),
+        ("a1", True),
+        ("b2", False),
+        ("b1", False),
+    ]
+    for text in (render_markdown(found), render_html(found)):
+        assert "zero: 2 not right" in text
+        assert "zero: 2 to open prompts, which have no right answer" in text
+    assert '<div class="sample open">' in render_html(found)
+
+
 def test_the_bill(report):
     # zero and its arm: 20 steps of 8 + 12 s; cold start 12 of 5 s; two evals of 200 s
     assert report.bill.total.seconds == pytest.approx(2 * 20 * 20 + 60 + 400, abs=1)

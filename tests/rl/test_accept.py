@@ -1,10 +1,11 @@
 """Each reason by itself, and what is kept of several."""
 
+import dataclasses
+
 import pytest
 
 from shoestring.origin import Origin
 from shoestring.rl.accept import REASONS, Filters, Sample, acceptance, decide, overlap
-from shoestring.rl.script import language_share, repetition
 from shoestring.tasks.base import Problem
 
 ENGLISH = Problem("sums", "", "1+2", "What is 1 + 2?", {"answer": 3}, Origin("procedural:sums", "CC0-1.0"))
@@ -44,7 +45,7 @@ CASES = [
     ("other language", {"reasoning": "先算一加二等于三"}),
     ("other language", {"problem": CHINESE, "reasoning": "first add one and two to get three"}),
     ("", {"problem": CHINESE, "reasoning": "先算一加二，等于三 (x)"}),
-    ("repetition", {"reasoning": "we add and we add and we add and we add and we add and we add"}),
+    ("repetition", {"reasoning": "we add and " * 8}),
     ("", {"outcome": "open"}),
 ]
 
@@ -124,14 +125,22 @@ def test_acceptance_by_hand():
     }
 
 
-def test_language_repetition_and_overlap():
-    assert language_share("3+4=7", "What is it?") == 1.0
-    assert language_share("we say 三", "What is it?") == pytest.approx(2 / 3)
-    assert language_share("把banana倒过来", "把“banana”倒过来") == 1.0
-    assert language_share("把apple倒过来", "把“banana”倒过来") == pytest.approx(4 / 5)
-    assert repetition("a b c d") == 0.0
-    assert repetition("a b c d a b c d") == pytest.approx(1 / 5)
-    assert repetition("") == 0.0
+def test_an_answer_in_letters_of_a_chinese_problem_is_no_other_language():
+    asked = dataclasses.replace(CHINESE, prompt="单词“shell”从后往前怎么拼？")
+    said = sample(problem=asked, reasoning="第一步：s h e l l\n第二步：l l e h s", answer="答案：llehs")
+    assert decide([said], Filters())[0].reason == ""
+    english = dataclasses.replace(said, reasoning="first we spell it out and then turn it around")
+    assert decide([english], Filters())[0].reason == "other language"
+
+
+def test_what_is_measured():
+    (decision,) = decide([sample(reasoning="1+2=3", answer="yes 3")], Filters())
+    assert decision.scores == {"tokens": 10.0, "language": 1.0, "repetition": 0.0}
+    loop = sample(reasoning="so we add and " * 12, answer="3")
+    assert decide([loop], Filters())[0].scores["repetition"] > 0.8
+
+
+def test_overlap():
     assert overlap("One  two", "one two") == 1.0
-    assert overlap("a b c d e", "a b c d f") == pytest.approx(1 / 3)
+    assert overlap("a b c d e", "A b c d f") == pytest.approx(1 / 3)
     assert overlap("a", "b") == 0.0

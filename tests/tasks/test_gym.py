@@ -144,3 +144,11 @@ def test_what_a_scorer_cant_read_is_wrong_not_an_error():
     found = _verdict("prime_factorization", lambda _: "seven times eleven")
     assert (found.outcome, found.value) == (Outcome.WRONG, 0.0)
     assert "can't read it" in found.detail
+
+
+def test_a_box_may_have_braces_in_it() -> None:
+    (problem,) = ProblemStream(parse_suite("gym:basic_arithmetic"), 0).take(1)
+    gold = str(problem.hidden["entry"]["answer"])
+    assert score(problem, Reply(None, f"\\boxed{{{gold}}}")).outcome is Outcome.RIGHT
+    assert score(problem, Reply(None, f"so {{it}} is \\boxed{{{gold}}}, not {{0}}")).outcome is Outcome.RIGHT
+    assert score(problem, Reply(None, "\\boxed{x^{5}}")).outcome is Outcome.WRONG  # read whole, not skipped

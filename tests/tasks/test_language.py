@@ -58,6 +58,21 @@ def test_shares_by_hand(text, target, share):
     assert share_in(text, target) == (None if share is None else pytest.approx(share, abs=0.01))
 
 
+@pytest.mark.parametrize("text", ["yes", "x=15+3=18", "h t u v\nhtuuv", "10+8=18 18+3=21 yes", "Compute 3"])
+def test_what_is_too_short_to_tell_is_not_called_foreign(text):
+    assert share_in(text, "en") in (1.0, None)
+    assert share_in(text, "de") in (1.0, None)
+
+
+@pytest.mark.parametrize(("text", "language"), [("Multiply 3 by 681.", "en"), ("Wie viel ist 3 + 4?", "de")])
+def test_a_short_problem_is_in_english_unless_another_language_is_sure(text, language):
+    assert detect(text) == language
+
+
+def test_a_short_text_can_be_foreign():
+    assert share_in("la respuesta es 4", "en") == 0.0
+
+
 def test_words_by_hand():
     found = [(w.text, w.script, w.count) for w in words("It's x是 ผลรวมของ 12 पहले")]
     assert found == [

@@ -50,9 +50,10 @@ class ChatRow:
 @dataclass(frozen=True)
 class ChatCheckResult:
     """Shares of the prompts, but identity: how many of the "who are you" replies name its own maker or base,
-    another's, both or none."""
+    another's, both or none. answered: those that stop by themselves, say something and don't loop."""
 
     n: int
+    answered: float
     stopped: float
     empty: float
     looped: float
@@ -146,6 +147,11 @@ def summarise(
     claims = Counter(row.claim for row in rows if row.claim)
     return ChatCheckResult(
         n=n,
+        answered=sum(
+            row.finish_reason == FinishReason.STOP and bool(row.reply.strip()) and row.repetition <= LOOP
+            for row in rows
+        )
+        / n,
         stopped=sum(row.finish_reason == FinishReason.STOP for row in rows) / n,
         empty=sum(not row.reply.strip() for row in rows) / n,
         looped=sum(row.repetition > LOOP for row in rows) / n,

@@ -12,10 +12,12 @@ from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.result import Asking, EvalResult, FewShotStyle, Item, summarise
+from shoestring.evals.shape import reply_shape
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
 from shoestring.tasks.base import Problem
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.language import detect
 from shoestring.tasks.suite import Suite, draw_problems, parse_suite
 from shoestring.tasks.tools import Toolbox, ToolName, open_tools
 from shoestring.text.message import Message
@@ -208,12 +210,20 @@ def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | No
         )
         for sample, completion in enumerate(several)
     ]
-    asked = [(name, problem, reply_of(lm.template, c)) for name, problem, _, _, c in said]
+    read = {name: reply_of(lm.template, c) for name, _, _, _, c in said}
+    asked = [(name, problem, read[name]) for name, problem, _, _, _ in said]
     if judge is not None:
         verdicts = judge.score(asked, lenient=lenient)
     else:
         with Judge() as own:
             verdicts = own.score(asked, lenient=lenient)
+    asked_in = {problem.id: detect(problem.prompt) for problem in replies.problems}
+    shapes = {
+        name: reply_shape(
+            lm.template.text(c.ids), lm.template.opens_thinking, read[name], asked_in[problem.id]
+        )
+        for name, problem, _, _, c in said
+    }
     return [
         Item(
             problem=problem.id,
@@ -227,6 +237,10 @@ def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | No
             tokens=num_made(c),
             finish_reason=c.finish_reason.value,
             tool_calls=len(c.calls) if isinstance(c, Episode) else 0,
+            format=shapes[name].format,
+            language_thinking=shapes[name].language_thinking,
+            language_answer=shapes[name].language_answer,
+            disagreed=bool(verdicts[name].parts.get("disagreed")),
         )
         for name, problem, length, sample, c in said
     ]

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shoestring.errors import BadInput
-from shoestring.evals.statistics import Interval, pass_at_k, wilson_clustered
+from shoestring.evals.shape import Shape, summarise_shape
+from shoestring.evals.statistics import Estimate, Interval, pass_at_k, pass_table, wilson_clustered
 from shoestring.tasks.base import Outcome
 from shoestring.tasks.tools import ToolName
 
@@ -48,6 +49,10 @@ class Item:
     tokens: int
     finish_reason: str
     tool_calls: int = 0
+    format: float = 0.0
+    language_thinking: float | None = None
+    language_answer: float | None = None
+    disagreed: bool = False  # the scorer's two readers differed
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class EvalResult:
     settings: Asking
     outcomes: dict[str, int]
     pass_at_k: float
+    pass_at: dict[int, Estimate]  # powers of two up to k, and k; empty for k = 1
+    shape: Shape
     items: tuple[Item, ...] = field(repr=False)
 
     @property
@@ -92,6 +99,11 @@ class EvalResult:
             "outcomes": self.outcomes,
             "pass_at_k": self.pass_at_k,
             "lower_bound": self.lower_bound,
+            "pass_at": {
+                str(k): [found.value, found.ci95.low, found.ci95.high] for k, found in self.pass_at.items()
+            },
+            "shape": asdict(self.shape),
+            "disagreements": [f"{item.problem}/{item.sample}" for item in self.items if item.disagreed],
         }
 
     def line(self) -> str:
@@ -104,7 +116,7 @@ class EvalResult:
             )
         parts = [f"{self.suite}: {score}", f"n = {self.n}", f"unparsed {self.unparsed}"]
         if self.k > 1:
-            parts.insert(1, f"pass@{self.k} {100 * self.pass_at_k:.1f} %")
+            parts[1:1] = [f"pass@{k} {self.pass_at[k]}" for k in (1, self.k)]
         lost = self.outcomes[Outcome.TIMEOUT.value] + self.outcomes[Outcome.ERROR.value]
         if lost:
             parts.append(f"{lost} not judged (timeout or error) and counted as not right")
@@ -151,5 +163,7 @@ def summarise(
         settings=asking,
         outcomes={outcome.value: outcomes[outcome.value] for outcome in Outcome},
         pass_at_k=sum(pass_at_k(k, count, k) for count in right) / len(groups),
+        pass_at=pass_table(right, k),
+        shape=summarise_shape(scored),
         items=tuple(items),
     )

@@ -21,6 +21,15 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    value: float
+    ci95: Interval
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.1f} % [{100 * self.ci95.low:.1f}, {100 * self.ci95.high:.1f}]"
+
+
+@dataclass(frozen=True)
 class PairedDifference:
     """A minus B on the same items. method says how the interval and the p value were made."""
 
@@ -118,6 +127,35 @@ def pass_at_k(drawn: int, right: int, k: int) -> float:
     return 1.0 - math.comb(drawn - right, k) / math.comb(drawn, k)
 
 
+def pass_table(right: Sequence[int], drawn: int) -> dict[int, Estimate]:
+    """pass@k for the powers of two up to `drawn`, and `drawn` itself, each with the 95 % percentile interval
+    of a bootstrap over problems (`widened`); right[i] of problem i's samples are right. {} for one sample."""
+    if drawn == 1:
+        return {}
+    sizes = sorted({2**i for i in range(drawn.bit_length())} | {drawn})
+    chances = {k: [pass_at_k(drawn, count, k) for count in range(drawn + 1)] for k in sizes}
+    values = np.array([[chances[k][count] for count in right] for k in sizes])
+    means = _resampled_items(values, seed=0)
+    return {
+        k: Estimate(float(row.mean()), widened(_percentiles(drawn_again), float(row.mean()), len(right)))
+        for k, row, drawn_again in zip(sizes, values, means.T, strict=True)
+    }
+
+
+def widened(interval: Interval, value: float, n: int) -> Interval:
+    """A bootstrap's interval of a share, but where nothing was seen to vary Wilson's of n items: n that are
+    all wrong don't prove that all are."""
+    return interval if interval.low < interval.high else wilson(value * n, n)
+
+
+def _resampled_items(values: np.ndarray, seed: int, draws: int = 10_000) -> np.ndarray:
+    """Means (draws, rows) of values (rows, items) over items drawn again, the same items for every row."""
+    items = values.shape[1]
+    rng = np.random.default_rng(seed)
+    counts = (rng.multinomial(items, np.full(items, 1 / items), size=500) for _ in range(draws // 500))
+    return np.concatenate([drawn @ values.T for drawn in counts]) / items
+
+
 def maj_at_k(answers: Sequence[Hashable | None], right: Sequence[bool], k: int) -> float:
     """Whether the most common of the first k answers is right (None: no answer was found, and has no vote).
     Tied answers share the mark."""
@@ -135,25 +173,47 @@ def bootstrap_seeds_items(values: np.ndarray, seed: int, draws: int = 10_000) ->
     """95 % percentile interval of the mean of values (seeds, items), where every seed met the same items:
     both are drawn again with replacement, independently (the pigeonhole bootstrap, Owen 2007). For a paired
     study give differences. With few seeds it knows only the spread that those few show."""
-    low, high = np.quantile(_resampled_means(values, seed, draws), [0.025, 0.975])
-    return Interval(float(low), float(high))
+    return _percentiles(_resampled([values], seed, draws))
 
 
 def bootstrap_p_value(values: np.ndarray, seed: int, draws: int = 10_000) -> float:
     """Two-sided p value of a mean of 0, of the same draws as `bootstrap_seeds_items`: twice the smaller share
     of means on either side of 0; never below 2 / (draws + 1)."""
-    means = _resampled_means(values, seed, draws)
+    return _two_sided(_resampled([values], seed, draws))
+
+
+def bootstrap_families(
+    families: Sequence[np.ndarray], seed: int, draws: int = 10_000
+) -> tuple[Interval, float]:
+    """The same for the mean over families of each one's mean: interval and p value. Each is (seeds, its
+    items), the seeds being those of the others: a seed is one model, so it is drawn for all families
+    together; items are drawn within each."""
+    means = _resampled(families, seed, draws)
+    return _percentiles(means), _two_sided(means)
+
+
+def _percentiles(means: np.ndarray) -> Interval:
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(low), float(high))
+
+
+def _two_sided(means: np.ndarray) -> float:
     smaller = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return min(1.0, 2 * (1 + smaller) / (draws + 1))
+    return min(1.0, 2 * (1 + smaller) / (len(means) + 1))
 
 
-def _resampled_means(values: np.ndarray, seed: int, draws: int) -> np.ndarray:
-    num_seeds, num_items = values.shape
+def _resampled(families: Sequence[np.ndarray], seed: int, draws: int) -> np.ndarray:
+    num_seeds = len(families[0])
     rng = np.random.default_rng(seed)
-    means = np.empty(draws)
+    means = np.zeros(draws)
     for start in range(0, draws, 500):
         count = min(500, draws - start)
-        items = rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=count)
+        items = [
+            rng.multinomial(values.shape[1], np.full(values.shape[1], 1 / values.shape[1]), size=count)
+            for values in families
+        ]
         runs = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=count)
-        means[start : start + count] = np.einsum("ds,si,di->d", runs, values, items, optimize=True)
-    return means / (num_seeds * num_items)
+        for values, drawn in zip(families, items, strict=True):
+            own = np.einsum("ds,si,di->d", runs, values, drawn, optimize=True)
+            means[start : start + count] += own / values.size
+    return means / len(families)

@@ -54,6 +54,7 @@ def join_items(folder: Path, results: list[dict[str, Any]]) -> str:
         for name in ("variant", "suite", "model"):
             table = table.add_column(0, name, pa.array([result[name]] * table.num_rows, pa.string()))
         tables.append(table)
+    whole = pa.concat_tables(tables, promote_options="default")  # a column may be all null, or new
     with saving(folder):
-        pq.write_table(pa.concat_tables(tables), folder / "items.parquet")
+        pq.write_table(whole, folder / "items.parquet")
     return "evals/items.parquet"

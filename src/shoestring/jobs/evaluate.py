@@ -19,7 +19,7 @@ from shoestring.lm import LanguageModel, load
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import check_room, parse_suite
+from shoestring.tasks.suite import ROWS_SUFFIXES, check_room, parse_suite
 from shoestring.tasks.tools import ToolName, open_tools
 
 
@@ -135,7 +135,8 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
         for text in settings.suites:
             suite = parse_suite(text)
             check_scorable(suite)
-            if suite.name != "file":  # a file is what it is; a level can be widened
+            # a file is what it is; a level can be widened
+            if not (suite.only_tests or suite.name.endswith(ROWS_SUFFIXES)):
                 check_room(suite, settings.n)
             for way in ways:
                 unit = Unit(label, str(suite), way.name if way else "", settings.asking(way))
@@ -184,6 +185,7 @@ class Bench:
         values = {**result.to_json(), **names}
         write_atomic(path, json.dumps(values, indent=2) + "\n")
         self.stage.say(f"{unit.label}{' / ' + unit.variant if unit.variant else ''}: {result.line()}")
+        self.stage.say(f"  {result.shape.line()}")
         return values
 
     def replies(self, unit: Unit) -> Replies:

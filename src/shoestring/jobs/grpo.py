@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import Any
 
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.jobs.grpo_before import before_training, disagreement, raise_first
 from shoestring.jobs.grpo_meter import meter_rollouts, meter_update, show_progress
 from shoestring.jobs.grpo_trainer import (
     Trainer,
@@ -21,7 +22,6 @@ from shoestring.jobs.grpo_trainer import (
 )
 from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked
 from shoestring.rl.agreement import apart, probe_of
-from shoestring.jobs.grpo_before import before_training, disagreement, raise_first
 from shoestring.rl.explain import explain
 from shoestring.rl.gather import Gathered, gather
 from shoestring.rl.loss_settings import formula

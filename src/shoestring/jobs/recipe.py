@@ -88,17 +88,19 @@ def run(
     scale: Scale = "full",
     console: Console | None = None,
     jobs: JobTable = JOBS,
+    controls: bool = False,
 ) -> RunReport:
     """Run every unit of the recipe into `output_dir`: by default runs/NAME, or runs/NAME-small at that scale.
+    `controls` adds arms whose reward says nothing of what is right, and the comparisons with them.
     Everything that can be refused is refused before anything runs. Ctrl-C raises Interrupted, with the line
     that goes on. Several processes may run one recipe into one folder: they share its units out."""
     path, overrides = find_recipe(recipe), overrides or {}
-    plan = load_recipe(path, overrides, scale)
+    plan = load_recipe(path, overrides, scale, controls)
     units = expand(plan, jobs)
     target = Path(output_dir or Path("runs") / (plan.head.name + ("-small" if scale == "small" else "")))
     folder = open_run(target, resume)
     _check_unchanged(folder, plan, units)
-    command = command_line(recipe, target, overrides, scale)
+    command = command_line(recipe, target, overrides, scale, controls)
     folder.begin(plan.to_toml(), command)
     unit_titles = f"{len(units)} units" if len(units) > len(plan.stages) else f"{len(units)} stages"
     _say(console, f"{plan.head.name}: {unit_titles}, into {target}")
@@ -216,12 +218,15 @@ def _ending(folder: RunFolder, command: str) -> Iterator[None]:
         folder.status(state)
 
 
-def command_line(recipe: str | Path, target: Path, overrides: Mapping[str, Any], scale: Scale) -> str:
+def command_line(
+    recipe: str | Path, target: Path, overrides: Mapping[str, Any], scale: Scale, controls: bool = False
+) -> str:
     """The command that makes this run."""
     words = ["shoestring", "run", str(recipe)]
     for key, value in overrides.items():
         words += ["--set", f"{key}={_toml_value(value)}"]
     words += ["--scale", "small"] if scale == "small" else []
+    words += ["--controls"] if controls else []
     return shlex.join([*words, "--output-dir", str(target)])
 
 

@@ -6,7 +6,8 @@
     seeds = [0, 1]   the stage once with each, and what is built on it
     small = {...}    settings of `--scale small`
 [[arm]]              name, set = {"zero.reward" = "random"}: a control, beside the recipe as written
-[[comparison]]       of, against = "LABEL[/ARM]", suite: fixed before the run, all seeds together
+[[comparison]]       of, against = "LABEL[/ARM]", suite: fixed before the run (`jobs/recipe_claims.py`)
+[stage_table]        models, suites, harder: the report's table of one column a stage
 [[contrast]]         of, against = "STAGE[/ARM]", metric: two ways of pretraining, paired by seed
 """
 
@@ -20,13 +21,21 @@ from pydantic import Field
 
 from shoestring.budget.price import Prices
 from shoestring.errors import BadInput
+from shoestring.jobs.recipe_claims import (
+    Evals,
+    PlannedComparison,
+    StageTable,
+    control_arms,
+    control_comparisons,
+    read_comparison,
+    read_stage_table,
+)
 from shoestring.settings import Settings, build, nearest, read_toml, with_overrides
-from shoestring.tasks.suite import parse_suite
 
 Scale = Literal["full", "small"]
 SHIPPED = Path(__file__).resolve().parents[3] / "recipes"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-TABLES = ["recipe", "prices", "stage", "arm", "comparison", "contrast"]
+TABLES = ["recipe", "prices", "stage", "arm", "comparison", "stage_table", "contrast"]
 
 
 class RecipeHead(Settings):
@@ -43,15 +52,6 @@ class Arm(Settings):
 
     name: str
     set: dict[str, Any]  # "stage.key" -> value
-
-
-class PlannedComparison(Settings):
-    """[[comparison]]: what a study was made to find out, named before it runs. Models are eval labels, with
-    the arm after a slash."""
-
-    of: str
-    against: str
-    suite: str
 
 
 class PlannedContrast(Settings):
@@ -87,6 +87,7 @@ class Recipe:
     arms: tuple[Arm, ...]
     comparisons: tuple[PlannedComparison, ...] = ()
     contrasts: tuple[PlannedContrast, ...] = ()
+    stage_table: StageTable | None = None
 
     def to_toml(self) -> dict[str, Any]:
         """As a recipe again, overrides and scale worked in."""
@@ -96,9 +97,14 @@ class Recipe:
             "prices": self.prices.model_dump(exclude_unset=True),
             "stage": stages,
             **({"arm": [arm.model_dump() for arm in self.arms]} if self.arms else {}),
-            **({"comparison": [c.model_dump() for c in self.comparisons]} if self.comparisons else {}),
+            **({"comparison": [_written(c) for c in self.comparisons]} if self.comparisons else {}),
+            **({"stage_table": _written(self.stage_table)} if self.stage_table else {}),
             **({"contrast": [c.model_dump() for c in self.contrasts]} if self.contrasts else {}),
         }
+
+
+def _written(values: Settings) -> dict[str, Any]:
+    return values.model_dump(mode="json", exclude_defaults=True)
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -112,8 +118,9 @@ def find_recipe(recipe: str | Path) -> Path:
     raise BadInput(f"no such recipe: {recipe}{nearest(path.stem, known) if known else ''}")
 
 
-def load_recipe(path: Path, overrides: Mapping[str, Any], scale: Scale) -> Recipe:
-    """The recipe with `scale` and then `overrides` ("stage.key" -> value) worked in. Raises BadInput."""
+def load_recipe(path: Path, overrides: Mapping[str, Any], scale: Scale, controls: bool = False) -> Recipe:
+    """The recipe with `scale` and then `overrides` ("stage.key" -> value) worked in. `controls` adds the arms
+    and comparisons that a claim of learning needs. Raises BadInput."""
     raw = read_toml(path)
     unknown = [key for key in raw if key not in TABLES]
     if unknown:
@@ -138,39 +145,24 @@ def load_recipe(path: Path, overrides: Mapping[str, Any], scale: Scale) -> Recip
         tables[head] = with_overrides(tables[head], {rest: value})
     head, prices = tables.pop("recipe"), tables.pop("prices")
     arms = tuple(build(Arm, arm, f"{path} [[arm]]") for arm in raw.get("arm", []))
+    comparisons = raw.get("comparison", [])
+    if controls:
+        added = control_arms(tables, [arm.name for arm in arms])
+        arms += tuple(build(Arm, arm, "--controls") for arm in added)
+        comparisons = [*comparisons, *control_comparisons(tables)]
+    evals = Evals(tables, [arm.name for arm in arms])
+    table = raw.get("stage_table")
     return Recipe(
         head=build(RecipeHead, head, f"{path} [recipe]"),
         prices=build(Prices, prices, f"{path} [prices]"),
         stages=tuple(_stage_plan(values, f"{path}, stage '{name}'") for name, values in tables.items()),
         arms=arms,
-        comparisons=tuple(
-            _comparison(values, tables, {arm.name for arm in arms}, f"{path} [[comparison]]")
-            for values in raw.get("comparison", [])
-        ),
+        comparisons=tuple(read_comparison(values, evals, f"{path} [[comparison]]") for values in comparisons),
         contrasts=tuple(
             build(PlannedContrast, values, f"{path} [[contrast]]") for values in raw.get("contrast", [])
         ),
+        stage_table=None if table is None else read_stage_table(table, evals, f"{path} [stage_table]"),
     )
-
-
-def _comparison(
-    values: Mapping[str, Any], stages: Mapping[str, Any], arms: set[str], where: str
-) -> PlannedComparison:
-    """Raises BadInput where no eval stage will ever have what it names."""
-    comparison = build(PlannedComparison, values, where)
-    evals = [stage for stage in stages.values() if stage.get("job") == "eval"]
-    labels = [label for stage in evals for label in stage.get("models", {})]
-    for model in (comparison.of, comparison.against):
-        label, slash, arm = model.partition("/")
-        if label not in labels:
-            raise BadInput(f"{where}: no eval stage has a model '{label}'{nearest(label, labels)}")
-        if slash and arm not in arms:
-            raise BadInput(f"{where}: no arm '{arm}'{nearest(arm, list(arms))}")
-    suites = [str(parse_suite(text)) for stage in evals for text in stage.get("suites", [])]
-    suite = str(parse_suite(comparison.suite))
-    if suite not in suites:
-        raise BadInput(f"{where}: no eval stage asks '{comparison.suite}'{nearest(suite, suites)}")
-    return comparison.model_copy(update={"suite": suite})
 
 
 def _stage_plan(values: dict[str, Any], where: str) -> StagePlan:

@@ -13,7 +13,7 @@ from shoestring.errors import BadInput
 from shoestring.models.checkpoint import read_config
 from shoestring.models.parameters import cache_per_token, count_parameters
 from shoestring.report.read import read_run
-from shoestring.report.run_report import UnitReport
+from shoestring.report.scores import UnitReport
 from shoestring.run import RunFolder, read_lines
 from shoestring.settings import read_toml
 

@@ -3,18 +3,18 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from shoestring.evals.statistics import (
     Interval,
-    bootstrap_p_value,
+    bootstrap_families,
     bootstrap_seeds_items,
     holm,
     paired_difference,
 )
-from shoestring.report.run_report import Comparison, Planned, Score, cut_share
+from shoestring.report.scores import Comparison, Planned, Score, cut_share
 
 Z95 = 1.959963984540054
 C = TypeVar("C", Comparison, Planned)
@@ -104,15 +104,54 @@ def against_recipe(scores: Sequence[Score]) -> tuple[Comparison, ...]:
     return with_holm(result)
 
 
-def planned(scores: Sequence[Score], wanted: Sequence[Mapping[str, str]]) -> tuple[Planned, ...]:
-    """The comparisons that the recipe names (`of`, `against`, `suite`), each over all seeds that both sides
-    have, paired by seed and problem; a side without seeds (a base) stands against each seed of the other.
-    Holm's correction is over all that are named."""
-    return with_holm([_planned(scores, **one) for one in wanted])
+def planned(scores: Sequence[Score], wanted: Sequence[Mapping[str, Any]]) -> tuple[Planned, ...]:
+    """The comparisons that the recipe names (`of`, `against`, `suite` or `suites`), each over all seeds that
+    both sides have, paired by seed and problem; a side without seeds (a base) stands against each seed of the
+    other. Holm's correction is over all that are named."""
+    found = []
+    for one in wanted:
+        suites = tuple(one.get("suites") or [one["suite"]])
+        others = one["against"]
+        for against in [others] if isinstance(others, str) else others:
+            made = _planned(scores, one["of"], against, suites)
+            found.append(dataclasses.replace(made, control=one.get("control", False)))
+    return with_holm(found)
 
 
-def _planned(scores: Sequence[Score], of: str, against: str, suite: str) -> Planned:
-    left, right = _by_seed(scores, of, suite), _by_seed(scores, against, suite)
+def _planned(scores: Sequence[Score], of: str, against: str, suites: tuple[str, ...]) -> Planned:
+    """Several suites weigh alike, whatever their numbers of problems."""
+    several = suites if len(suites) > 1 else ()
+    name = f"mean of {len(suites)} suites" if several else "".join(suites)
+    none = Planned(of, against, name, {}, suites=several)
+    rows = [_differences(scores, of, against, suite) for suite in suites]
+    seeds = list(rows[0])
+    if not seeds or any(own.keys() != rows[0].keys() for own in rows):
+        return none
+    values = [np.array([own[seed] for seed in seeds]) for own in rows]
+    interval, p_value = bootstrap_families(values, seed=0)
+    sides = {
+        name: [s for suite in suites for s in by_seed(scores, name, suite).values()] for name in (of, against)
+    }
+    return dataclasses.replace(
+        none,
+        seeds={
+            "" if seed is None else str(seed): float(np.mean([np.mean(own[i]) for own in values]))
+            for i, seed in enumerate(seeds)
+        },
+        n=min(own.shape[1] for own in values),
+        difference=float(np.mean([own.mean() for own in values])),
+        ci95=interval,
+        p_value=p_value,
+        cut={
+            name: cut_share(side) for name, side in sides.items() if any(score.lower_bound for score in side)
+        },
+        each={suite: float(own.mean()) for suite, own in zip(several, values, strict=False)},
+    )
+
+
+def _differences(scores: Sequence[Score], of: str, against: str, suite: str) -> dict[int | None, list[float]]:
+    """Each seed's differences, problem by problem. {} where a side lacks a seed or the same problems."""
+    left, right = by_seed(scores, of, suite), by_seed(scores, against, suite)
     pairs = {
         seed: (left.get(seed) or left.get(None), right.get(seed) or right.get(None))
         for seed in [*left, *(seed for seed in right if seed not in left)]
@@ -124,27 +163,12 @@ def _planned(scores: Sequence[Score], of: str, against: str, suite: str) -> Plan
         for seed, (a, b) in pairs.items()
         if a and b and a.marks and a.marks.keys() == b.marks.keys()
     }
-    if not rows or len(rows) < len(pairs):
-        return Planned(of, against, suite, {})
-    values = np.array(list(rows.values()))
-    return Planned(
-        of=of,
-        against=against,
-        suite=suite,
-        seeds={"" if seed is None else str(seed): float(np.mean(row)) for seed, row in rows.items()},
-        n=values.shape[1],
-        difference=float(values.mean()),
-        ci95=bootstrap_seeds_items(values, seed=0),
-        p_value=bootstrap_p_value(values, seed=0),
-        cut={
-            name: cut_share(list(side.values()))
-            for name, side in ((of, left), (against, right))
-            if any(score.lower_bound for score in side.values())
-        },
-    )
+    return rows if len(rows) == len(pairs) else {}
 
 
-def _by_seed(scores: Sequence[Score], model: str, suite: str) -> dict[int | None, Score]:
+def by_seed(scores: Sequence[Score], model: str, suite: str) -> dict[int | None, Score]:
+    """A model's scores on a suite, as it was asked best. `model`: an eval label, with the arm after a
+    slash."""
     label, _, arm = model.partition("/")
     own = [s for s in scores if s.best and (s.label, s.suite) == (label, suite)]
     # the base is asked once, in no arm; an arm that leaves a model alone has no score of its own for it

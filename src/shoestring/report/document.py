@@ -8,7 +8,10 @@ from shoestring.report.curves import plots
 from shoestring.report.results import chat_blocks, score_blocks
 from shoestring.report.rollout_page import RULE as PAGE_RULE
 from shoestring.report.run_report import RunReport
-from shoestring.report.samples import RULE
+from shoestring.report.samples import KINDS, OPEN, RULE, kind_of
+from shoestring.report.stages import stage_blocks
+
+WORDS = {OPEN: "to open prompts, which have no right answer"}
 
 
 def title(report: RunReport) -> str:
@@ -22,6 +25,7 @@ def document(report: RunReport) -> Iterator[Block]:
     if report.lacking:
         yield Heading("What this run does not show")
         yield Bullets(report.lacking)
+    yield from stage_blocks(report)
     yield from score_blocks(report)
     yield from chat_blocks(report)
     yield from _curves(report)
@@ -61,9 +65,10 @@ def _samples(report: RunReport) -> Iterator[Block]:
             own = tuple(s for s in report.samples if s.unit == unit)
             yield Samples(f"{unit.title}: {len(own)} continuations of held-out documents", own)
             continue
-        for right, word in ((True, "right"), (False, "not right")):
-            own = tuple(s for s in report.samples if s.unit == unit and s.right is right)
-            yield Samples(f"{unit.title}: {len(own)} {word}", own)
+        for kind in KINDS:
+            own = tuple(s for s in report.samples if s.unit == unit and kind_of(s.outcome) == kind)
+            if own or kind != OPEN:
+                yield Samples(f"{unit.title}: {len(own)} {WORDS.get(kind, kind)}", own)
 
 
 def _seeds(report: RunReport) -> str:

@@ -7,6 +7,7 @@ from shoestring.report.curves import Plot, svg
 from shoestring.report.document import document, title
 from shoestring.report.rollout_html import browser_html, content_policy
 from shoestring.report.run_report import RunReport, Sample
+from shoestring.report.samples import OPEN
 from shoestring.report.style import CSS
 
 
@@ -69,7 +70,7 @@ def _folded(name: str, inner: str) -> str:
 
 
 def _sample(sample: Sample) -> str:
-    kind = "right" if sample.right else "wrong"
+    kind = "right" if sample.right else "open" if sample.outcome == OPEN else "wrong"
     told = f"step {sample.step}, {sample.outcome}"
     return (
         f'<div class="sample {kind}"><p class="told">{escape(told)}</p>'

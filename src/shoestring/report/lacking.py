@@ -2,19 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 
-from shoestring.report.run_report import ChatReport, Score, UnitReport
+from shoestring.report.run_report import ChatReport
+from shoestring.report.scores import Score, UnitReport
 
 ENOUGH = 256  # problems: a standard error of at most 3.1 points
 
 
 def what_is_lacking(
-    units: Sequence[UnitReport], scores: Sequence[Score], chats: Sequence[ChatReport], command: str
+    units: Sequence[UnitReport],
+    scores: Sequence[Score],
+    chats: Sequence[ChatReport],
+    command: str,
+    has_controls: bool,
 ) -> tuple[str, ...]:
-    return tuple(_sentences(units, scores, chats, command))
+    return tuple(_sentences(units, scores, chats, command, has_controls))
 
 
 def _sentences(
-    units: Sequence[UnitReport], scores: Sequence[Score], chats: Sequence[ChatReport], command: str
+    units: Sequence[UnitReport],
+    scores: Sequence[Score],
+    chats: Sequence[ChatReport],
+    command: str,
+    has_controls: bool,
 ) -> Iterator[str]:
     if "--scale small" in command:
         yield "This run is at small scale: it shows that the mechanics work and says nothing about learning."
@@ -39,7 +48,12 @@ def _sentences(
     if trained and not any(unit.seed is not None for unit in trained):
         yield "One seed: how far another run would land from this one is not known."
     if any(unit.job == "grpo" for unit in trained) and not any(unit.arm for unit in trained):
-        yield "No control arm (random or format-only reward) was run: a gain may have other causes."
+        yield (
+            "No control arm (random or format-only reward) was run: a gain may have other causes"
+            + ("." if has_controls else ", and no model is called learned (--controls runs them).")
+        )
+    elif any(unit.job == "grpo" for unit in trained) and not has_controls:
+        yield "No comparison is named a control (control = true), so no model is called learned."
     if scores and not chats:
         yield "No chat checks were made: whether the models still chat is not known."
     odd = [f"{unit.title}: {unit.nonfinite}" for unit in units if unit.nonfinite]

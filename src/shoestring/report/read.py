@@ -10,15 +10,18 @@ import pyarrow.parquet as pq
 
 from shoestring.budget.price import Prices, make_bill
 from shoestring.errors import BadInput
-from shoestring.evals.statistics import Interval
+from shoestring.evals.shape import Shape
+from shoestring.evals.statistics import Estimate, Interval
 from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
-from shoestring.report.run_report import ChatReport, Curve, RunReport, Score, UnitReport
+from shoestring.report.run_report import ChatReport, Curve, RunReport
 from shoestring.report.samples import pick
+from shoestring.report.scores import Score, UnitReport
+from shoestring.report.stage_costs import read_stages
 from shoestring.report.units import read_units
 from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
@@ -38,6 +41,9 @@ def read_run(folder: Path) -> RunReport:
     chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit, made))
     plain = [(path, unit) for path, unit in units.items() if not unit.arm]
     command = environment.pop("command", "")
+    usage = read_lines(folder / "usage.jsonl")
+    prices = build(Prices, recipe.get("prices", {}), str(folder))
+    wanted = recipe.get("comparison", [])
     return RunReport(
         name=recipe["recipe"]["name"],
         description=recipe["recipe"].get("description", ""),
@@ -49,16 +55,17 @@ def read_run(folder: Path) -> RunReport:
         scores=scores,
         against_base=against_base(scores),
         against_recipe=against_recipe(scores),
-        planned=planned(scores, recipe.get("comparison", [])),
+        planned=planned(scores, wanted),
         chats=chats,
         curves=tuple(curve for path, unit in units.items() for curve in _curves(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
-        bill=make_bill(
-            read_lines(folder / "usage.jsonl"), build(Prices, recipe.get("prices", {}), str(folder))
-        ),
+        bill=make_bill(usage, prices),
         environment={key: _plain(value) for key, value in environment.items()},
-        lacking=what_is_lacking(tuple(units.values()), scores, chats, command),
+        lacking=what_is_lacking(
+            tuple(units.values()), scores, chats, command, any(one.get("control") for one in wanted)
+        ),
         rollouts=_pages(plain),
+        stages=read_stages(recipe, usage, prices),
     )
 
 
@@ -94,6 +101,11 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
             lower_bound=row["lower_bound"],
             asking=", ".join(f"{name} {value}" for name, value in row["settings"].items() if value),
             marks=marks.get(key, {}),
+            shape=Shape(**row["shape"]) if "shape" in row else None,
+            pass_at={
+                k: Estimate(value, Interval(low, high))
+                for k, (value, low, high) in row.get("pass_at", {}).items()
+            },
         )
 
 
@@ -138,6 +150,7 @@ def _chats(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Chat
             other=named["other"],
             asked=sum(named.values()),
             tokens=row["tokens"],
+            answered=row.get("answered"),
         )
 
 

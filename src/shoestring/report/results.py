@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from shoestring.report.blocks import Block, Heading, Table, Text
-from shoestring.report.run_report import Comparison, Planned, RunReport, Score
+from shoestring.report.claims import claim_blocks, points
+from shoestring.report.run_report import RunReport
+from shoestring.report.scores import Comparison, Score
 
 FIGURES = ("accuracy [95 %]", "n", "cut", "unparsed")
 NOTE = (
@@ -17,12 +19,6 @@ NOTE = (
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def points(comparison: Comparison | Planned) -> str:
-    """'+21.5 [+15.2, +27.6]', in points of a hundred."""
-    low, high = 100 * comparison.ci95.low, 100 * comparison.ci95.high
-    return f"{100 * comparison.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def accuracy(score: Score) -> str:
@@ -93,15 +89,11 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
         return
     yield headline(report)
     yield Text(NOTE)
+    yield from _replies(report)
     methods = sorted({c.method for c in (*report.against_base, *report.against_recipe)})
     if methods:
         yield Text(f"Intervals of differences: {'; '.join(methods)}.")
-    if report.planned:
-        yield Text(
-            "Comparisons fixed before the run, all seeds together (bootstrap over seeds and problems, p with "
-            "Holm's correction for all rows):"
-        )
-        yield _planned(report.planned)
+    yield from claim_blocks(report)
     several = [c for c in report.against_base if len(c.of) > 1]
     if several:
         yield Text("All seeds of a model together:")
@@ -121,15 +113,35 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
         yield Table(("suite", "way", *FIGURES, "asked with"), rows, words=(0, 1, 6))
 
 
-def _planned(comparisons: Iterable[Planned]) -> Table:
-    rows = []
-    for c in comparisons:
-        each = ", ".join(f"{100 * value:+.1f}" for value in c.seeds.values())
-        p = "" if c.adjusted is None else f"{c.adjusted:.4f}"
-        figures = (f"{c.n}", points(c), each, p) if c.seeds else ("", "", "", "")
-        rows.append((c.suite, c.of, c.against, *figures, c.verdict))
-    header = ("suite", "model", "against", "n", "points above it", "each seed", "p", "verdict")
-    return Table(header, tuple(rows), words=(0, 1, 2, 7))
+def _replies(report: RunReport) -> Iterator[Block]:
+    """How they reply, beside whether they are right; columns that say nothing of any model are left out."""
+    shown = _in_order([s for s in report.scores if s.best and s.shape is not None])
+    rows = [(score, score.shape) for score in shown if score.shape is not None]
+    if not rows:
+        return
+    columns = {
+        "thinking format": [percent(shape.format) for _, shape in rows],
+        "mixes languages": ["" if shape.mixed is None else percent(shape.mixed) for _, shape in rows],
+        "tokens": [f"{shape.tokens:.0f}" for _, shape in rows],
+        "when right": [_tokens(shape.tokens_right) for _, shape in rows],
+        "when not": [_tokens(shape.tokens_wrong) for _, shape in rows],
+        "readers differed": [f"{shape.disagreed}" if shape.disagreed else "" for _, shape in rows],
+        **{
+            f"pass@{k}": [str(score.pass_at[k]) if k in score.pass_at else "" for score, _ in rows]
+            for k in dict.fromkeys(str(score.k) for score, _ in rows if score.k > 1)
+        },
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    suites = _once(score.suite for score, _ in rows)
+    table = tuple(
+        (suites[i], _name(score), *(cells[i] for cells in kept.values())) for i, (score, _) in enumerate(rows)
+    )
+    yield Text("How they reply:")
+    yield Table(("suite", "model", *kept), table, words=(0, 1))
+
+
+def _tokens(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
 
 
 def _together(comparisons: Iterable[Comparison]) -> Table:

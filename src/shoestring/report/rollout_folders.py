@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shoestring.errors import BadInput
 from shoestring.report.rollouts import RolloutFolder, kept_steps
-from shoestring.report.run_report import UnitReport
+from shoestring.report.scores import UnitReport
 from shoestring.report.units import read_units
 
 

@@ -15,13 +15,15 @@ from typing import Any
 
 from shoestring.budget.price import Amount, Bill, Prices
 from shoestring.errors import BadInput
-from shoestring.evals.statistics import Interval
+from shoestring.evals.shape import Shape
+from shoestring.evals.statistics import Estimate, Interval
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.curves import DRAWN
 from shoestring.report.kept import keep
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import read_run
-from shoestring.report.run_report import ChatReport, Curve, RunReport, Score, UnitReport
+from shoestring.report.run_report import ChatReport, Curve, RunReport, StageCost, Stages
+from shoestring.report.scores import Score, UnitReport
 from shoestring.settings import build
 
 USAGE = "usage: python -m shoestring.report.study RUN|FILE.json [FILE.json]"
@@ -51,6 +53,7 @@ def dump(report: RunReport) -> str:
         "environment": dict(report.environment),
         "lacking": report.lacking,
         "comparisons": [{"verdict": c.verdict, **dataclasses.asdict(c)} for c in report.planned],
+        **({"stages": dataclasses.asdict(report.stages)} if report.stages else {}),
         "units": [dataclasses.asdict(unit) for unit in report.units],
         "scores": [_score_values(score, report, problems) for score in report.scores],
         "chats": [_of_unit(chat, report) for chat in report.chats],
@@ -80,7 +83,8 @@ def _report(values: Mapping[str, Any]) -> RunReport:
     units = tuple(UnitReport(**unit) for unit in values["units"])
     problems = {suite: text.split() for suite, text in values["problems"].items()}
     scores = tuple(_score(row, units, problems) for row in values["scores"])
-    wanted = [{key: c[key] for key in ("of", "against", "suite")} for c in values["comparisons"]]
+    kept = ("of", "against", "suite", "suites", "control")
+    wanted = [{key: c[key] for key in kept if key in c} for c in values["comparisons"]]
     bill = values["bill"]
     return RunReport(
         name=values["name"],
@@ -107,7 +111,17 @@ def _report(values: Mapping[str, Any]) -> RunReport:
         ),
         environment=values["environment"],
         lacking=tuple(values["lacking"]),
+        stages=_stages(values["stages"]) if "stages" in values else None,
     )
+
+
+def _stages(values: Mapping[str, Any]) -> Stages:
+    costs = tuple(
+        StageCost(tuple(cost["stages"]), Amount(**cost["used"]), Amount(**cost["wasted"]))
+        for cost in values["costs"]
+    )
+    models, suites, harder = (tuple(values[name]) for name in ("models", "suites", "harder"))
+    return Stages(models, suites, harder, costs)
 
 
 def _of_unit(row: Score | ChatReport, report: RunReport) -> dict[str, Any]:
@@ -127,6 +141,8 @@ def _score_values(score: Score, report: RunReport, problems: dict[str, dict[str,
     asked = _ranges(sorted(marks))
     return _of_unit(score, report) | {
         "ci95": dataclasses.astuple(score.ci95),
+        "shape": dataclasses.asdict(score.shape) if score.shape else None,
+        "pass_at": {k: dataclasses.asdict(found) for k, found in score.pass_at.items()},
         "marks": {"asked": asked, "right": right, "shares": shares},
     }
 
@@ -140,6 +156,10 @@ def _score(row: Mapping[str, Any], units: Sequence[UnitReport], problems: Mappin
     marks |= {int(place): 1.0 for place in kept["right"].split()}
     marks |= {int(place): float(share) for place, share in (s.split(":") for s in kept["shares"].split())}
     own = {"unit": units[row["unit"]], "ci95": Interval(*row["ci95"])}
+    own["shape"] = Shape(**row["shape"]) if row.get("shape") else None
+    own["pass_at"] = {
+        k: Estimate(found["value"], Interval(**found["ci95"])) for k, found in row.get("pass_at", {}).items()
+    }
     return Score(**{**row, **own, "marks": {names[place]: share for place, share in marks.items()}})
 
 

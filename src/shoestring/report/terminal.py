@@ -7,6 +7,7 @@ from rich.table import Table as RichTable
 from shoestring.report.blocks import Table
 from shoestring.report.results import headline
 from shoestring.report.run_report import RunReport
+from shoestring.report.stages import stage_table
 from shoestring.run.progress import duration
 
 FILE_WIDTH = 160  # columns where there is no terminal to ask
@@ -15,10 +16,15 @@ FILE_WIDTH = 160  # columns where there is no terminal to ask
 def print_report(report: RunReport, console: Console) -> None:
     # `print(width=...)` can only narrow: a file would get tables folded at 80 columns
     paper = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
+    if report.stages is not None:
+        _line(console, "\nstage by stage")
+        paper.print(_rich(stage_table(report, report.stages)))
     for suite, shown in _tables(headline(report)):
         _line(console, f"\n{suite}")
         paper.print(shown)
     _line(console, "")
+    for found in report.learned:
+        _line(console, f"{found.of}: {found.verdict}")
     for sentence in report.lacking:
         _line(console, f"note: {sentence}")
     total, bill = report.bill.total, report.bill
@@ -26,6 +32,15 @@ def print_report(report: RunReport, console: Console) -> None:
     _line(console, f"spent: {spent} at the prices in the report")
     _line(console, f"report: {report.folder / 'report.md'}  {report.folder / 'report.html'}")
     _line(console, f"talk to it: {report.chat_command}")
+
+
+def _rich(table: Table) -> RichTable:
+    shown = RichTable(box=None, pad_edge=False)
+    for place, title in enumerate(table.header):
+        shown.add_column(escape(title), justify="left" if place in table.words else "right")
+    for number, cells in enumerate(table.rows):
+        shown.add_row(*map(escape, cells), style="bold" if number in table.strong else None)
+    return shown
 
 
 def _tables(table: Table) -> list[tuple[str, RichTable]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from shoestring.report.run_report import UnitReport
+from shoestring.report.scores import UnitReport
 from shoestring.run import read_lines
 from shoestring.settings import read_toml
 

@@ -9,9 +9,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from shoestring.rl.script import language_share, ngrams, repetition
 from shoestring.settings import Settings
 from shoestring.tasks.base import Outcome, Problem
+from shoestring.tasks.language import detect
+from shoestring.tasks.shape import grams, language_consistency, repetition_score
 
 NOT_JUDGED = (Outcome.TIMEOUT.value, Outcome.ERROR.value)
 OPEN = "open"  # the outcome of a question without one right answer: there is nothing to be right about
@@ -44,7 +45,9 @@ class Filters(Settings):
     readable: bool = True  # no code blocks, no long paragraph in the thinking, no garbage characters
     max_paragraph: int = Field(default=1500, ge=1)  # characters
     min_language: float = Field(default=0.8, ge=0, le=1)  # share of the words in the question's language
-    max_repetition: float = Field(default=0.5, ge=0, le=1)  # share of runs of four words that came before
+    max_repetition: float = Field(
+        default=0.5, ge=0, le=1
+    )  # share of runs of 4 tokens seen before; a loop is 1
     max_overlap: float = Field(default=0.8, ge=0, le=1)  # of two samples' runs of words, for both to be kept
     keep_per_problem: int = Field(default=1, ge=1)
     prefer: Literal["shortest", "readable", "first"] = "shortest"  # which of a problem's are kept
@@ -99,7 +102,8 @@ def decide(samples: Iterable[Sample], filters: Filters) -> list[Decision]:
 
 def _decide_group(group: Sequence[Sample], kept: dict[str, list[Sample]], filters: Filters) -> list[Decision]:
     """The samples of one prompt: each alone first, then the fit ones in the order of preference."""
-    scores = {s.number: measure(s) for s in group}
+    asked_in = detect(group[0].problem.prompt)
+    scores = {s.number: measure(s, asked_in) for s in group}
     reasons = {s.number: fault(s, scores[s.number], filters) for s in group}
     own = kept.setdefault(group[0].problem.id, [])
     fit = [s for s in group if not reasons[s.number]]
@@ -113,11 +117,12 @@ def _decide_group(group: Sequence[Sample], kept: dict[str, list[Sample]], filter
     return [Decision(s, reasons[s.number], scores[s.number]) for s in group]
 
 
-def measure(sample: Sample) -> dict[str, float]:
+def measure(sample: Sample, asked_in: str) -> dict[str, float]:
+    """`asked_in`: the problem's language."""
     return {
         "tokens": float(sample.tokens),
-        "language": language_share(sample.text, sample.problem.prompt),
-        "repetition": repetition(sample.text),
+        "language": language_consistency(sample.text, asked_in),
+        "repetition": 1 - repetition_score(sample.text),
     }
 
 
@@ -143,10 +148,10 @@ def fault(sample: Sample, scores: dict[str, float], filters: Filters) -> str:
 
 
 def overlap(one: str, other: str) -> float:
-    """Jaccard's index of their runs of four pieces; 1 where they differ in spaces and case alone."""
+    """Jaccard's index of their runs of four tokens; 1 where they differ in spaces and case alone."""
     if " ".join(one.lower().split()) == " ".join(other.lower().split()):
         return 1.0
-    a, b = set(ngrams(one)), set(ngrams(other))
+    a, b = set(grams(one.lower())), set(grams(other.lower()))
     return len(a & b) / len(a | b) if a or b else 0.0
 
 

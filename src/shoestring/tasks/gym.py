@@ -14,7 +14,7 @@ from pydantic import create_model, model_validator
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.settings import Settings, nearest
-from shoestring.tasks.answers import BOXED, SEPARATOR, clean, numbers, sentences, tagged
+from shoestring.tasks.answers import SEPARATOR, boxed, clean, numbers, sentences, tagged
 from shoestring.tasks.base import Outcome, Problem, Verdict, level_text
 from shoestring.tasks.texts import same_text
 from shoestring.text.message import Reply
@@ -161,8 +161,7 @@ class GymFamily:
 
 def _stated(answer: str) -> str:
     tags = tagged(answer)
-    boxes = BOXED.findall(answer)
-    found = tags or boxes
+    found = tags or boxed(answer)
     if found:
         return found[0].strip() if len(set(found)) == 1 else ""
     return answer.strip()

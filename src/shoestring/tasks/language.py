@@ -19,6 +19,7 @@ from shoestring.errors import BadInput
 MAX_CHARS = 20_000  # of a longer text the first and the last half of this are read
 WINDOW = 4  # words that a verdict of the identifier needs; shorter sentences are read with their neighbours
 DOUBT = 0.1  # a window is foreign only where the identifier gives the target less than this
+SURE = 0.4  # of fewer words than WINDOW the identifier must give its own guess this much to be believed
 PROMPT = "prompt"  # the target of a reward: the problem's own language
 
 # the languages told apart in each script; a target that isn't there is added to its script's
@@ -98,7 +99,9 @@ def detect(text: str) -> str:
     languages = SCRIPTS.get(script, [])
     if len(languages) < 2:
         return languages[0] if languages else script
-    return _identify(NOT_WORDS.sub(" ", _bounded(text)), tuple(languages))[0]
+    best, share = _identify(NOT_WORDS.sub(" ", _bounded(text)), tuple(languages))
+    short = counts[script] < WINDOW  # "Multiply 3 by 6." looks as much like Czech
+    return languages[0] if short and share < SURE else best
 
 
 def check_target(target: str) -> None:
@@ -115,22 +118,27 @@ def share_in(text: str, target: str) -> float | None:
         counted = _counted(window, script)
         mine = [w for w in counted if w.script == script or (script == "kana" and w.script == "han")]
         total += sum(w.count for w in counted)
-        if mine and _is_in(" ".join(w.text for w in mine), target, script):
+        if mine and _is_in(mine, target, script):
             right += sum(w.count for w in mine)
     return right / total if total else None
 
 
-def _is_in(text: str, target: str, script: str) -> bool:
-    """Whether a window of one script's words is in `target`, which only rivals of that script contest."""
-    rivals = {*SCRIPTS.get(script, []), target}
-    if len(rivals) == 1:
+def _is_in(found: list[Word], target: str, script: str) -> bool:
+    """Whether a window of one script's words is in `target`, which only rivals of that script contest. Of
+    "yes" alone nobody can tell: a short window is foreign only where a rival is sure of it."""
+    rivals = tuple(sorted({*SCRIPTS.get(script, []), target}))
+    if len(rivals) == 1 or len(found) == 1:
         return True
-    best, share = _identify(text, tuple(sorted(rivals)), target)
-    return best == target or share >= DOUBT
+    text = " ".join(w.text for w in found)
+    best, share = _identify(text, rivals, target)
+    if best == target or share >= DOUBT:
+        return True
+    return len(found) < WINDOW and _identify(text, rivals)[1] < SURE
 
 
 def _counted(found: list[Word], script: str) -> list[Word]:
-    """Those that count: names and symbols of another script than the target's are left out."""
+    """Those that count: names and symbols of another script than the target's are left out, and single
+    letters (x, a word that is spelled out) of any."""
     kept: list[Word] = []
     row: list[Word] = []  # capitalised words of another script, one after another
     for word in [*found, None]:
@@ -144,7 +152,7 @@ def _counted(found: list[Word], script: str) -> list[Word]:
             continue
         kept += row if len(row) > NAME_RUN else []
         row = []
-        if word is not None and not (word.script != script and _symbol(word)):
+        if word is not None and not (_symbol(word) if word.script != script else _letter(word)):
             kept.append(word)
     return kept
 
@@ -153,6 +161,10 @@ def _symbol(word: Word) -> bool:
     if word.script == "latin":
         return len(word.text) <= 2 or word.text.lower() in SYMBOLS
     return word.script == "greek" and len(word.text) == 1
+
+
+def _letter(word: Word) -> bool:
+    return word.script == "latin" and len(word.text) == 1
 
 
 def _windows(text: str) -> list[list[Word]]:

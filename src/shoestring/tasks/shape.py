@@ -72,13 +72,23 @@ def repetition_score(text: str) -> float:
     signs and single characters where a script has no spaces."""
     if len(text) > MAX_CHARS:
         text = text[: MAX_CHARS // 2] + text[-MAX_CHARS // 2 :]
-    tokens = TOKEN.findall(UNSPACED.sub(r" \1 ", text))
+    tokens = tokens_of(text)
     if len(tokens) < SHORT:
         return 1.0
     if ends_in_loop(tokens):
         return 0.0
-    grams = Counter(zip(*(tokens[i:] for i in range(GRAM)), strict=False))
-    return len(grams) / grams.total()
+    runs = Counter(zip(*(tokens[i:] for i in range(GRAM)), strict=False))
+    return len(runs) / runs.total()
+
+
+def tokens_of(text: str) -> list[str]:
+    return TOKEN.findall(UNSPACED.sub(r" \1 ", text))
+
+
+def grams(text: str) -> list[tuple[str, ...]]:
+    """Every run of GRAM tokens, in order."""
+    tokens = tokens_of(text)
+    return [tuple(tokens[i : i + GRAM]) for i in range(len(tokens) - GRAM + 1)]
 
 
 def ends_in_loop(tokens: Sequence[str]) -> bool:
