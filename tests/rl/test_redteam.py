@@ -224,6 +224,6 @@ def test_a_resumed_run_is_not_attacked_again(tmp_path, monkeypatch):
     settings = grpo_settings(base, "sums", steps=2, save_every=1, reward="random", red_team=True)
     calls = []
     monkeypatch.setattr(grpo, "guard", lambda *_: calls.append(1))
-    monkeypatch.setattr(grpo, "restore_trainer", lambda *_: 2)
+    monkeypatch.setattr(grpo, "restore_trainer", lambda trainer, _: setattr(trainer.learner, "step", 2) or 2)
     run(settings, tmp_path / "g")
     assert calls == []

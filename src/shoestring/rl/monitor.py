@@ -41,7 +41,7 @@ class Monitor:
         """Before the update: what makes these groups no ground for one."""
         groups = gathered.groups
         found = [wrong_groups(groups), stale_version(groups, version), not_finite(groups)]
-        if not gathered.live:
+        if not gathered.live and self.settings.reward == "task":  # a control may well pay all alike
             found.append(constant_reward(groups, self.judge))
         found.append(swapped_gold(groups, self.judge))
         return [fault for fault in found if fault is not None]
