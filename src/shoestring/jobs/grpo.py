@@ -157,6 +157,7 @@ def without_a_live_group(trainer: Trainer, step: int, gathered: Gathered, stage:
     over: that there is nothing in it to learn from is what a control may be like."""
     if trainer.settings.reward != "task":
         trainer.learner.step = step * trainer.settings.minibatches
+        trainer.sampler.generator.load_weights(trainer.learner.weights(), version=step)
         stage.finding(step, "no live group", "no group of this control differs in its rewards: no update")
         stage.log(step, group_metrics([], gathered.dead) | gathered.times | {"step_time": gathered.seconds})
         return After.DONE
