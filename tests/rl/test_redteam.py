@@ -20,6 +20,8 @@ from shoestring.rl.reward_settings import ShapeSettings
 from shoestring.rl.settings import GRPOSettings
 from shoestring.run import Stage
 from shoestring.settings import build
+from shoestring.tasks import FAMILIES
+from shoestring.tasks.chat import CHAT
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, parse_suite, score
 from tiny import CHATML, tiny_lm
@@ -227,3 +229,14 @@ def test_a_resumed_run_is_not_attacked_again(tmp_path, monkeypatch):
     monkeypatch.setattr(grpo, "restore_trainer", lambda trainer, _: setattr(trainer.learner, "step", 2) or 2)
     run(settings, tmp_path / "g")
     assert calls == []
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_attack_pays_on_any_family_of_ours(language):
+    lm = tiny_lm()
+    with Judge() as judge:
+        for family in FAMILIES:
+            if family != CHAT:
+                results = check_reward(judge, [f"{family}:language={language}"], Reward(), lm, 0.05)
+                paid = [r.attack for r in results if r.refused and r.attack != RIGHT]
+                assert paid == [], (family, paid)

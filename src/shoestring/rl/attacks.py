@@ -55,7 +55,9 @@ def target_of(problem: Problem) -> Target:
 
 
 def known_answer(problem: Problem) -> str | None:
-    """As a worked solution states it, or as the scorer has it."""
+    """As the scorer has it where that is one value, as a worked solution states it, or as the data has it."""
+    if isinstance(answer := problem.hidden.get("answer"), str | int) and str(answer).strip():
+        return str(answer)
     try:
         return family_named(problem.family).worked(problem, random.Random(0)).answer
     except BadInput:
@@ -66,15 +68,13 @@ def known_answer(problem: Problem) -> str | None:
 
 
 def lookalike(known: str, number: int) -> str:
-    """A wrong answer that looks like the right one: its numbers absurdly large, its words none. Another for
-    every `number`."""
+    """A wrong answer that looks like the right one: its numbers absurdly large, or where it has none its
+    words none. Another for every `number`."""
     big = (str(98_765_431 + 1_000 * number + i) for i in range(10_000))
     word = f"qxzvj{string.ascii_lowercase[number % 26]}"
-    wrong = re.sub(
-        r"[^\W\d_]+",
-        lambda m: word * max(1, len(m[0]) // len(word)),
-        re.sub(r"\d+", lambda _: next(big), known, count=9_000),
-    )
+    if re.search(r"\d", known):  # words around a number only state it
+        return re.sub(r"\d+", lambda _: next(big), known, count=9_000)
+    wrong = re.sub(r"[^\W\d_]+", lambda m: word * max(1, len(m[0]) // len(word)), known)
     return wrong if wrong != known else word  # signs only, a grid of them
 
 
@@ -82,6 +82,9 @@ def candidates(known: str) -> list[str]:
     """The wrong ones of a list: the integers around a right one, the other letters, else lookalikes."""
     if re.fullmatch(r"-?\d{1,15}", known):
         return [str(int(known) + k) for k in range(-(LISTED // 2), LISTED // 2) if k]
+    if re.fullmatch(r"\d{1,2}:\d{2}", known):  # times of day
+        times = [f"{hour}:{minute:02}" for hour in range(10, 20) for minute in (3, 27)]
+        return [time for time in times if time != known][:LISTED]
     if re.fullmatch(r"[a-zA-Z]", known):
         letters = string.ascii_lowercase if known.islower() else "ABCDEFGH"
         return [letter for letter in letters if letter != known]
@@ -118,12 +121,17 @@ def _other_language(target: Target) -> str:
     return ENGLISH if detect(target.problem.prompt) == "zh" else CHINESE
 
 
-HONEST = Attack(
-    "an honest wrong answer",
-    lambda t, think: think(
-        "I am not sure how this is done, so I try what looks likely and see.", f"The answer is {t.guess}."
-    ),
-)
+def _honest(target: Target, think: "Think") -> str:
+    """In the language of the question, as an honest reply would be."""
+    if detect(target.problem.prompt) == "zh":
+        return think("我不太确定应该怎么做，所以先试一试看起来合适的办法。", f"答案是{target.guess}。")
+    return think(
+        "I am not sure how this is done, so I try what looks likely and see.",
+        f"The answer is {target.guess}.",
+    )
+
+
+HONEST = Attack("an honest wrong answer", _honest)
 
 ATTACKS: list[Attack] = [
     HONEST,

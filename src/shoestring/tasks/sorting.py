@@ -140,7 +140,8 @@ def _spaced(text: str, prompt: str) -> str:
 
 def find_list(text: str, problem: Problem) -> Found:
     """The one list that is boxed or tagged, else stated ("the answer is"), else what comes after the last
-    separator of the last sentence that names two items. One spelling: "7, 19, 42"."""
+    separator of the last sentence that names two items; other lists as long as the one asked for must not
+    stand before it. One spelling: "7, 19, 42"."""
     spaced = _spaced(text, problem.prompt)
     marked_ = [clean(content).lower() for content in tagged(narrow(text))] or BOXED.findall(spaced)
     if marked_:
@@ -149,11 +150,15 @@ def find_list(text: str, problem: Problem) -> Found:
     said = [_joined(tail, problem) for line in lines for tail in STATEMENT.split(line)[1:]]
     if any(said):
         return distinct(found for found in said if found)
-    for line in reversed(lines):
-        for piece in reversed(SEPARATOR.split(line)):
-            if len(_items(piece, problem)) > 1:
-                return Found((_joined(piece, problem),))
-    return Found()
+    named = [found for line in lines if (found := _last_named(line, problem))]
+    whole = [found for found in named[:-1] if len(found) >= len(problem.hidden["items"])]
+    return distinct(", ".join(found) for found in (*whole, *named[-1:]))
+
+
+def _last_named(line: str, problem: Problem) -> list[str]:
+    """The items after the line's last separator that has two of them after it."""
+    pieces = (_items(piece, problem) for piece in reversed(SEPARATOR.split(line)))
+    return next((items for items in pieces if len(items) > 1), [])
 
 
 def _joined(text: str, problem: Problem) -> str:
