@@ -238,5 +238,5 @@ def test_no_attack_pays_on_any_family_of_ours(language):
         for family in FAMILIES:
             if family != CHAT:
                 results = check_reward(judge, [f"{family}:language={language}"], Reward(), lm, 0.05)
-                paid = [r.attack for r in results if r.refused and r.attack != RIGHT]
+                paid = [r.attack for r in results if r.refused and r.attack != RIGHT.name]
                 assert paid == [], (family, paid)
