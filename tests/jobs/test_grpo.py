@@ -282,7 +282,8 @@ def test_the_control_of_shuffled_answers_runs(base, tmp_path):
         run(settings, tmp_path / "g")["steps"] == 2
     )  # a random model answers nothing: no step has an update
     found = [json.loads(line) for line in (tmp_path / "g/findings.jsonl").read_text().splitlines()]
-    assert [(f["step"], f["name"]) for f in found] == [(1, "no live group"), (2, "no live group")]
+    named = [(f["step"], f["name"]) for f in found]
+    assert named == [(1, "no live group"), (2, "no live group"), (2, "time")]
     assert [r["groups/live"] for r in metrics(tmp_path / "g")] == [0, 0]
 
 
@@ -360,4 +361,4 @@ def test_the_model_that_did_best_on_problems_kept_back_is_the_stages(base, tmp_p
     assert same(weights(tmp_path / "best"), weights(tmp_path / "four"))
     assert not same(weights(tmp_path / "best"), weights(tmp_path / "last"))
     found = [json.loads(line) for line in (tmp_path / "best/findings.jsonl").read_text().splitlines()]
-    assert [f["name"] for f in found] == ["held_out", "best kept"]  # 0.75 to 0.5 is a fall
+    assert [f["name"] for f in found] == ["held_out", "time", "best kept"]  # 0.75 to 0.5 is a fall

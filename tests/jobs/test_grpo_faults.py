@@ -70,7 +70,7 @@ def named(wanted, folder) -> str:
 @pytest.mark.parametrize("seed", range(3))
 def test_of_a_healthy_run_no_fault_is_named(base, suite, tmp_path, seed):
     run(settings(base, suite, seed=seed), tmp_path / "g")
-    assert set(findings(tmp_path / "g")) <= {"preflight", "zero rewards"}
+    assert set(findings(tmp_path / "g")) <= {"preflight", "zero rewards", "time"}
 
 
 def test_cap_too_short(base, suite, tmp_path):

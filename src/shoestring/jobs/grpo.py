@@ -103,7 +103,7 @@ def save_is_due(trainer: Trainer) -> bool:
 
 def finish(trainer: Trainer, stage: Stage) -> dict[str, Any]:
     settings, steps = trainer.settings, trainer.step
-    stage.say(time_shares(stage.metrics()))
+    stage.finding(steps, "time", time_shares(stage.metrics()))
     take_best(trainer, stage)
     save_adapter(stage, trainer.learner.adapters, settings.model)
     origins = list(trainer.sampler.streams.origins)

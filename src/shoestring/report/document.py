@@ -28,6 +28,7 @@ def document(report: RunReport) -> Iterator[Block]:
     yield from stage_blocks(report)
     yield from score_blocks(report)
     yield from chat_blocks(report)
+    yield from _findings(report)
     yield from _curves(report)
     yield from _samples(report)
     yield from bill_blocks(report)
@@ -39,6 +40,14 @@ def document(report: RunReport) -> Iterator[Block]:
     yield Table(("environment", ""), tuple(report.environment.items()), words=(0, 1))
     yield Heading("Talk to it")
     yield Code(report.chat_command)
+
+
+def _findings(report: RunReport) -> Iterator[Block]:
+    if not report.findings:
+        return
+    yield Heading("What the training said of itself")
+    rows = tuple((f.unit.title, str(f.step or "before"), f.name, f.text) for f in report.findings)
+    yield Table(("stage", "step", "", ""), rows, words=(0, 2, 3))
 
 
 def _curves(report: RunReport) -> Iterator[Block]:

@@ -18,7 +18,7 @@ from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
-from shoestring.report.run_report import ChatReport, Curve, RunReport
+from shoestring.report.run_report import ChatReport, Curve, Finding, RunReport
 from shoestring.report.samples import pick
 from shoestring.report.scores import Score, UnitReport
 from shoestring.report.stage_costs import read_stages
@@ -66,7 +66,13 @@ def read_run(folder: Path) -> RunReport:
         ),
         rollouts=_pages(plain),
         stages=read_stages(recipe, usage, prices),
+        findings=tuple(finding for path, unit in units.items() for finding in _findings(path, unit)),
     )
+
+
+def _findings(path: Path, unit: UnitReport) -> Iterator[Finding]:
+    for row in read_lines(path / "findings.jsonl"):
+        yield Finding(unit, row["step"], row["name"], row["text"].strip())
 
 
 def _pages(plain: Sequence[tuple[Path, UnitReport]]) -> tuple[RolloutPage, ...]:

@@ -75,6 +75,16 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What a unit said of itself while it ran: its preflight, a fault, a trip wire, where its time went."""
+
+    unit: UnitReport
+    step: int  # 0: before the first
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class RunReport:
     name: str
     description: str
@@ -95,6 +105,7 @@ class RunReport:
     lacking: tuple[str, ...]  # what the reader must not conclude, and why
     rollouts: tuple[RolloutPage, ...] = ()
     stages: Stages | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def learned(self) -> tuple[Learned, ...]:

@@ -10,6 +10,7 @@ from shoestring.report.run_report import RunReport
 from shoestring.report.stages import stage_table
 from shoestring.run.progress import duration
 
+USUAL = ("preflight", "zero rewards", "time")  # that every run has; the report has them
 FILE_WIDTH = 160  # columns where there is no terminal to ask
 
 
@@ -25,6 +26,9 @@ def print_report(report: RunReport, console: Console) -> None:
     _line(console, "")
     for found in report.learned:
         _line(console, f"{found.of}: {found.verdict}")
+    for finding in report.findings:
+        if finding.name not in USUAL:
+            _line(console, f"{finding.unit.title}, step {finding.step}, {finding.name}: {finding.text}")
     for sentence in report.lacking:
         _line(console, f"note: {sentence}")
     total, bill = report.bill.total, report.bill
