@@ -1,5 +1,8 @@
 """Which errors say that memory ran out, and how much was held at most."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -41,3 +44,23 @@ def test_the_peak_rises_with_what_is_held():
     held = torch.ones(100 << 20, dtype=torch.uint8)
     assert peak_bytes(CPU) >= before + (50 << 20)
     del held
+
+
+HELD = """
+import torch
+from pathlib import Path
+from shoestring.ops.memory import give_back
+resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+parts = [torch.ones(6_000) for _ in range(20_000)]  # 480 MB in pieces that glibc takes from its heap
+last = torch.ones(6_000)
+del parts
+before = resident()
+give_back(torch.device("cpu"))
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
+def test_what_was_freed_goes_back_to_the_system():
+    said = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True)
+    assert int(said.stdout) > 300 << 20

@@ -21,6 +21,7 @@ from shoestring.jobs.grpo_trainer import (
     take_best,
 )
 from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked
+from shoestring.ops.memory import give_back
 from shoestring.rl.agreement import apart, probe_of
 from shoestring.rl.explain import explain
 from shoestring.rl.gather import Gathered, gather
@@ -93,6 +94,7 @@ def prepare(trainer: Trainer, stage: Stage) -> None:
     before_training(sampler, trainer.learner, stage)
     if settings.rehearsal:
         rehearse_step(trainer, stage)
+    give_back(trainer.lm.device)  # what was thrown away had the largest shapes
     save_progress(stage, trainer.learner, trainer.parts)  # what a roll-back before the first save goes to
 
 

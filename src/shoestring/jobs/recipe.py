@@ -1,5 +1,6 @@
 """Run a recipe: each unit in order, skipping what is finished, and at the end the report and the bill."""
 
+import gc
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,9 +160,20 @@ def _run_unit(
             write_atomic(own / "settings.toml", tomli_w.dumps(unit.resolved))
             with saving(own), folder.stage(own, unit.stage, console, title) as stage:
                 stage.finish(job.main(settings, stage))
+                _give_memory_back()
                 if stage.stop_requested and not last:
                     raise Interrupted(f"stopped after {unit.title}")
         return mine
+
+
+def _give_memory_back() -> None:
+    """What a stage took, before the next one begins."""
+    import torch  # which the stage had need of; a recipe that is refused should not wait for it
+
+    from shoestring.ops.memory import give_back
+
+    gc.collect()
+    give_back(torch.device("cpu"))
 
 
 def folder_of(folder: RunFolder, unit: Unit) -> Path:
