@@ -48,11 +48,9 @@ def before_training(sampler: Sampler, learner: Learner, stage: Stage) -> None:
             stage.finding(0, "zero rewards", line)
     if refusal := seen.refusal(settings.preflight):
         raise BadInput(refusal)
-    found = [
-        wrong_groups(groups),
-        constant_reward(groups, sampler.judge),
-        swapped_gold(groups, sampler.judge),
-    ]
+    found = [wrong_groups(groups), swapped_gold(groups, sampler.judge)]
+    if settings.reward == "task":  # a control may well pay all alike
+        found.append(constant_reward(groups, sampler.judge))
     if batch := canary_batch(groups, sampler):
         temperature = settings.temperature
         if settings.loss.correction == "none":  # else it is known, and weighed
