@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from groups import group, problem, rollout
-from shoestring.rl import faults
+from shoestring.rl import faults, group_faults
 from shoestring.rl.batch import make_batches
 from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.rollout import Group
@@ -41,17 +41,17 @@ def answered(own: Problem, said: list[str], right: list[bool], number: int) -> G
 
 def test_a_cap_too_short():
     short = Group(problem(), "sums", [rollout(0.0, cut=i < 3, number=i) for i in range(4)])
-    fault = faults.cut_short([short], 64)
+    fault = group_faults.cut_short([short], 64)
     assert fault is not None
     assert fault.name == "cap too short"
     assert "3 of 4" in fault.evidence
     assert "64" in fault.evidence
     half = Group(problem(), "sums", [rollout(0.0, cut=i < 2, number=i) for i in range(4)])
-    assert faults.cut_short([half], 64) is None
+    assert group_faults.cut_short([half], 64) is None
 
 
 def test_groups_of_one_prompt_are_fine():
-    assert faults.wrong_groups([named(0), named(1)]) is None
+    assert group_faults.wrong_groups([named(0), named(1)]) is None
 
 
 @pytest.mark.parametrize("kind", ["swapped", "one name", "other prompt"])
@@ -64,40 +64,40 @@ def test_wrong_groups(kind):
     else:
         sequence = dataclasses.replace(a.rollouts[1].sequence, prompt=[10, 11])
         a.rollouts[1] = dataclasses.replace(a.rollouts[1], sequence=sequence)
-    fault = faults.wrong_groups([a, b])
+    fault = group_faults.wrong_groups([a, b])
     assert fault is not None
     assert fault.name == "wrong group ids"
 
 
 def test_stale_versions():
-    assert faults.stale_version([named(0)], 0) is None
-    fault = faults.stale_version([named(0)], 3)
+    assert group_faults.stale_version([named(0)], 0) is None
+    fault = group_faults.stale_version([named(0)], 3)
     assert fault is not None
     assert fault.name == "stale weights"
     assert "2 from version 0" in fault.evidence
 
 
 def test_constant_rewards(judge):
-    assert faults.constant_reward([named(0)], judge) is None
+    assert group_faults.constant_reward([named(0)], judge) is None
     same = Group(problem(), "sums", [rollout(0.0, number=0), rollout(0.0, number=1)])
-    assert faults.constant_reward([same], judge) is None  # all wrong: nothing constant about the scorer
+    assert group_faults.constant_reward([same], judge) is None  # all wrong: nothing constant about the scorer
     blind = Group(
         problem(),
         "sums",
         [rollout(1.0, number=0), dataclasses.replace(rollout(0.0, number=1), reward=1.0)],
     )
-    fault = faults.constant_reward([blind], judge)
+    fault = group_faults.constant_reward([blind], judge)
     assert fault is not None
     assert fault.name == "constant reward"
 
 
 def test_all_right_is_constant_only_if_nonsense_is_paid_too(judge, tmp_path):
     (own,) = draw_problems(parse_suite("sums:max_terms=2"), "train", 1, 0)
-    assert faults.constant_reward([answered(own, ["7", "7"], [True, True], 0)], judge) is None
+    assert group_faults.constant_reward([answered(own, ["7", "7"], [True, True], 0)], judge) is None
     rows = tmp_path / "toy.jsonl"
     rows.write_text("".join(f'{{"question": "Say {i}."}}\n' for i in range(20)))
     (paid,) = draw_problems(parse_suite(f"{rows}:scorer=toy_scorer:always"), "train", 1, 0)
-    fault = faults.constant_reward([answered(paid, ["7", "8"], [True, True], 0)], judge)
+    fault = group_faults.constant_reward([answered(paid, ["7", "8"], [True, True], 0)], judge)
     assert fault is not None
     assert "earns it too" in fault.evidence
 
@@ -114,8 +114,8 @@ def shifted(count: int, level: str, by: int) -> list[Group]:
 
 
 def test_shuffled_gold(judge):
-    assert faults.swapped_gold(shifted(8, "sums:min_terms=4", 0), judge) is None
-    fault = faults.swapped_gold(shifted(8, "sums:min_terms=4", 1), judge)
+    assert group_faults.swapped_gold(shifted(8, "sums:min_terms=4", 0), judge) is None
+    fault = group_faults.swapped_gold(shifted(8, "sums:min_terms=4", 1), judge)
     assert fault is not None
     assert fault.name == "shuffled gold"
 
@@ -125,11 +125,11 @@ def test_a_model_with_a_habit_is_no_shuffled_gold(judge):
     wrong = [
         answered(p, [str(p.hidden["answer"] + 1000)] * 4, [False] * 4, i) for i, p in enumerate(problems)
     ]
-    assert faults.swapped_gold(wrong, judge) is None
+    assert group_faults.swapped_gold(wrong, judge) is None
 
 
 def test_where_any_answer_is_right_somewhere_nothing_is_said(judge):
-    assert faults.swapped_gold(shifted(100, "sums:max_terms=3,max_digits=1", 5), judge) is None
+    assert group_faults.swapped_gold(shifted(100, "sums:max_terms=3,max_digits=1", 5), judge) is None
 
 
 def test_the_end_of_turn_is_in_the_loss():

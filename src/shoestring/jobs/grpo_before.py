@@ -13,8 +13,9 @@ from shoestring.rl.agreement import apart, fitted_temperature, probe_of
 from shoestring.rl.batch import make_batches
 from shoestring.rl.canary import canaries
 from shoestring.rl.explain import explain
-from shoestring.rl.faults import Fault, constant_reward, disagreeing, swapped_gold, wrong_groups
+from shoestring.rl.faults import Fault, disagreeing
 from shoestring.rl.gather import Sampler, roll_out, sampling_params
+from shoestring.rl.group_faults import group_faults
 from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.preflight import Preflight, follow, measure
 from shoestring.rl.readers import read_back, reader_faults
@@ -48,9 +49,7 @@ def before_training(sampler: Sampler, learner: Learner, stage: Stage) -> None:
             stage.finding(0, "zero rewards", line)
     if refusal := seen.refusal(settings.preflight):
         raise BadInput(refusal)
-    found = [wrong_groups(groups), swapped_gold(groups, sampler.judge)]
-    if settings.reward == "task":  # a control may well pay all alike
-        found.append(constant_reward(groups, sampler.judge))
+    found: list[Fault | None] = [*group_faults(groups, sampler.judge, 0, settings.reward != "task")]
     if batch := canary_batch(groups, sampler):
         temperature = settings.temperature
         if settings.loss.correction == "none":  # else it is known, and weighed

@@ -6,19 +6,9 @@ from typing import Any
 
 from shoestring.lm import LanguageModel
 from shoestring.rl.explain import explain
-from shoestring.rl.faults import (
-    Fault,
-    babbling,
-    constant_reward,
-    cut_short,
-    end_not_trained,
-    exploded,
-    not_finite,
-    stale_version,
-    swapped_gold,
-    wrong_groups,
-)
+from shoestring.rl.faults import Fault, end_not_trained, exploded
 from shoestring.rl.gather import Gathered
+from shoestring.rl.group_faults import babbling, cut_short, group_faults
 from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.trips import Tripped, TripWires
 from shoestring.rl.update import Updated
@@ -39,12 +29,7 @@ class Monitor:
 
     def groups(self, gathered: Gathered, version: int) -> list[Fault]:
         """Before the update: what makes these groups no ground for one."""
-        groups = gathered.groups
-        found = [wrong_groups(groups), stale_version(groups, version), not_finite(groups)]
-        if not gathered.live and self.settings.reward == "task":  # a control may well pay all alike
-            found.append(constant_reward(groups, self.judge))
-        found.append(swapped_gold(groups, self.judge))
-        return [fault for fault in found if fault is not None]
+        return group_faults(gathered.groups, self.judge, version, self.settings.reward != "task")
 
     def notes(self, step: int, gathered: Gathered) -> list[tuple[str, str]]:
         """(name, text) of what is no reason to stop but should be known."""

@@ -19,6 +19,14 @@ class Message(TypedDict):
     tools: NotRequired[list[ToolCard]]
 
 
+def user(content: str) -> Message:
+    return Message(role="user", content=content)
+
+
+def assistant(content: str) -> Message:
+    return Message(role="assistant", content=content)
+
+
 @dataclass(frozen=True)
 class Rendered:
     """A conversation as ids. trained[i] says whether the loss counts the model's prediction of ids[i]."""

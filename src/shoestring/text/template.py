@@ -23,17 +23,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import jinja2
-
 from shoestring.errors import BadInput
 from shoestring.text.escape import CUT, Escaper, Part
-from shoestring.text.jinja import TEMPLATE_ERRORS, compile_chat_template
-from shoestring.text.message import Message, Rendered, Reply
+from shoestring.text.message import Message, Rendered, Reply, assistant, user
 from shoestring.text.stream import CLOSE, OPEN, ReplyStream
+from shoestring.text.template_form import PROBE, TemplateForm
+from shoestring.text.template_turns import Turns
 from shoestring.text.tokenizer import Tokenizer
-from shoestring.text.tool_calls import CALLS, RESULT, RESULT_END, WRITTEN, Form, tools_prompt, write_calls
-
-PROBE = "quark"  # any word that no template writes by itself
+from shoestring.text.tool_calls import Form
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,10 @@ class Template:
     def __init__(self, tokenizer: Tokenizer, source: str | None, end_ids: Sequence[int] = ()) -> None:
         """`source` is the Jinja text; without one, only rendering is an error. `end_ids` are the model's
         own."""
-        self.source = source
         self._tokenizer, self._end_ids = tokenizer, tuple(end_ids)
         self._escaper = Escaper(tokenizer.special_ids)
+        self.form = TemplateForm(tokenizer, source, self._escaper)
+        self._turns = Turns(tokenizer, self._escaper, self.form)
 
     def render(
         self, messages: Sequence[Message], add_generation_prompt: bool = False, row_id: str = ""
@@ -73,14 +71,14 @@ class Template:
         """What `text` says. Thinking is open when the prompt opened it or the reply begins with <think>; it
         ends at the first </think>, and without one there is no answer. `opened`: whether this turn's prompt
         did; None: as a first turn's does."""
-        if bool(self._prefill) if opened is None else opened:
+        if bool(self.form.prefill) if opened is None else opened:
             thinking = text
         elif text.lstrip().startswith(OPEN):
             thinking = text.lstrip()[len(OPEN) :]
         else:
             return Reply(None, text, cut)
         reasoning, closed, answer = thinking.partition(CLOSE)
-        if self._knows_reasoning or self._prefill:  # their forms put any number of newlines around
+        if self.form.knows_reasoning or self.form.prefill:  # their forms put any number of newlines around
             reasoning, answer = reasoning.strip("\n"), answer.lstrip("\n")
             return Reply(reasoning or None, answer, cut)
         reasoning = reasoning.removeprefix("\n")
@@ -97,99 +95,59 @@ class Template:
         results and of the next generation prompt, and whether that opens the thinking. To be appended to the
         ids so far, which are not made again."""
         turns = [Message(role="tool", content=result) for result in results]
-        shown = [_user("q"), _assistant(PROBE), *(self._shown(m, False) for m in self._as_known(turns))]
-        text = self._jinja(shown, True).partition(PROBE)[2]
-        if self._closing is not None:
-            text = text.partition(self._closing[0])[2]  # the model has written it
+        shown = [
+            user("q"),
+            assistant(PROBE),
+            *(self._turns.shown(m, False) for m in self._turns.merged(turns)),
+        ]
+        text = self.form.jinja(shown, True).partition(PROBE)[2]
+        if self.form.closing is not None:
+            text = text.partition(self.form.closing[0])[2]  # the model has written it
         ids, after_special = [], True
         for part in self._escaper.split(text):
             ids += self._ids_of(part, after_special)
             after_special = part.special is not None
         return ids, CLOSE not in text.rpartition(OPEN)[2] and OPEN in text
 
-    @cached_property
+    @property
+    def source(self) -> str | None:
+        return self.form.source
+
+    @property
     def tool_form(self) -> Form:
         """How this model writes a call."""
-        return "deepseek" if CALLS in (self.source or "") else "tags"
+        return self.form.tool_form
 
     @property
     def opens_thinking(self) -> bool:
         """Whether the prompt ends in an open <think>, so that completions begin inside it."""
-        return bool(self._prefill)
+        return bool(self.form.prefill)
 
     def stream(self) -> ReplyStream:
         """What tells the parts of a reply apart as it comes in, as `parse` does when it is whole."""
-        prefilled = bool(self._prefill)
-        return ReplyStream(opened=prefilled, any_newlines=prefilled or self._knows_reasoning)
+        prefilled = bool(self.form.prefill)
+        return ReplyStream(opened=prefilled, any_newlines=prefilled or self.form.knows_reasoning)
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
         """What ends a turn: the token that the template closes an assistant's turn with, then the model's
         own."""
-        return tuple(dict.fromkeys((*([] if self._closing is None else [self._closing[1]]), *self._end_ids)))
-
-    @cached_property
-    def _closing(self) -> tuple[str, int] | None:
-        """The special token after an assistant's text, found on a probe; None where there is none."""
-        after = self._probe([_user(PROBE), _assistant(PROBE)]).rpartition(PROBE)[2]
-        first = next((part for part in self._escaper.split(after) if part.special is not None), None)
-        return None if first is None or first.special is None else (first.text, first.special)
-
-    @cached_property
-    def _knows_tools(self) -> bool:
-        turns = [_user("q"), _assistant("a"), Message(role="tool", content=PROBE)]
-        return PROBE in self._probe(turns, True)
-
-    @cached_property
-    def _inert(self) -> tuple[str, ...]:
-        """What a tool's result may spell and must not become."""
-        own = (word for word in self._tokenizer.own_words if len(word) > 1 and word[0] in "<[")
-        return tuple(dict.fromkeys((OPEN, CLOSE, RESULT, RESULT_END, *WRITTEN, *own)))
-
-    @cached_property
-    def _knows_reasoning(self) -> bool:
-        reply = Message(role="assistant", content="a", reasoning_content=PROBE)
-        return PROBE in self._probe([_user("q"), reply])
-
-    @cached_property
-    def _prefill(self) -> str:
-        """The `<think>` that the generation prompt ends with, and what follows it; "" for most templates."""
-        added = self._probe([_user("q")], True).removeprefix(self._probe([_user("q")]))
-        _, opened, rest = added.rpartition(OPEN)
-        return opened + rest if opened and CLOSE not in rest else ""
-
-    def _probe(self, messages: list[Message], add_generation_prompt: bool = False) -> str:
-        """A trial rendering; "" where the template refuses it or there is none."""
-        try:
-            return self._jinja(messages, add_generation_prompt)
-        except BadInput:
-            return ""
-
-    def _as_known(self, messages: list[Message]) -> list[Message]:
-        """Where the template has no turn for tools: the results of one turn's calls as one message."""
-        if self._knows_tools:
-            return messages
-        merged: list[Message] = []
-        for m in messages:
-            if merged and m["role"] == "tool" == merged[-1]["role"]:
-                merged[-1] = Message(role="tool", content=f"{merged[-1]['content']}\n{m['content']}")
-            else:
-                merged.append(m)
-        return merged
+        closing = self.form.closing
+        return tuple(dict.fromkeys([*([] if closing is None else [closing[1]]), *self._end_ids]))
 
     def _conversation(self, messages: list[Message], add_generation_prompt: bool) -> _Conversation:
-        messages = self._as_known(messages)
+        messages = self._turns.merged(messages)
         last_user = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=-1)
-        shown = [self._shown(m, keep_thinking=i > last_user) for i, m in enumerate(messages)]
-        text = self._jinja(shown, add_generation_prompt)
+        shown = [self._turns.shown(m, keep_thinking=i > last_user) for i, m in enumerate(messages)]
+        text = self.form.jinja(shown, add_generation_prompt)
         turns = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
-        prompts = [self._jinja(shown[:i], True) if i else "" for i in turns]
+        prompts = [self.form.jinja(shown[:i], True) if i else "" for i in turns]
         if turns and turns[-1] == len(messages) - 1 and not add_generation_prompt:
             text = self._with_thinking(text, prompts[-1], messages[-1])
         starts = []
         for prompt in prompts:
             # a turn without its thinking doesn't repeat the <think> that its prompt opened
-            for start in (prompt, prompt.removesuffix(self._prefill)):
+            for start in (prompt, prompt.removesuffix(self.form.prefill)):
                 if text.startswith(start):
                     starts.append(len(start))
                     break
@@ -205,40 +163,13 @@ class Template:
         reasoning = self._escaper.escape_reply(message.get("reasoning_content") or "")
         if not reasoning or (text.startswith(prompt) and reasoning.strip() in text[len(prompt) :]):
             return text
-        if self._closing is None:
+        if self.form.closing is None:
             raise BadInput(
                 "the chat template drops the last reply's thinking and ends no turn; it can't be trained on"
             )
-        opened = "" if self._prefill else f"{OPEN}\n"
-        answer = self._escaper.escape_reply(self._said(message))
-        return f"{prompt}{opened}{reasoning}\n{CLOSE}\n{answer}{self._closing[0]}"
-
-    def _shown(self, message: Message, keep_thinking: bool) -> Message:
-        """The message as the template gets it: escaped, thinking in the template's form or ours, or
-        dropped."""
-        if message["role"] == "tool":
-            result = self._escaper.inert(message["content"], self._inert)
-            if self._knows_tools:
-                return Message(role="tool", content=result)
-            return _user(f"{RESULT}\n{result}\n{RESULT_END}")
-        if message["role"] != "assistant":
-            content = self._escaper.escape(message["content"])
-            if "tools" in message:
-                told = tools_prompt(message["tools"], self.tool_form)
-                content = f"{content}\n\n{told}" if content else told
-            return Message(role=message["role"], content=content)
-        content = self._escaper.escape_reply(self._said(message))
-        reasoning = self._escaper.escape_reply(message.get("reasoning_content") or "")
-        if not reasoning or not keep_thinking:
-            return _assistant(content)
-        if self._knows_reasoning:
-            return Message(role="assistant", content=content, reasoning_content=reasoning)
-        return _assistant(f"{OPEN}\n{reasoning}\n{CLOSE}\n{content}")
-
-    def _said(self, message: Message) -> str:
-        """An assistant's content with its calls."""
-        calls = message.get("tool_calls")
-        return message["content"] + (write_calls(calls, self.tool_form) if calls else "")
+        opened = "" if self.form.prefill else f"{OPEN}\n"
+        answer = self._escaper.escape_reply(self._turns.said(message))
+        return f"{prompt}{opened}{reasoning}\n{CLOSE}\n{answer}{self.form.closing[0]}"
 
     def _encode(self, conversation: _Conversation) -> tuple[list[int], list[bool]]:
         ids: list[int] = []
@@ -273,27 +204,6 @@ class Template:
             ids, first, after_special = ids + new, False, False
         return ids
 
-    def _jinja(self, messages: list[Message], add_generation_prompt: bool) -> str:
-        if self.source is None:
-            raise BadInput("this model has no chat template, so a conversation can't be rendered for it")
-        try:
-            return self._compiled.render(
-                messages=messages,
-                add_generation_prompt=add_generation_prompt,
-                tools=None,
-                documents=None,
-                **self._tokenizer.special.named(),
-            )
-        except TEMPLATE_ERRORS as error:
-            raise BadInput(f"the chat template refuses this conversation: {error}") from None
-
-    @cached_property
-    def _compiled(self) -> jinja2.Template:
-        try:
-            return compile_chat_template(self.source or "")
-        except jinja2.TemplateSyntaxError as error:
-            raise BadInput(f"the chat template is not valid Jinja: {error}") from None
-
 
 def _checked(messages: Sequence[Message]) -> list[Message]:
     """Raises BadInput for a conversation that isn't a list of {role, content}."""
@@ -306,11 +216,3 @@ def _checked(messages: Sequence[Message]) -> list[Message]:
     if messages[0]["role"] == "assistant":
         raise BadInput("a conversation can't begin with the assistant")
     return list(messages)
-
-
-def _user(content: str) -> Message:
-    return Message(role="user", content=content)
-
-
-def _assistant(content: str) -> Message:
-    return Message(role="assistant", content=content)

@@ -1,0 +1,5 @@
+"""`python -m shoestring.cli`: the same as `shoestring`."""
+
+from shoestring.cli import main
+
+main()

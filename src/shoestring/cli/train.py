@@ -1,0 +1,68 @@
+"""The verbs that make models: a recipe, or one of its jobs alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoestring.cli.app import JsonFile, OutputDir, Resume, Set, verb, write_json
+from shoestring.errors import BadInput
+
+
+@verb
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's .toml file.")],
+    set_: Set = [],  # noqa: B006
+    scale: Annotated[
+        str, typer.Option(help="full, or small: every stage in seconds, mechanics only.")
+    ] = "full",
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    json_file: JsonFile = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, for every stage.")] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Also with random, shuffled and format-only rewards.")
+    ] = False,
+) -> None:
+    """Run a recipe: every stage in order, each resumable, then the report."""
+    from rich.console import Console
+
+    from shoestring.jobs.recipe import run as run_recipe
+    from shoestring.jobs.show import run_summary
+    from shoestring.settings import parse_assignments
+
+    if scale not in ("full", "small"):
+        raise BadInput(f"--scale {scale}: full or small")
+    console = Console(stderr=json_file == "-")
+    changes = parse_assignments(set_) | ({"recipe.device": device} if device else {})
+    size = "small" if scale == "small" else "full"
+    report = run_recipe(recipe, output_dir, changes, resume, size, console, controls=controls)
+    write_json(json_file, run_summary(report.folder))
+
+
+def one_stage(name: str, does: str) -> None:
+    """The verb of a recipe's job run alone."""
+
+    def command(
+        settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
+        set_: Set = [],  # noqa: B006
+        output_dir: OutputDir = None,
+        resume: Resume = False,
+        json_file: JsonFile = None,
+    ) -> None:
+        from shoestring.jobs.one_stage import run_one
+        from shoestring.jobs.recipe import JOBS
+
+        job = JOBS[name]()
+        write_json(json_file, run_one(job.settings, job.main, settings, set_, output_dir, resume))
+
+    command.__name__, command.__doc__ = name, f"{does}: one stage."
+    verb(command)
+
+
+one_stage("tokenizer", "Learn a tokenizer from a corpus")
+one_stage("pretrain", "Train a network from nothing, or go on with one")
+one_stage("sft", "Train on worked solutions or conversations")
+one_stage("sample", "Rejection sampling: a model's own right and readable replies as rows for sft")
+one_stage("grpo", "Reinforcement learning on problems that can be checked")
+one_stage("reward", "Train a reward model on pairs or labels of replies")

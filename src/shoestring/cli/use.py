@@ -1,0 +1,139 @@
+"""The verbs that ask and look at models and runs."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoestring.cli.app import Device, Dtype, JsonFile, Model, verb, write_json
+from shoestring.errors import BadInput
+
+
+@verb
+def eval(
+    model: Model,
+    suite: Annotated[str, typer.Option(help="sums, sums:max_terms=4, gym:NAME or a .jsonl file.")],
+    n: Annotated[int, typer.Option("-n", "--n", help="Held-out problems.")] = 256,
+    k: Annotated[int, typer.Option("-k", "--k", help="Replies to each.")] = 1,
+    seed: Annotated[int, typer.Option()] = 0,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(help="A reply is cut here.")] = 256,
+    few_shot: Annotated[int, typer.Option(help="Worked examples before the question.")] = 0,
+    few_shot_style: Annotated[str, typer.Option(help="Examples' answer alone, or reasoning.")] = "answer",
+    lenient: Annotated[bool, typer.Option(help="Grant what a kind reader would.")] = False,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    tools: Annotated[
+        list[str], typer.Option(help="calculator or python, which replies may call; may be repeated.")
+    ] = [],  # noqa: B006
+    max_tool_calls: Annotated[int, typer.Option(help="In one reply.")] = 4,
+    items: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Keep every reply.")] = None,
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+    dtype: Dtype = "auto",
+) -> None:
+    """Score a model on held-out problems, with a 95 % interval."""
+    from rich.console import Console
+
+    from shoestring.evals.evaluate import evaluate
+    from shoestring.lm import load
+    from shoestring.run import Stage, saving
+    from shoestring.tasks.suite import parse_suite
+    from shoestring.tasks.tools import tool_names
+
+    wanted, may_call = parse_suite(suite), tool_names(tools)
+    if few_shot_style not in ("answer", "reasoning"):
+        raise BadInput(f"--few-shot-style {few_shot_style}: answer or reasoning")
+    lm = load(model, dtype=dtype, device=device)
+    with tempfile.TemporaryDirectory() as folder, Stage(Path(folder), "eval", Console(stderr=True)) as stage:
+        result = evaluate(
+            lm,
+            wanted,
+            n=n,
+            k=k,
+            seed=seed,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            few_shot=few_shot,
+            lenient=lenient,
+            system=system,
+            stage=stage,
+            few_shot_style="reasoning" if few_shot_style == "reasoning" else "answer",
+            tools=may_call,
+            max_tool_calls=max_tool_calls,
+        )
+    print(
+        f"{lm.name}, {result.line()}\n{result.shape.line()}",
+        file=sys.stderr if json_file == "-" else sys.stdout,
+    )
+    if items is not None:
+        with saving(items):
+            result.save_items(items)
+    write_json(json_file, result.to_json())
+
+
+@verb
+def chat(
+    model: Model,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="A reply is cut here.")] = 1024,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.6,
+    top_p: Annotated[float, typer.Option()] = 0.95,
+    seed: Annotated[int, typer.Option()] = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "auto",
+) -> None:
+    """Talk to a model in the terminal."""
+    from shoestring.jobs import chat as job
+    from shoestring.settings import build
+
+    values = {"model": model, "system": system, "max_tokens": max_tokens, "temperature": temperature}
+    values |= {"top_p": top_p, "seed": seed, "device": device, "dtype": dtype}
+    job.main(build(job.ChatSettings, values, "chat"))
+
+
+@verb
+def show(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A model, preset, run, suite or data file.")
+    ],
+    mask: Annotated[bool, typer.Option("--mask", help="Show which tokens of its rows are trained.")] = False,
+    model: Annotated[str, typer.Option(help="Whose tokenizer and template --mask uses.")] = "smollm2-135m",
+    n: Annotated[int | None, typer.Option("-n", "--n", help="How many rows, examples or rollouts.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    rollouts: Annotated[bool, typer.Option("--rollouts", help="Read what a run's model wrote.")] = False,
+    stage: Annotated[str | None, typer.Option(help="Rollouts of this stage.")] = None,
+    step: Annotated[str | None, typer.Option(metavar="N|A:B", help="Of this step or these.")] = None,
+    problem: Annotated[str | None, typer.Option(help="Of this problem: its id or a piece of it.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Whose prompt has this text.")] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="right, wrong, unparsed, timeout, error or cut.")
+    ] = None,
+    live: Annotated[bool | None, typer.Option("--live/--dead", help="Groups with a difference.")] = None,
+    sort: Annotated[str | None, typer.Option(help="reward, length or advantage, largest first.")] = None,
+    since: Annotated[int | None, typer.Option(metavar="STEP", help="What changed since.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """What a model or preset is, what a run did and wrote, what a suite asks, what of a row is trained."""
+    from rich.console import Console
+
+    from shoestring.settings import build
+
+    console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
+    filters = {"stage": stage, "step": step, "problem": problem, "prompt": prompt, "verdict": verdict}
+    filters |= {"live": live, "sort": sort, "since": since}
+    given = {name: value for name, value in filters.items() if value is not None}
+    counted = {} if n is None else {"n": n}
+    if rollouts:
+        from shoestring.jobs import show_rollouts
+
+        settings = build(show_rollouts.ShowRolloutsSettings, {"run": target, **given, **counted}, "show")
+        write_json(json_file, show_rollouts.main(settings, console))
+        return
+    if given:
+        raise BadInput(f"--{next(iter(given))} chooses among rollouts: add --rollouts")
+    from shoestring.jobs import show as job
+
+    values = {"target": target, "mask": mask, "model": model, "seed": seed, **counted}
+    write_json(json_file, job.main(build(job.ShowSettings, values, "show"), console))
