@@ -291,7 +291,8 @@ def test_letters_scoring() -> None:
     ("text", "words"),
     [
         ("sums:min_terms=4,max_terms=3", "min_terms 4 is above max_terms 3"),
-        ("sums:min_digits=3", "no term fits"),
+        ("sums:min_digits=3", "min_digits 3 is above max_digits 2"),
+        ("sums:min_digits=2,max_value=5", "no term fits"),
         ("sums:max_term=3", "did you mean 'max_terms'?"),
         ("sums:max_terms=9", "max_terms"),
         ("sums:subtract=maybe", "subtract"),

@@ -3,7 +3,7 @@
 import random
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shoestring.origin import Origin
 from shoestring.tasks.answers import judge_integer, judge_integer_lenient
@@ -39,14 +39,6 @@ class BasesLevel(Spoken):
     max_base: int = Field(5, ge=2, le=9)
     min_digits: int = Field(3, ge=2, le=12)
     max_digits: int = Field(5, ge=2, le=12)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> "BasesLevel":
-        if self.min_digits > self.max_digits:
-            raise ValueError(f"min_digits {self.min_digits} is above max_digits {self.max_digits}")
-        if self.min_base > self.max_base:
-            raise ValueError(f"min_base {self.min_base} is above max_base {self.max_base}")
-        return self
 
     @property
     def directions(self) -> tuple[Direction, ...]:

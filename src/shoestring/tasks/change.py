@@ -2,7 +2,7 @@
 
 import random
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shoestring.origin import Origin
 from shoestring.tasks.answers import judge_integer, judge_integer_lenient
@@ -67,12 +67,6 @@ class ChangeLevel(Spoken):
     max_count: int = Field(9, ge=2, le=99)
     max_price: int = Field(9, ge=2, le=99)
     max_change: int = Field(20, ge=1, le=999)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> "ChangeLevel":
-        if self.min_kinds > self.max_kinds:
-            raise ValueError(f"min_kinds {self.min_kinds} is above max_kinds {self.max_kinds}")
-        return self
 
 
 class Change:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import comb
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shoestring.origin import Origin
 from shoestring.tasks.answers import Found, clean, find_integer, judge, narrow, number, numbers
@@ -48,12 +48,6 @@ class CompareLevel(Spoken):
     max_numbers: int = Field(3, ge=2, le=6)
     max_whole: int = Field(20, ge=0, le=999)
     max_decimals: int = Field(2, ge=1, le=4)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> "CompareLevel":
-        if self.min_numbers > self.max_numbers:
-            raise ValueError(f"min_numbers {self.min_numbers} is above max_numbers {self.max_numbers}")
-        return self
 
     @property
     def wants(self) -> tuple[Wanted, ...]:

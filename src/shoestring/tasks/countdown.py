@@ -43,8 +43,6 @@ class CountdownLevel(Spoken):
 
     @model_validator(mode="after")
     def _ranges(self) -> "CountdownLevel":
-        if self.min_numbers > self.max_numbers:
-            raise ValueError(f"min_numbers {self.min_numbers} is above max_numbers {self.max_numbers}")
         if self.max_numbers == 4 and self.max_value > 12:
             raise ValueError(f"with 4 numbers max_value is at most 12, not {self.max_value}")
         return self

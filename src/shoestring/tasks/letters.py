@@ -4,7 +4,7 @@ import random
 import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shoestring.origin import Origin
 from shoestring.tasks.answers import (
@@ -58,12 +58,6 @@ class LettersLevel(Spoken):
     question: Question | Literal["any"] = "any"
     min_length: int = Field(3, ge=3, le=12)
     max_length: int = Field(6, ge=3, le=12)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> "LettersLevel":
-        if self.min_length > self.max_length:
-            raise ValueError(f"min_length {self.min_length} is above max_length {self.max_length}")
-        return self
 
     @property
     def questions(self) -> tuple[Question, ...]:

@@ -3,7 +3,7 @@ factors in another order are the same problem."""
 
 import random
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shoestring.origin import Origin
 from shoestring.tasks.answers import judge_integer, judge_integer_lenient
@@ -25,12 +25,6 @@ class ProductsLevel(Spoken):
     min_digits: int = Field(1, ge=1, le=3)
     max_digits: int = Field(3, ge=1, le=3)
     second_digits: int = Field(1, ge=1, le=2)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> "ProductsLevel":
-        if self.min_digits > self.max_digits:
-            raise ValueError(f"min_digits {self.min_digits} is above max_digits {self.max_digits}")
-        return self
 
     @property
     def first(self) -> range:

@@ -2,7 +2,7 @@
 
 import random
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shoestring.origin import Origin
 from shoestring.tasks.answers import judge_integer, judge_integer_lenient
@@ -27,12 +27,6 @@ class RemainderLevel(Spoken):
     min_digits: int = Field(2, ge=1, le=6)
     max_digits: int = Field(3, ge=1, le=6)
     max_divisor: int = Field(9, ge=2, le=99)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> "RemainderLevel":
-        if self.min_digits > self.max_digits:
-            raise ValueError(f"min_digits {self.min_digits} is above max_digits {self.max_digits}")
-        return self
 
     @property
     def dividends(self) -> range:

@@ -5,7 +5,7 @@ import re
 from math import comb
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shoestring.origin import Origin
 from shoestring.tasks.answers import (
@@ -62,12 +62,6 @@ class SortingLevel(Spoken):
     min_items: int = Field(3, ge=2, le=8)
     max_items: int = Field(5, ge=2, le=8)
     max_value: int = Field(99, ge=9, le=999)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> "SortingLevel":
-        if self.min_items > self.max_items:
-            raise ValueError(f"min_items {self.min_items} is above max_items {self.max_items}")
-        return self
 
     @property
     def kinds(self) -> tuple[Items, ...]:

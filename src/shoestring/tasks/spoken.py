@@ -4,7 +4,9 @@ split are the same in both."""
 import random
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
 
 from shoestring.settings import Settings
 from shoestring.tasks.base import Problem
@@ -22,9 +24,18 @@ CLOSINGS = ("答案是{}。", "答：{}。", "答案：{}")
 
 
 class Spoken(Settings):
-    """ "both": each problem in either language, as often in the one as in the other."""
+    """A family's level. "both": each problem in either language, as often in the one as in the other. Of two
+    fields min_x and max_x the one may not be above the other."""
 
     language: Literal["en", "zh", "both"] = "en"
+
+    @model_validator(mode="after")
+    def _min_to_max(self) -> Self:
+        for low in type(self).model_fields:
+            high = low.replace("min_", "max_", 1)
+            if high != low and getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} {getattr(self, low)} is above {high} {getattr(self, high)}")
+        return self
 
 
 def choose(level: Spoken, rng: random.Random) -> Language:

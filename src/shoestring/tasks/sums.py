@@ -33,8 +33,6 @@ class SumsLevel(Spoken):
 
     @model_validator(mode="after")
     def _ranges(self) -> "SumsLevel":
-        if self.min_terms > self.max_terms:
-            raise ValueError(f"min_terms {self.min_terms} is above max_terms {self.max_terms}")
         if self.low > self.high:
             raise ValueError(
                 f"no term fits: min_digits {self.min_digits} starts at {self.low}, "
