@@ -143,6 +143,15 @@ def test_constant_reward(base, suite, tmp_path, monkeypatch):
     assert "constant reward" in named(settings(base, suite), tmp_path / "g")
 
 
+@pytest.mark.parametrize("reward", ["random", "format", "shuffled"])
+def test_a_control_may_pay_all_alike(base, suite, tmp_path, monkeypatch, reward):
+    """Its preflight and its steps: that nothing can be learnt from it is no fault of its."""
+    monkeypatch.setattr(Reward, "pay", lambda self, *args: (1.0, {}))
+    run(settings(base, suite, reward=reward, steps=2), tmp_path / "g")
+    assert set(findings(tmp_path / "g")) <= {"preflight", "zero rewards", "time", "no live group"}
+    assert findings(tmp_path / "g").count("no live group") == 2
+
+
 def test_wrong_group_ids(base, suite, tmp_path, monkeypatch):
     real = gather.make_groups
 

@@ -91,6 +91,16 @@ def test_constant_rewards(judge):
     assert fault.name == "constant reward"
 
 
+def test_all_that_groups_show_before_an_update(judge):
+    same = [rollout(1.0, number=0), dataclasses.replace(rollout(0.0, number=1), reward=1.0)]
+    groups = [Group(problem(), "sums", same)]
+    assert [f.name for f in group_faults.group_faults(groups, judge, 3, control=False)] == [
+        "stale weights",
+        "constant reward",
+    ]
+    assert group_faults.group_faults(groups, judge, 0, control=True) == []
+
+
 def test_all_right_is_constant_only_if_nonsense_is_paid_too(judge, tmp_path):
     (own,) = draw_problems(parse_suite("sums:max_terms=2"), "train", 1, 0)
     assert group_faults.constant_reward([answered(own, ["7", "7"], [True, True], 0)], judge) is None
