@@ -18,7 +18,7 @@ from shoestring.tasks.suite import draw_problems, parse_suite
 from shoestring.text.message import Reply
 
 LATER = {
-    "products": ["", "max_digits=3,second_digits=2", "max_digits=1"],
+    "products": ["", "max_digits=3,second_digits=2", "max_digits=1", "min_digits=4,max_digits=5"],
     "remainder": ["", "min_digits=1,max_digits=5,max_divisor=60"],
     "bases": ["", "min_base=3,max_base=9,max_digits=4", "question=to"],
     "compare": ["", "wanted=smallest,max_numbers=5,max_decimals=3", "max_whole=0"],

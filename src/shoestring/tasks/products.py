@@ -22,8 +22,8 @@ WORDINGS: Wordings = {
 class ProductsLevel(Spoken):
     """The first factor has min_digits..max_digits, the second up to second_digits; neither is 0 or 1."""
 
-    min_digits: int = Field(1, ge=1, le=3)
-    max_digits: int = Field(3, ge=1, le=3)
+    min_digits: int = Field(1, ge=1, le=5)
+    max_digits: int = Field(3, ge=1, le=5)
     second_digits: int = Field(1, ge=1, le=2)
 
     @property
