@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shoestring.jobs.recipe import JOBS
+from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe_file import load_recipe
 from shoestring.jobs.recipe_units import Unit, expand
 from shoestring.report.readme import BEGIN, END

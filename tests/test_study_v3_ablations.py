@@ -10,8 +10,9 @@ import tomli_w
 
 from shoestring.budget.flops import token_flops
 from shoestring.errors import BadInput
+from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.pretrain_settings import PretrainSettings, planned_config
-from shoestring.jobs.recipe import JOBS, run
+from shoestring.jobs.recipe import run
 from shoestring.jobs.recipe_file import load_recipe
 from shoestring.jobs.recipe_units import Unit, expand
 from shoestring.models.config import ModelConfig

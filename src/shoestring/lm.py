@@ -30,7 +30,8 @@ from shoestring.origin import Lineage, Stage
 from shoestring.settings import nearest
 from shoestring.text.gguf_vocab import tokenizer_from_gguf
 from shoestring.text.template import Template
-from shoestring.text.tokenizer import Tokenizer, load_tokenizer
+from shoestring.text.tokenizer import Tokenizer
+from shoestring.text.tokenizer_files import load_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

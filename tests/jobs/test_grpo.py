@@ -8,7 +8,7 @@ from rich.console import Console
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs.grpo import After, main, one_step
 from shoestring.jobs.grpo_trainer import Trainer
-from shoestring.jobs.recipe import JOBS
+from shoestring.jobs.job_table import JOBS
 from shoestring.origin import Lineage
 from shoestring.rl.gather import Sampler, gather
 from shoestring.rl.held_out import HeldOut

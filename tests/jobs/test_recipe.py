@@ -14,6 +14,7 @@ from rich.console import Console
 from fake_jobs import ARMS, PLAIN, Calls, go, seen, write
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.jobs import recipe
+from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe import run
 from shoestring.jobs.recipe_file import load_recipe
 from shoestring.jobs.recipe_units import expand
@@ -191,7 +192,7 @@ suites = ["sums"]
 steps = 1
 device = "cpu"
 """
-    units = expand(load_recipe(write(tmp_path, text), {}, "full"), recipe.JOBS)
+    units = expand(load_recipe(write(tmp_path, text), {}, "full"), JOBS)
     assert [unit.resolved["device"] for unit in units] == ["cuda", "cpu"]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from shoestring.errors import BadInput
 from shoestring.jobs import recipe
-from shoestring.jobs.recipe import JOBS
+from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.reward import correlation, judged_by, step_metrics
 from shoestring.lm import load
 from shoestring.origin import Lineage, Origin

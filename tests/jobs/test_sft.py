@@ -3,7 +3,7 @@ import json
 import pytest
 
 from shoestring.errors import BadInput
-from shoestring.jobs.recipe import JOBS
+from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.sft import SFTSettings, make_batches
 from shoestring.origin import Lineage
 from shoestring.settings import build

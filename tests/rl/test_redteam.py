@@ -9,7 +9,7 @@ from rich.console import Console
 
 from shoestring.errors import BadInput
 from shoestring.jobs import grpo
-from shoestring.jobs.recipe import JOBS
+from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe_file import load_recipe
 from shoestring.jobs.recipe_units import expand
 from shoestring.rl import redteam

@@ -10,7 +10,7 @@ from chat_shapes import SHAPES, random_conversations, write_tokenizer
 from shoestring.errors import BadInput
 from shoestring.text.message import Message, Reply
 from shoestring.text.template import Template
-from shoestring.text.tokenizer import load_tokenizer
+from shoestring.text.tokenizer_files import load_tokenizer
 
 PIECES = ("zephyr-metaspace", "zephyr-prepend")
 BYTES = [name for name in SHAPES if name not in PIECES]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from chat_shapes import SHAPES, random_conversations, write_tokenizer
 from shoestring.errors import BadInput
-from shoestring.text.tokenizer import SpecialTokens, TextStream, Tokenizer, choose_pad, load_tokenizer
+from shoestring.text.tokenizer import SpecialTokens, TextStream, Tokenizer
+from shoestring.text.tokenizer_files import choose_pad, load_tokenizer
 from tiny import tiny_tokenizer
 
 

@@ -21,7 +21,7 @@ from shoestring.errors import BadInput
 from shoestring.text.gguf_vocab import tokenizer_from_gguf
 from shoestring.text.message import Message, Reply
 from shoestring.text.template import Template
-from shoestring.text.tokenizer import load_tokenizer
+from shoestring.text.tokenizer_files import load_tokenizer
 from shoestring.text.train_tokenizer import CHAT_TEMPLATE_SOURCE, LEAST_VOCAB, SPECIAL, train_tokenizer
 
 CORPUS = [inspect.getsource(textwrap), inspect.getsource(random), inspect.getsource(string), *TEXT]

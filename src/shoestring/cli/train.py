@@ -50,8 +50,8 @@ def one_stage(name: str, does: str) -> None:
         resume: Resume = False,
         json_file: JsonFile = None,
     ) -> None:
+        from shoestring.jobs.job_table import JOBS
         from shoestring.jobs.one_stage import run_one
-        from shoestring.jobs.recipe import JOBS
 
         job = JOBS[name]()
         write_json(json_file, run_one(job.settings, job.main, settings, set_, output_dir, resume))

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
+from shoestring.evals.ask import ask_all, show_in
 from shoestring.evals.chat_prompts import CHAT_PROMPTS, ChatPrompt
-from shoestring.evals.evaluate import ask_all, show_in
 from shoestring.evals.identity import MAKERS, Claim, base_family, claim
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from shoestring.budget.flops import decode_flops
 from shoestring.engine.episode import num_made
-from shoestring.evals.evaluate import Replies
+from shoestring.evals.ask import Replies
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage, saving
 

@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 
 from shoestring.engine.engine import Engine
 from shoestring.errors import Interrupted
+from shoestring.evals.ask import Replies, ask, check, check_scorable
 from shoestring.evals.chat_check import chat_check
-from shoestring.evals.evaluate import Replies, ask, check, check_scorable, mark
+from shoestring.evals.evaluate import mark
 from shoestring.evals.result import Asking, FewShotStyle
 from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies
 from shoestring.lm import LanguageModel, load

@@ -14,7 +14,7 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted, ShoestringError
-from shoestring.evals.evaluate import ask_all
+from shoestring.evals.ask import ask_all
 from shoestring.jobs.sample_rows import DROPPED, teacher_of, write
 from shoestring.lm import LanguageModel, load
 from shoestring.rl.accept import Filters, Sample, acceptance, decide

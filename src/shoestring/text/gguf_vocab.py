@@ -9,7 +9,8 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from shoestring.errors import BadInput
-from shoestring.text.tokenizer import SpecialTokens, Tokenizer, choose_pad
+from shoestring.text.tokenizer import SpecialTokens, Tokenizer
+from shoestring.text.tokenizer_files import choose_pad
 
 UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 2, 3, 4, 5  # llama.cpp's token types
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"

@@ -1,0 +1,156 @@
+"""Held-out problems put to a model: prompts, examples before them, tools, progress."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shoestring.engine.episode import Episode, num_made, play, system_turn
+from shoestring.engine.generator import Generator
+from shoestring.engine.request import Completion, SamplingParams
+from shoestring.errors import BadInput, Interrupted
+from shoestring.evals.result import Asking
+from shoestring.lm import LanguageModel
+from shoestring.run import Stage
+from shoestring.tasks.base import Problem
+from shoestring.tasks.suite import Suite, draw_problems
+from shoestring.tasks.tools import Toolbox, open_tools
+from shoestring.text.message import Message
+
+Shown = Callable[[int, int, int], None]  # prompts done, prompts, tokens made so far
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What a model said, not judged yet. completions[i] are the k samples for problems[i]."""
+
+    suite: Suite
+    problems: list[Problem]
+    prompts: list[list[int]]
+    completions: Sequence[Sequence[Completion]]
+    k: int
+    seed: int
+    asking: Asking
+    seconds: float
+
+
+def ask(
+    lm: LanguageModel,
+    suite: Suite,
+    n: int,
+    k: int,
+    seed: int,
+    asking: Asking,
+    generator: Generator,
+    stage: Stage | None,
+) -> Replies:
+    """Draw n held-out problems and generate. `asking.lenient` plays no part here."""
+    start = time.perf_counter()
+    check_scorable(suite)
+    problems = draw_problems(suite, "test", n, seed)
+    head = opening(suite, asking, seed)
+    prompts = [
+        lm.template.render([*head, {"role": "user", "content": p.prompt}], add_generation_prompt=True).ids
+        for p in problems
+    ]
+    params = SamplingParams(asking.max_tokens, asking.temperature, n=k, seed=seed)
+    keys = [p.id for p in problems]
+    shown = show_in(stage, str(suite))
+    toolbox = open_tools(asking.tools, asking.max_tool_calls)
+    if toolbox is None:
+        completions = ask_all(generator, prompts, params, keys, shown)
+    else:
+        completions = ask_with_tools(lm, generator, toolbox, prompts, params, keys, shown)
+    return Replies(suite, problems, prompts, completions, k, seed, asking, time.perf_counter() - start)
+
+
+def check(n: int, k: int, asking: Asking) -> None:
+    if n < 1 or k < 1:
+        raise BadInput(f"n = {n} and k = {k} must be at least 1")
+    if asking.max_tokens < 1 or asking.few_shot < 0 or asking.temperature < 0:
+        raise BadInput(
+            f"max_tokens = {asking.max_tokens} must be at least 1, few_shot = {asking.few_shot} and "
+            f"temperature = {asking.temperature} at least 0"
+        )
+    if k > 1 and asking.temperature == 0:
+        raise BadInput(f"k = {k} samples at temperature 0 are all the same: set a temperature, e.g. 0.6")
+
+
+def check_scorable(suite: Suite) -> None:
+    if suite.is_open:
+        raise BadInput(f"suite '{suite}' has no right answers, so a model has no score on it")
+
+
+def opening(suite: Suite, asking: Asking, seed: int) -> list[Message]:
+    """The turns before the question: the system prompt, then worked examples of the train split, in plain
+    text (a base that never met thinking tags is shown none)."""
+    head = system_turn(asking.system, open_tools(asking.tools, asking.max_tool_calls))
+    examples = draw_problems(suite, "train", asking.few_shot, seed) if asking.few_shot else []
+    for problem in examples:
+        worked = suite.family.worked(problem, random.Random(f"few-shot:{seed}:{problem.id}"))
+        shown = worked.answer
+        if asking.few_shot_style == "reasoning" and worked.reasoning:
+            shown = f"{worked.reasoning}\n{worked.answer}"
+        head.append({"role": "user", "content": problem.prompt})
+        head.append({"role": "assistant", "content": shown})
+    return head
+
+
+def ask_all(
+    generator: Generator,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams,
+    keys: Sequence[str],
+    shown: Shown,
+) -> list[list[Completion]]:
+    """Each prompt's completions in the prompts' order; `shown` hears of it as they finish."""
+    done: list[list[Completion]] = [[] for _ in prompts]
+    places: dict[int, int] = {}
+    tokens = 0
+    try:
+        for i, (prompt, key) in enumerate(zip(prompts, keys, strict=True)):
+            places[generator.submit(prompt, params, key)] = i
+        for finished, (request, completions) in enumerate(generator.completed(), start=1):
+            done[places.pop(request)] = completions
+            tokens += sum(len(c.ids) for c in completions)
+            shown(finished, len(prompts), tokens)
+    finally:
+        for (
+            unfinished
+        ) in places:  # stopped, or a prompt didn't fit: leave the generator empty for its next use
+            generator.abort(unfinished)
+    return done
+
+
+def ask_with_tools(
+    lm: LanguageModel,
+    generator: Generator,
+    toolbox: Toolbox,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams,
+    keys: Sequence[str],
+    shown: Shown,
+) -> list[list[Episode]]:
+    """As `ask_all`; the model may call."""
+    done: dict[int, list[Episode]] = {}
+    tokens = 0
+    for row, episodes in play(generator, lm, toolbox, prompts, params, keys):
+        done[row] = episodes
+        tokens += sum(map(num_made, episodes))
+        shown(len(done), len(prompts), tokens)
+    return [done[row] for row in range(len(prompts))]
+
+
+def show_in(stage: Stage | None, name: str) -> Shown:
+    """Progress into the stage. If that was asked to stop, so is the score: half a score is none."""
+    start = time.perf_counter()
+
+    def shown(done: int, total: int, tokens: int) -> None:
+        if stage is None:
+            return
+        rate = tokens / max(time.perf_counter() - start, 1e-9)
+        stage.progress(done, total, on=name, **{"tokens/s": rate})
+        if stage.stop_requested and done < total:
+            raise Interrupted(f"stopped in {name}: its score is not finished")
+
+    return shown

@@ -1,0 +1,60 @@
+"""The jobs by the names that recipes and verbs call them by, each imported when it is asked for."""
+
+from shoestring.jobs.recipe_units import Job, JobTable
+
+
+def _eval() -> Job:
+    from shoestring.jobs import evaluate
+
+    return Job(evaluate.EvaluateSettings, evaluate.main, makes_model=False, check=evaluate.plan)
+
+
+def _sft() -> Job:
+    from shoestring.jobs import sft
+
+    return Job(sft.SFTSettings, sft.main, check=sft.check)
+
+
+def _sample() -> Job:
+    from shoestring.jobs import sample, sample_rows
+
+    return Job(
+        sample.SampleSettings, sample.main, makes_model=False, makes_rows=sample_rows.ROWS, check=sample.check
+    )
+
+
+def _grpo() -> Job:
+    from shoestring.jobs import grpo
+
+    return Job(grpo.GRPOSettings, grpo.main, check=grpo.check)
+
+
+def _reward() -> Job:
+    from shoestring.jobs import reward
+
+    return Job(reward.RewardModelSettings, reward.main, check=reward.open_data)
+
+
+def _tokenizer() -> Job:
+    from shoestring.jobs import tokenizer
+
+    return Job(tokenizer.TokenizerSettings, tokenizer.main, check=tokenizer.check)
+
+
+def _pretrain() -> Job:
+    from shoestring.jobs import pretrain, pretrain_settings
+    from shoestring.report.ablation_run import FIGURES
+
+    settings, check = pretrain_settings.PretrainSettings, pretrain_settings.check
+    return Job(settings, pretrain.main, check=check, figures=tuple(FIGURES))
+
+
+JOBS: JobTable = {
+    "eval": _eval,
+    "tokenizer": _tokenizer,
+    "pretrain": _pretrain,
+    "sft": _sft,
+    "sample": _sample,
+    "grpo": _grpo,
+    "reward": _reward,
+}
