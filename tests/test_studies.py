@@ -19,7 +19,17 @@ STUDIES = Path(__file__).parents[1] / "studies"
 RECIPES = sorted(STUDIES.glob("*.toml"))
 ABLATIONS = [path for path in RECIPES if "contrast" in tomllib.loads(path.read_text(encoding="utf-8"))]
 OF_SCORES = [path for path in RECIPES if path not in ABLATIONS]
+TAUGHT = ("sft", "sample", "grpo")
 RESULTS = sorted((STUDIES / "results").glob("*.json"))
+
+
+def averaged(recipe) -> set[str]:
+    """The suites that a comparison is about."""
+    return {suite for c in recipe.comparisons for suite in (c.suite, *c.suites) if suite}
+
+
+def suites_of(unit) -> set[str]:
+    return {str(parse_suite(suite)) for suite in unit.values["suites"]}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -28,16 +38,23 @@ def test_it_names_its_comparisons_and_every_unit_is_ready_to_run(path, scale):
     recipe = load_recipe(path, {}, scale)
     units = expand(recipe, JOBS)
     assert recipe.contrasts if path in ABLATIONS else recipe.comparisons
-    seeds = {unit.seed for unit in units if unit.job not in ("eval", "tokenizer")}
+    seeds = {unit.seed for unit in units if unit.job in ("sft", "grpo") or path in ABLATIONS} - {None}
     assert len(seeds) == 3
     if scale == "full":
-        assert all(unit.values["n"] >= 1024 for unit in units if unit.job == "eval")
+        compared = {
+            label
+            for c in recipe.comparisons
+            for model in (c.of, *c.others)
+            for label in [model.split("/")[0]]
+        }
+        asked = [unit for unit in units if unit.job == "eval" and compared & set(unit.values["models"])]
+        assert all(unit.values["n"] >= 512 for unit in asked if suites_of(unit) & averaged(recipe))
 
 
 @pytest.mark.parametrize("path", OF_SCORES, ids=lambda path: path.stem)
 def test_the_harder_level_is_trained_on_by_no_stage(path):
     units = expand(load_recipe(path, {}, "full"), JOBS)
-    trained = {str(parse_suite(s)) for u in units if u.job in ("sft", "grpo") for s in u.values["suites"]}
+    trained = {str(parse_suite(s)) for u in units if u.job in TAUGHT for s in u.values.get("suites", [])}
     asked = {str(parse_suite(s)) for u in units if u.job == "eval" for s in u.values["suites"]}
     assert asked - trained
 
