@@ -43,6 +43,26 @@ def test_arms_and_seeds_reach_what_is_built_on_them_and_nothing_else(tmp_path, c
     assert by_title["more seed 2"].values["seed"] == 4  # it only follows: the recipe's
 
 
+def test_the_recipe_as_written_comes_before_any_arm(tmp_path, calls):
+    units = expand(load_recipe(write(tmp_path, ARMS), {}, "full"), calls.table)
+    assert list(dict.fromkeys(unit.arm for unit in units)) == ["", "random", "long"]
+    for arm in ("", "random", "long"):
+        numbers = [unit.number for unit in units if unit.arm == arm]
+        assert numbers == sorted(numbers)
+
+
+def test_a_stage_may_stay_out_of_arms_that_do_not_change_it(tmp_path, calls):
+    text = ARMS.replace('name = "more"', 'name = "more"\nin_arms = false', 1)
+    assert text != ARMS
+    units = expand(load_recipe(write(tmp_path, text), {}, "full"), calls.table)
+    assert [unit.title for unit in units if unit.stage == "more"] == [
+        "more seed 1",
+        "more seed 2",
+        "more long seed 1",  # changes it
+        "more long seed 2",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -66,11 +66,13 @@ class PlannedContrast(Settings):
 
 
 class StageHead(Settings):
-    """What [[stage]] holds beside its job's own settings. `seeds` runs it once with each as its `seed`."""
+    """What [[stage]] holds beside its job's own settings. `seeds` runs it once with each as its `seed`;
+    `in_arms = false` leaves it out of arms that would only run it again because of what it is built on."""
 
     name: str
     job: str
     seeds: tuple[int, ...] = ()
+    in_arms: bool = True
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class Unit:
 
 
 def expand(recipe: Recipe, jobs: JobTable) -> list[Unit]:
-    """Every unit in order, its settings built once to check them. Raises BadInput before anything runs."""
+    """Every unit in order: the recipe as written, then arm by arm, so that what it is about is there first.
+    Each one's settings are built once to check them. Raises BadInput before anything runs."""
     _check_arms(recipe)
     units: list[Unit] = []
     made: dict[str, list[Unit]] = {}
@@ -76,7 +77,8 @@ def expand(recipe: Recipe, jobs: JobTable) -> list[Unit]:
         if not (job.makes_model or job.makes_rows):
             del made[name]
     _check_contrasts(recipe, units, jobs)
-    return units
+    arms = ["", *(arm.name for arm in recipe.arms)]
+    return sorted(units, key=lambda unit: arms.index(unit.arm))
 
 
 def _check_contrasts(recipe: Recipe, units: Sequence[Unit], jobs: JobTable) -> None:
@@ -166,6 +168,8 @@ def _arms_of(plan: StagePlan, recipe: Recipe, made: Mapping[str, list[Unit]]) ->
     """None (the recipe as written), then the arms that change this stage or one it is built on."""
     prefix = f"{plan.head.name}."
     below = {u.arm for ref in references(plan.values) for u in made.get(ref.removeprefix(REFERENCE), [])}
+    if not plan.head.in_arms:
+        below = set()
     own = [arm for arm in recipe.arms if arm.name in below or any(key.startswith(prefix) for key in arm.set)]
     return [None, *own]
 
