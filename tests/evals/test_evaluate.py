@@ -7,7 +7,8 @@ import pytest
 
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput, Interrupted
-from shoestring.evals.evaluate import ask_all, evaluate
+from shoestring.evals.ask import ask_all
+from shoestring.evals.evaluate import evaluate
 from shoestring.evals.result import Asking, Item, summarise
 from shoestring.evals.statistics import wilson
 from shoestring.jobs.evaluate import EvaluateSettings, plan
