@@ -29,12 +29,13 @@ class ScanSettings(Settings):
     maker: str = ""
 
     def action(self, kind: Kind) -> Action:
-        return {
+        actions: dict[Kind, Action] = {
             "identity": self.identity,
             "cutoff": self.cutoff,
             "refusal": self.refusal,
             "personal": self.personal,
-        }[kind]
+        }
+        return actions[kind]
 
     @property
     def own(self) -> Own:
@@ -43,7 +44,8 @@ class ScanSettings(Settings):
 
 @dataclass(frozen=True)
 class Finding:
-    """text: what stands at [start, end) of that message's part. action: what was done with the row."""
+    """text: what stands at [start, end) of that message's part. action: what is asked for its kind; a row
+    with another kind to drop goes all the same."""
 
     row: str
     message: int  # its number in the conversation, from 0
@@ -68,7 +70,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """`emptied`: ids of rows dropped since rewriting left an assistant's turn with nothing to say."""
+    """`emptied`: ids of rows dropped since rewriting left an answer or a thinking empty."""
 
     n: int
     kept: list[Kept] = field(repr=False)
@@ -83,13 +85,14 @@ class ScanResult:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """By kind: findings, rows that have one, and what was done with those rows."""
-        table = {}
+        table, gone = {}, set(self.dropped)
         for kind in KINDS:
             of_kind = [finding for finding in self.findings if finding.kind == kind]
-            done = Counter({finding.row: finding.action for finding in of_kind}.values())
+            rows = {finding.row: finding.action for finding in of_kind}
+            done = Counter("drop" if row in gone else action for row, action in rows.items())
             table[kind] = {
                 "findings": len(of_kind),
-                "rows": len({finding.row for finding in of_kind}),
+                "rows": len(rows),
                 **{action: done[action] for action in ("drop", "rewrite", "keep")},
             }
         return table
@@ -174,7 +177,7 @@ def _parts(message: Message) -> Iterable[tuple[Where, str]]:
 
 
 def _mended(messages: Sequence[Message], found: Sequence[Finding], own: Own) -> list[Message] | None:
-    """None where an answer, or a reply of thinking alone, would be empty."""
+    """None where a turn's answer or thinking would be empty: an empty thought is learnt as well."""
     clean = []
     for number, message in enumerate(messages):
         mine = [f for f in found if f.message == number and f.action == "rewrite"]
@@ -188,7 +191,7 @@ def _mended(messages: Sequence[Message], found: Sequence[Finding], own: Own) -> 
                 new["reasoning_content"] = mended
             else:
                 new["content"] = mended
-            if where != "thinking" and not mended:
+            if not mended:
                 return None
         clean.append(new)
     return clean
@@ -196,7 +199,7 @@ def _mended(messages: Sequence[Message], found: Sequence[Finding], own: Own) -> 
 
 def _difference(row_id: str, old: Sequence[Message], new: Sequence[Message]) -> list[str]:
     lines = [
-        [f"{message['role']} {where}: {text}" for message in side for where, text in _parts(message) if text]
+        [f"{where}: {text}" for message in side for where, text in _parts(message) if text]
         for side in (old, new)
     ]
     before, after = ([line + "\n" for text in side for line in text.split("\n")] for side in lines)
