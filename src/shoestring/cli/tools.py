@@ -86,7 +86,9 @@ def scan(
 
     console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
     if labelled:
-        write_json(json_file, job.measure(console, show))
+        from shoestring.jobs import scan_figures
+
+        write_json(json_file, scan_figures.measure(console, show))
         return
     if data is None:
         raise BadInput("scan: name a file of conversations, or --labelled")

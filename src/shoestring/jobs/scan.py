@@ -12,7 +12,6 @@ from rich.console import Console
 
 from shoestring.errors import BadInput
 from shoestring.provenance.scan import Finding, ScanResult, ScanSettings, scan
-from shoestring.provenance.scan_labelled import PARTS, labelled, mistakes, scores
 from shoestring.provenance.scan_text import KINDS
 from shoestring.run import write_atomic
 from shoestring.settings import Settings, nearest
@@ -132,27 +131,3 @@ def print_result(result: ScanResult, samples: int, console: Console) -> None:
         console.print(line, markup=False)
     if len(lines) > DIFF_LINES:
         console.print(f"... and {len(lines) - DIFF_LINES} more lines of diff (--report DIR)", markup=False)
-
-
-def measure(console: Console, show: bool = False) -> dict[str, Any]:
-    """Recall and precision on the labelled sentences, by kind and language; `show` lists the mistakes."""
-    result: dict[str, Any] = {}
-    for name in PARTS:
-        rows = labelled(name)
-        console.print(f"{name}: {len(rows)} sentences", markup=False)
-        table = scores(rows)
-        result[name] = {"n": len(rows), "kinds": {kind: {} for kind in KINDS}}
-        for (kind, language), score in table.items():
-            result[name]["kinds"][kind][language] = score.to_json()
-            recall, precision = (_share(value) for value in (score.recall, score.precision))
-            counts = f"{score.found} found, {score.missed} missed, {score.false} false"
-            console.print(
-                f"  {kind:<9} {language}  recall {recall}  precision {precision}  ({counts})", markup=False
-            )
-        for row, kind, what in mistakes(rows) if show else ():
-            console.print(f"    {what} {kind} {row.id}: {row.text}", markup=False)
-    return result
-
-
-def _share(value: float | None) -> str:
-    return "   -" if value is None else f"{value:4.0%}"

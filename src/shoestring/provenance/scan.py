@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from shoestring.provenance.scan_asked import asks_who
 from shoestring.provenance.scan_find import hits
 from shoestring.provenance.scan_personal import personal_in
 from shoestring.provenance.scan_rewrite import Own, rewritten
@@ -142,11 +143,13 @@ def scan(rows: Iterable[tuple[str, Sequence[Message]]], settings: ScanSettings) 
 
 
 def findings_in(row_id: str, messages: Sequence[Message], settings: ScanSettings) -> list[Finding]:
-    found = []
+    found, asked = [], False
     for number, message in enumerate(messages):
+        if message["role"] == "user":
+            asked = asks_who(message["content"])
         for where, text in _parts(message):
             mine = (
-                hits(text, settings.own.names)
+                hits(text, settings.own.names, asked)
                 if where in ("answer", "thinking")
                 else list(personal_in(plain(text)))
             )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from shoestring.provenance.scan_asked import named_in
 from shoestring.provenance.scan_cutoff import CUTOFF, CUTOFF_GATE
 from shoestring.provenance.scan_frames import UNKNOWN_GATE
 from shoestring.provenance.scan_identity import claim_in
@@ -12,12 +13,13 @@ from shoestring.provenance.scan_text import Hit, plain, sentences, unquoted
 from shoestring.text.makers import Names, names_but
 
 
-def hits(text: str, own: tuple[str, ...] = ()) -> list[Hit]:
-    """All that the assistant's text has, in the order it stands in. `own`: names that it may claim."""
-    return sorted([*said(text, own), *personal_in(text)], key=lambda hit: (hit.start, hit.end))
+def hits(text: str, own: tuple[str, ...] = (), asked: bool = False) -> list[Hit]:
+    """All that the assistant's text has, in the order it stands in. own: names that it may claim. asked: the
+    user asks who speaks."""
+    return sorted([*said(text, own, asked), *personal_in(text)], key=lambda hit: (hit.start, hit.end))
 
 
-def said(text: str, own: tuple[str, ...] = ()) -> Iterator[Hit]:
+def said(text: str, own: tuple[str, ...] = (), asked: bool = False) -> Iterator[Hit]:
     """Claims and stock sentences; each spans its sentence. What is quoted isn't said."""
     names = names_but(*own)
     text = plain(text)
@@ -27,6 +29,8 @@ def said(text: str, own: tuple[str, ...] = ()) -> Iterator[Hit]:
         named, dated, refusing = _may_have(sentence.text, names)
         if named and (rule := claim_in(sentence, names, own)):
             yield Hit("identity", sentence.start, sentence.end, rule)
+        elif named and asked and named_in(sentence, names):
+            yield Hit("identity", sentence.start, sentence.end, "a name, asked who speaks")
         if dated and (rule := first_rule(sentence.text, CUTOFF)):
             yield Hit("cutoff", sentence.start, sentence.end, rule)
         if refusing and (rule := first_rule(sentence.text, REFUSAL)):

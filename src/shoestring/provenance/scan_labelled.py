@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from shoestring.provenance.scan import ScanSettings, findings_in
 from shoestring.provenance.scan_text import KINDS, Kind
-from shoestring.settings import Settings
 from shoestring.text.conversations import read_rows
 from shoestring.text.message import Message
 
@@ -25,7 +24,8 @@ QUESTIONS = {
 }
 
 
-class Labelled(Settings):
+@dataclass(frozen=True)
+class Labelled:
     """A sentence. kinds: all that is to be found in it; about: the kind that it is an example of, or is hard
     for although it has nothing."""
 
@@ -123,8 +123,9 @@ def planted(
     rng = random.Random(f"planted:{seed}")
     count = round(len(ordinary) * share / (1 - share))
     rows = [(f"row-{i}", list(messages)) for i, messages in enumerate(ordinary, start=1)]
+    order = rng.sample(claims, len(claims))
     for i in range(count):
-        claim = claims[i % len(claims)] if count > len(claims) else rng.choice(claims)
+        claim = order[i % len(order)]
         question = Message(role="user", content=rng.choice(QUESTIONS[claim.language]))
         rows.append(
             (f"planted-{i + 1}-{claim.id}", [question, Message(role="assistant", content=claim.text)])
