@@ -100,6 +100,7 @@ def test_the_bilingual_rows_are_clean():
     assert "nothing found" in done.output
 
 
+@pytest.mark.slow
 def test_labelled_figures():
     done = run("--labelled", "--json", "-")
     assert done.exit_code == 0

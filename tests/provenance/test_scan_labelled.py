@@ -66,9 +66,9 @@ def test_held_out_sentences(kind, language, recall: float, precision: float):
 
 def test_a_half_percent_of_planted_claims_is_found_and_nothing_else():
     """Measured among 12,060 rows: 60 of 60, of the held-out ways to say it 59 of 60, and no other row."""
-    result = measure_planted(Console(file=io.StringIO()), rows=4000)
+    result = measure_planted(Console(file=io.StringIO()), rows=3000)
     for figures in result.values():
-        assert figures["found"] + figures["missed"] == 20
+        assert figures["found"] + figures["missed"] == 15
         assert figures["recall"] >= 0.9
         assert figures["precision"] >= 0.95
 

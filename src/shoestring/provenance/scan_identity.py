@@ -44,6 +44,8 @@ REPORTED = re.compile(
     r"wondered|as though|as if)\b|n't\b|(?<!\bI )\b(?:think|believe|say|claim)\b)[^,;:]{0,60}\Z",
     re.IGNORECASE,
 )
+# places in a sentence at which one frame is tried; more of them is a name said over and over
+TRIES = 10
 FIRST_PERSON = re.compile(r"\b(?:I|my|me)\b|\bI'")
 
 
@@ -60,7 +62,10 @@ def claim_in(sentence: Sentence, names: Names, own: tuple[str, ...]) -> str:
 def _english(text: str) -> str:
     for rule, frame, wanted in FRAMES:
         start = 0
-        while match := frame.search(text, start):
+        for _ in range(TRIES):
+            match = frame.search(text, start)
+            if match is None:
+                break
             if _holds(wanted, match) and not REPORTED.search(text[: match.start()]):
                 return f"en: {rule}"
             start = match.start() + 1
