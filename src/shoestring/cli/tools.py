@@ -46,3 +46,53 @@ def doctor(json_file: JsonFile = None) -> None:
 
     console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
     write_json(json_file, job.main(job.DoctorSettings(), console))
+
+
+@verb
+def scan(
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="DATA", help="A .jsonl or .parquet file of conversations, or bilingual."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="identity, cutoff, refusal or personal: drop its rows."),
+    ] = None,
+    rewrite: Annotated[list[str] | None, typer.Option(metavar="KIND", help="Mend its rows instead.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(metavar="KIND", help="Count it and do nothing.")] = None,
+    name: Annotated[str, typer.Option(help="The student's own name, which it may say.")] = "",
+    maker: Annotated[str, typer.Option(help="Who makes the student.")] = "",
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write the rows that may be learnt.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the findings, the counts and the diff.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Findings of each kind to show.")] = 3,
+    labelled: Annotated[
+        bool, typer.Option("--labelled", help="Measure the rules on the labelled sentences instead.")
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="With --labelled: list what the rules get wrong.")
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """What is in data that shouldn't be learnt: others' names, cut-off dates, refusals, personal data."""
+    from rich.console import Console
+
+    from shoestring.errors import BadInput
+    from shoestring.jobs import scan as job
+    from shoestring.settings import build
+
+    console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
+    if labelled:
+        from shoestring.jobs import scan_figures
+
+        write_json(json_file, scan_figures.measure(console, show))
+        return
+    if data is None:
+        raise BadInput("scan: name a file of conversations, or --labelled")
+    actions = job.actions_of({"drop": drop or [], "rewrite": rewrite or [], "keep": keep or []})
+    values = {"data": data, "samples": samples, "scan": {**actions, "name": name, "maker": maker}}
+    values |= {key: place for key, place in (("output", output), ("report", report)) if place is not None}
+    write_json(json_file, job.main(build(job.ScanJobSettings, values, "scan"), console))

@@ -4,24 +4,12 @@ import re
 from typing import Literal
 
 from shoestring.origin import Lineage
+from shoestring.text.makers import FAMILIES
 
 Claim = Literal["own", "other", "both", "none"]
 
-# family of the base: every name under which it and its maker go; the first two are shown to people
-MAKERS: dict[str, tuple[str, ...]] = {
-    "smollm": ("SmolLM", "Hugging Face", "HuggingFace"),
-    "qwen": ("Qwen", "Alibaba", "Tongyi"),
-    "llama": ("Llama", "Meta AI", "Meta"),
-    "deepseek": ("DeepSeek",),
-    "openai": ("ChatGPT", "OpenAI", "GPT-3", "GPT-4", "GPT-5"),
-    "anthropic": ("Claude", "Anthropic"),
-    "google": ("Gemini", "Gemma", "Bard", "Google"),
-    "mistral": ("Mistral", "Mixtral"),
-    "microsoft": ("Copilot", "Microsoft", "Phi-3", "Phi-4"),
-    "xai": ("Grok", "xAI"),
-    "baidu": ("ERNIE", "Baidu"),
-    "zhipu": ("ChatGLM", "Zhipu"),
-}
+# family of the base: every name under which it and its maker go; the first is shown to people
+MAKERS: dict[str, tuple[str, ...]] = {key: family.models + family.makers for key, family in FAMILIES.items()}
 
 
 def base_family(lineage: Lineage, model_name: str = "") -> str | None:

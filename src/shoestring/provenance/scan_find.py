@@ -1,0 +1,52 @@
+"""One text through all rules."""
+
+import re
+from collections.abc import Iterator
+
+from shoestring.provenance.scan_asked import named_in
+from shoestring.provenance.scan_cutoff import CUTOFF, CUTOFF_GATE
+from shoestring.provenance.scan_frames import UNKNOWN_GATE
+from shoestring.provenance.scan_identity import claim_in
+from shoestring.provenance.scan_personal import personal_in
+from shoestring.provenance.scan_refusal import REFUSAL, REFUSAL_GATE
+from shoestring.provenance.scan_text import Hit, plain, sentences, unquoted
+from shoestring.text.makers import Names, names_but
+
+
+def hits(text: str, own: tuple[str, ...] = (), asked: bool = False) -> list[Hit]:
+    """All that the assistant's text has, in the order it stands in. own: names that it may claim. asked: the
+    user asks who speaks."""
+    return sorted([*said(text, own, asked), *personal_in(text)], key=lambda hit: (hit.start, hit.end))
+
+
+def said(text: str, own: tuple[str, ...] = (), asked: bool = False) -> Iterator[Hit]:
+    """Claims and stock sentences; each spans its sentence. What is quoted isn't said."""
+    names = names_but(*own)
+    text = plain(text)
+    if not any(_may_have(text, names)):
+        return
+    for sentence in sentences(unquoted(text)):
+        named, dated, refusing = _may_have(sentence.text, names)
+        if named and (rule := claim_in(sentence, names, own)):
+            yield Hit("identity", sentence.start, sentence.end, rule)
+        elif named and asked and named_in(sentence, names):
+            yield Hit("identity", sentence.start, sentence.end, "a name, asked who speaks")
+        if dated and (rule := first_rule(sentence.text, CUTOFF)):
+            yield Hit("cutoff", sentence.start, sentence.end, rule)
+        if refusing and (rule := first_rule(sentence.text, REFUSAL)):
+            yield Hit("refusal", sentence.start, sentence.end, rule)
+
+
+def _may_have(text: str, names: Names) -> tuple[bool, bool, bool]:
+    """Whether it may claim, date or refuse: plain searches, since most texts do none of them."""
+    lower = text.lower()
+    return (
+        names.maybe_in(text, lower) or any(word in lower for word in UNKNOWN_GATE),
+        any(word in lower for word in CUTOFF_GATE),
+        any(word in lower for word in REFUSAL_GATE),
+    )
+
+
+def first_rule(text: str, rules: tuple[tuple[str, re.Pattern[str]], ...]) -> str:
+    """The name of the first rule that the sentence meets; "" for none."""
+    return next((rule for rule, pattern in rules if pattern.search(text)), "")
