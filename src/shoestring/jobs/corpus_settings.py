@@ -24,7 +24,7 @@ class CorpusSettings(Settings):
     path: str = ""  # files
     column: str = "text"  # files: of .jsonl and .parquet
     separator: str = ""  # files: the line between documents of a plain text; "": each file is one
-    licence: str = "unknown"  # files
+    licence: str = ""  # files: SPDX name, "unknown" where nobody says; "": what PATH.origin.toml declares
 
 
 def check_corpus(corpus: Sequence[CorpusSettings]) -> None:

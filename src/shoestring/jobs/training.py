@@ -127,9 +127,10 @@ def save_model(
     origins: Sequence[Origin],
     steps: int,
     detail: Mapping[str, Any] | None = None,
+    teachers: Mapping[str, tuple[LineageStage, ...]] | None = None,
 ) -> None:
-    """The finished model with its lineage, `detail` in it; the resume state, three times its size, is
-    dropped."""
+    """The finished model with its lineage, `detail` in it and the stages of those who wrote its rows; the
+    resume state, three times its size, is dropped."""
     described = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
     model.lineage = model.lineage.then(
         LineageStage(
@@ -142,7 +143,8 @@ def save_model(
                 "settings_sha256": hashlib.sha256(described.encode()).hexdigest(),
             },
             origins=tuple(dict.fromkeys(origins)),
-        )
+        ),
+        teachers,
     )
     temporary = stage.folder / "model.tmp"
     with saving(stage.model_dir):

@@ -1,0 +1,23 @@
+"""What every training job asks of its rows before it begins: that the terms of those who wrote them let
+it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from shoestring.errors import BadInput
+from shoestring.origin import Origin, Stage
+from shoestring.provenance.reach import term_of_origin
+from shoestring.provenance.terms import require
+from shoestring.text.declared import declaration_file
+
+
+def require_terms(origins: Iterable[Origin], teachers: Mapping[str, tuple[Stage, ...]], data: str) -> None:
+    """Raises BadInput, one line with the clause, at the first origin whose teacher bars training on its
+    outputs or of whose terms nothing is known. `data`: the file that the rows are of."""
+    how = f"'permission' in {declaration_file(Path(data))}"
+    for origin in origins:
+        if origin.teacher:
+            try:
+                require(term_of_origin(origin, teachers), how)
+            except BadInput as error:
+                raise BadInput(f"{data}: {error}") from None

@@ -1,0 +1,1 @@
+"""What reached a row or a model, on which terms, and what those ask for."""
