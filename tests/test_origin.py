@@ -47,7 +47,9 @@ def test_what_isnt_known_of_an_origin_isnt_written():
     assert (TAUGHT.teacher_key, Origin("s", "MIT", "t").teacher_key) == ("ab" * 32, "t")
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"stages": [{"name": "x"}]}', '{"stages": [], "teachers": []}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"stages": [{"name": "x"}]}', '{"stages": [], "teachers": []}']
+)
 def test_files_that_are_none(tmp_path, text):
     (tmp_path / "lineage.json").write_text(text)
     with pytest.raises(BadInput, match="is not a lineage file"):

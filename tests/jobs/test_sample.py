@@ -17,7 +17,7 @@ from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.tasks.suite import ProblemStream, parse_suite
 from shoestring.text.conversations import ConversationFile
-from tiny import Scripted, tiny_lm
+from tiny import BASE, Scripted, tiny_lm
 from training_runs import save_base, toy_suite
 
 SUITE = "sums:max_terms=2,max_digits=1"

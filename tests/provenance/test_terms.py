@@ -13,31 +13,24 @@ from shoestring.provenance.terms import (
     term_of,
 )
 
-BARRED = [
-    "gpt-4o", "openai/gpt-4.1-mini", "ChatGPT", "gpt-3.5-turbo", "o1-preview", "o3", "openai/o4-mini", "GPT5",
-    "claude-3-5-sonnet-20241022", "anthropic/claude-opus-4", "gemini-2.5-pro", "google/gemini-pro", "grok-4",
-    "meta-llama/Llama-2-70b-chat-hf", "meta-llama/Meta-Llama-3-8B-Instruct", "llama3", "codellama-7b",
-    "tencent/Hunyuan-A13B",
-]  # fmt: skip
-DUTY = [
-    "meta-llama/Llama-3.1-8B-Instruct", "Meta-Llama-3.1-405B", "llama3.2", "Llama-3.3-70B", "Llama-4-Scout-17B",
-    "deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "Qwen/Qwen2.5-72B-Instruct", "Qwen2.5-Math-72B",
-    "google/gemma-2-9b-it", "deepseek-ai/DeepSeek-V3", "deepseek-ai/DeepSeek-V3-Base",
-]  # fmt: skip
-ALLOWED = [
-    "deepseek-ai/DeepSeek-R1", "DeepSeek-R1-Distill-Qwen-1.5B", "deepseek-ai/DeepSeek-V3-0324", "DeepSeek-V3.1",
-    "openai/gpt-oss-20b", "Qwen/Qwen2.5-Coder-0.5B-Instruct", "Qwen3-0.6B", "Qwen/QwQ-32B", "google/gemma-4-9b",
-    "HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m > sft > grpo (sha256 0123)",
-]  # fmt: skip
-UNKNOWN = [
-    "my-model", "llama-7b", "Qwen/Qwen2.5-3B-Instruct", "qwen3-max", "qwen-plus", "qwen1.5-7b", "mistral-large",
-    "TinyLlama-1.1B", "openai-community/gpt2", "deepseek-coder-6.7b", "",
-]  # fmt: skip
+KNOWN = {
+    "barred": """gpt-4o openai/gpt-4.1-mini ChatGPT gpt-3.5-turbo o1-preview o3 openai/o4-mini GPT5
+        claude-3-5-sonnet-20241022 anthropic/claude-opus-4 gemini-2.5-pro google/gemini-pro grok-4
+        meta-llama/Llama-2-70b-chat-hf meta-llama/Meta-Llama-3-8B-Instruct llama3 codellama-7b
+        tencent/Hunyuan-A13B""",
+    "duty": """meta-llama/Llama-3.1-8B-Instruct Meta-Llama-3.1-405B llama3.2 Llama-3.3-70B Llama-4-Scout-17B
+        deepseek-ai/DeepSeek-R1-Distill-Llama-8B Qwen/Qwen2.5-72B-Instruct Qwen2.5-Math-72B
+        google/gemma-2-9b-it deepseek-ai/DeepSeek-V3 deepseek-ai/DeepSeek-V3-Base""",
+    "allowed": """deepseek-ai/DeepSeek-R1 DeepSeek-R1-Distill-Qwen-1.5B deepseek-ai/DeepSeek-V3-0324
+        DeepSeek-V3.1 openai/gpt-oss-20b Qwen/Qwen2.5-Coder-0.5B-Instruct Qwen3-0.6B Qwen/QwQ-32B
+        google/gemma-4-9b HuggingFaceTB/SmolLM2-135M-Instruct smollm2-135m>sft>grpo(sha256""",
+    "unknown": """my-model llama-7b Qwen/Qwen2.5-3B-Instruct qwen3-max qwen-plus qwen1.5-7b mistral-large
+        TinyLlama-1.1B openai-community/gpt2 deepseek-coder-6.7b""",
+}
 
 
 @pytest.mark.parametrize(
-    ("ruling", "name"),
-    [(r, n) for r, names in zip(("barred", "duty", "allowed", "unknown"), (BARRED, DUTY, ALLOWED, UNKNOWN), strict=True) for n in names],
+    ("ruling", "name"), [(ruling, name) for ruling, names in KNOWN.items() for name in names.split()]
 )
 def test_teachers_are_known_by_name(ruling, name):
     assert term_of(name).ruling == ruling
@@ -87,7 +80,15 @@ def test_a_barred_teacher_is_refused_with_the_clause_and_its_date():
         require(term_of("gpt-4o"))
     said = str(caught.value)
     assert "\n" not in said
-    for part in ("gpt-4o", "OpenAI", "3.3(e)", "openai.com/policies", "2026-01-01", "read 2026-", "legal advice"):
+    for part in (
+        "gpt-4o",
+        "OpenAI",
+        "3.3(e)",
+        "openai.com/policies",
+        "2026-01-01",
+        "read 2026-",
+        "legal advice",
+    ):
         assert part in said
     assert "--permission TEXT|FILE" in said
 
@@ -103,7 +104,9 @@ def test_a_permission_lifts_both_and_is_in_the_text():
     for name in ("gpt-4o", "mine"):
         term = require(term_of(name, permission="by letter of 2026-11-01"))
         assert (term.ruling, term.text) == ("permitted", "permitted: by letter of 2026-11-01")
-    assert term_of("gpt-4o", permission="x" * 20).cited().count("3.3(e)") == 1  # what was lifted is still said
+    assert (
+        term_of("gpt-4o", permission="x" * 20).cited().count("3.3(e)") == 1
+    )  # what was lifted is still said
     assert term_of("Qwen3-8B", permission="not needed").text == "allowed"
 
 
@@ -135,8 +138,10 @@ def test_the_strictest():
 
 def test_the_words_of_a_naming_duty():
     said = term_of("Llama-3.1-8B").text
-    assert said.startswith('allowed: naming duty: its name begins with Llama; its card shows "Built with Llama"')
-    assert term_of("gemma-2-2b").text == "allowed: duty: its card passes conditions on"
+    assert said.startswith(
+        'allowed: naming duty (llama): its name begins with Llama; its card shows "Built with Llama"'
+    )
+    assert term_of("gemma-2-2b").text == "allowed: duty (gemma): its card passes conditions on"
 
 
 def test_every_rule_of_the_table_can_be_followed_up():

@@ -21,7 +21,9 @@ def file(folder, *rows):
 
 def test_a_row_without_an_origin_is_refused_with_how_to_declare_it(tmp_path):
     path = file(tmp_path, {**ROW, "licence": "MIT"}, {**ROW, "source": "somewhere"})
-    with pytest.raises(BadInput, match=r"row 2: no licence.*shoestring audit \S*d\.jsonl --source WHERE") as caught:
+    with pytest.raises(
+        BadInput, match=r"row 2: no licence.*shoestring audit \S*d\.jsonl --source WHERE"
+    ) as caught:
         ConversationFile(path, 0)
     assert "\n" not in str(caught.value)
     assert len(rows_of(read_rows(path), path, trained=False)) == 2  # looking at them asks for nothing
@@ -60,8 +62,6 @@ def test_a_declared_permission_doesnt_replace_a_rows_own():
     assert origin_of({}, HERE, said).terms == "permitted: by letter"
     assert origin_of({"terms": "allowed"}, HERE, said).terms == "permitted: by letter"
     assert origin_of({"terms": "permitted: before"}, HERE, said).terms == "permitted: before"
-
-
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def show_model(found: ModelHistory, console: Console) -> dict[str, Any]:
         console.print(f"  {line}", markup=False)
     console.print(f"strictest term that reaches it: {found.term.cited()}", markup=False)
     for duty in found.duties:
-        console.print(f"duty when it is given to others: {duty}", markup=False)
+        console.print(f"when it is given to others: {duty}", markup=False)
     if (name := proper_name(found.name, found.duties)) != found.name:
         console.print(f"its name would have to be: {name}", markup=False)
     console.print(NOT_ADVICE, style="dim")

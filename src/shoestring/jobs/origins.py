@@ -8,7 +8,8 @@ from shoestring.errors import BadInput
 from shoestring.origin import Origin, Stage
 from shoestring.provenance.reach import term_of_origin
 from shoestring.provenance.terms import require
-from shoestring.text.declared import declaration_file
+from shoestring.tasks.suite import Suite, undeclared
+from shoestring.text.declared import declaration_file, how_to_declare
 
 
 def require_terms(origins: Iterable[Origin], teachers: Mapping[str, tuple[Stage, ...]], data: str) -> None:
@@ -21,3 +22,13 @@ def require_terms(origins: Iterable[Origin], teachers: Mapping[str, tuple[Stage,
                 require(term_of_origin(origin, teachers), how)
             except BadInput as error:
                 raise BadInput(f"{data}: {error}") from None
+
+
+def require_problems(suites: Iterable[Suite]) -> None:
+    """Raises BadInput where a suite to train on is problems of a file without an origin; evals need none."""
+    for suite in suites:
+        if file := undeclared(suite):
+            raise BadInput(
+                f"{file}: problems without a licence, so their origin isn't known and they can't be "
+                f"trained on; declare it once for the whole file: {how_to_declare(Path(file))}"
+            )

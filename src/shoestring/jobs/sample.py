@@ -16,6 +16,7 @@ from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.ask import ask_all
+from shoestring.jobs.origins import require_problems
 from shoestring.jobs.sample_rows import DROPPED, Teacher, teacher_name, weights_sha256, write
 from shoestring.lm import LanguageModel, load
 from shoestring.provenance.reach import term_of_model
@@ -55,7 +56,9 @@ def check(settings: SampleSettings) -> object:
         raise BadInput(
             "sample: several samples at temperature 0 are all the same: set a temperature, e.g. 1.0"
         )
-    stream = ProblemStream([parse_suite(suite) for suite in settings.suites], settings.seed)
+    suites = [parse_suite(suite) for suite in settings.suites]
+    require_problems(suites)
+    stream = ProblemStream(suites, settings.seed)
     return [stream.item(i) for i in range(len(settings.suites))]
 
 

@@ -84,7 +84,7 @@ def _stamped(origin: Origin) -> Term | None:
 
 def _rule_of(terms: str) -> Rule | None:
     """The rule whose duty a stamped row names: only the words were kept."""
-    return next((rule for rule in table() if rule.duty and terms.endswith(str(rule.duty))), None)
+    return next((rule for rule in table() if rule.duty and f"duty ({rule.duty.name})" in terms), None)
 
 
 def _term_of_base(stage: Stage) -> Term:

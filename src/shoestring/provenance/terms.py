@@ -26,6 +26,7 @@ class Duty:
     """What a model must show once it is given to others: how its name begins, one of these phrases in its
     card, and what its card passes on to users."""
 
+    name: str  # in the table
     name_begins: str = ""
     show_one_of: tuple[str, ...] = ()
     pass_on: str = ""
@@ -34,7 +35,9 @@ class Duty:
         phrases = " or ".join(f'"{phrase}"' for phrase in self.show_one_of)
         parts = [f"its name begins with {self.name_begins}"] if self.name_begins else []
         parts += [f"its card shows {phrases}"] if phrases else []
-        return "; ".join([*parts, "its card passes conditions on"] if self.pass_on else parts)
+        kind = "naming duty" if parts else "duty"
+        parts += ["its card passes conditions on"] if self.pass_on else []
+        return f"{kind} ({self.name}): {'; '.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,7 @@ class Term:
         if self.ruling == "permitted":
             return PERMITTED + self.permission
         if self.ruling == "duty":
-            kind = "naming duty" if self.duty and (self.duty.name_begins or self.duty.show_one_of) else "duty"
-            return f"allowed: {kind}: {self.duty}"
+            return f"allowed: {self.duty or 'a duty that is in no table'}"
         return self.ruling
 
     def cited(self) -> str:
@@ -99,7 +101,7 @@ class Term:
 def table() -> tuple[Rule, ...]:
     raw = tomllib.loads(TABLE.read_text(encoding="utf-8"))
     duties = {
-        name: Duty(d.get("name_begins", ""), tuple(d.get("show_one_of", ())), d.get("pass_on", ""))
+        name: Duty(name, d.get("name_begins", ""), tuple(d.get("show_one_of", ())), d.get("pass_on", ""))
         for name, d in raw["duties"].items()
     }
     return tuple(

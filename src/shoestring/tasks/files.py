@@ -2,7 +2,6 @@
 answer, solution or verl's reward_model.ground_truth; or messages. The right answer is read when the file is:
 a row whose answer can't be is refused, and counted by its reason, before anything is generated for it."""
 
-import dataclasses
 import importlib
 import math
 import random
@@ -22,7 +21,7 @@ from shoestring.tasks.file_rows import Refused, answer_of, prompt_of, read_rows
 from shoestring.tasks.maths import judge_maths, judge_maths_lenient
 from shoestring.tasks.schema import judge_json
 from shoestring.tasks.texts import find_choice, find_exact, same_text
-from shoestring.text.declared import UNKNOWN, Declaration, declared, origin_of
+from shoestring.text.declared import Declaration, declared, origin_of
 from shoestring.text.message import Reply
 
 Scorer = Callable[[Problem, Reply], "float | bool | Verdict"]
@@ -195,5 +194,4 @@ def _problem(path: Path, level: FileLevel, row: dict[str, Any], said: Declaratio
     kind, answer = ("exact", "") if level.scorer else answer_of(row, level.answer)
     hidden = {"kind": kind, "answer": answer, "percent": level.percent, "scorer": level.scorer, "row": row}
     origin = origin_of({name: row[name] for name in ORIGIN_FIELDS if name in row}, path, said)
-    origin = dataclasses.replace(origin, licence=origin.licence or UNKNOWN)
     return Problem("file", level_text(level), same_text(prompt), prompt, hidden, origin)

@@ -63,6 +63,15 @@ def parse_suite(text: str) -> Suite:
     return Suite(family, build(family.Level, values, f"suite '{text}'"))
 
 
+def undeclared(suite: Suite) -> str:
+    """The file of problems of which some have no licence, so that nobody knows where they came from; "" where
+    there is none. What a user's own Python makes is the user's."""
+    if not isinstance(suite.family, FileFamily) or not isinstance(suite.level, FileLevel):
+        return ""
+    lacking = any(not problem.origin.licence for problem in suite.family.problems(suite.level))
+    return suite.name if lacking else ""
+
+
 def family_named(name: str) -> Family:
     """The family of a suite, or of a problem that says `problem.family`."""
     if name in FAMILIES:

@@ -172,19 +172,25 @@ def open_corpus(
 ) -> Corpus:
     """The texts of a file or folder. `column` is where .jsonl and .parquet rows have theirs; `separator` is
     the line between the documents of a plain text file, without which each file is one. Files of a folder
-    that aren't read are in `counts` as other_files. What is declared of the path says where it came from; or
-    `licence` does, "unknown" where nobody says. Raises BadInput, also where neither does."""
-    said = declared(path)
-    origin = origin_of({"licence": licence}, path, said)
-    if not origin.licence:
-        raise BadInput(
-            f"{path}: nothing says what licence its texts are under, so they can't be trained on; set "
-            f"licence, or declare it once: {how_to_declare(path)}"
-        )
+    that aren't read are in `counts` as other_files. Raises BadInput, also where nothing says where they came
+    from (`corpus_origin`)."""
+    origin = corpus_origin(path, licence)
     blocks, others = find_blocks(path, column, separator)
     corpus = Corpus(blocks, origin, seed, validation_share)
     corpus.counts["other_files"] = others
     return corpus
+
+
+def corpus_origin(path: Path, licence: str = "") -> Origin:
+    """Where the texts of a file or folder came from: what is declared of it, under `licence` where that is
+    given. Raises BadInput where neither says anything."""
+    origin = origin_of({"licence": licence}, path, declared(path))
+    if origin.licence:
+        return origin
+    raise BadInput(
+        f"{path}: nothing says what licence its texts are under, so they can't be trained on; set "
+        f"licence, or declare it once: {how_to_declare(path)}"
+    )
 
 
 def standard_library(seed: int, validation_share: float = VALIDATION_SHARE) -> Corpus:

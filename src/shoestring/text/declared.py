@@ -14,7 +14,6 @@ from shoestring.origin import LINEAGE_FILE, Lineage, Origin, Stage
 from shoestring.settings import Settings, build, read_toml
 
 DECLARED = "origin.toml"
-UNKNOWN = "unknown"  # as a licence it may be declared, never taken for granted where rows are trained on
 
 
 class Declaration(Settings):
@@ -58,7 +57,7 @@ def lineage_of(folder: Path) -> Lineage:
     if not said.teacher:
         return Lineage((base,))
     row = {"teacher": said.teacher}
-    return Lineage((base, Stage("declared", "unknown teaching", "", {}, (origin_of(row, folder, said),))))
+    return Lineage((base, Stage("declared", "declared", "", {}, (origin_of(row, folder, said),))))
 
 
 def origin_of(row: Mapping[str, Any], path: Path, said: Declaration | None) -> Origin:
