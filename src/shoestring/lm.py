@@ -3,7 +3,6 @@
 import hashlib
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -110,7 +109,7 @@ def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> Languag
 def lineage_at(model: str) -> tuple[str, Lineage]:
     """The name and lineage of what `load` would open, without its weights. Raises BadInput."""
     if model in BASES:
-        return model, base_lineage(BASES[model])
+        return model, BASES[model].lineage
     path = Path(model)
     if path.is_file() and path.suffix == ".gguf":
         return path.stem, gguf_lineage(GGUFFile(path))
@@ -119,14 +118,6 @@ def lineage_at(model: str) -> tuple[str, Lineage]:
             f"no model '{model}': no such folder, no .gguf file and no base{nearest(model, [*BASES])}"
         )
     return _name_of(path), lineage_of(model_folder(path))
-
-
-def base_lineage(base: EmbeddedBase) -> Lineage:
-    detail = {"copy_of": base.copy_of, "licence": base.licence, "precision": base.precision}
-    detail |= {"package": base.package, "sha256": base.sha256}
-    there = base.path.stat().st_mtime if base.path.exists() else None
-    taken = datetime.fromtimestamp(there, UTC).isoformat(timespec="seconds") if there else ""
-    return Lineage((Stage(name=base.name, job="base", date=taken, detail=detail),))
 
 
 def gguf_lineage(file: GGUFFile) -> Lineage:
@@ -192,7 +183,7 @@ def _load_base(base: EmbeddedBase, dtype: torch.dtype, device: str) -> LanguageM
         raise BadInput(
             f"{path} is not the file it should be (size or hash differs); fetch it anew with: {get}"
         )
-    return _from_gguf(GGUFFile(path), dtype, device, base_lineage(base), base.name)
+    return _from_gguf(GGUFFile(path), dtype, device, base.lineage, base.name)
 
 
 def _load_gguf(path: Path, dtype: torch.dtype, device: str) -> LanguageModel:

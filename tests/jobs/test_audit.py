@@ -140,6 +140,9 @@ def test_a_teachers_lineage_reaches_the_student_of_an_sft_stage(tmp_path):
         [lineage.stages[-1].name],
         [lineage.stages[-1].name, "ours", "l"],
     ]
+    card = (tmp_path / "s/model/README.md").read_text()
+    assert card.startswith("# Llama-")
+    assert "Built with Llama" in card
     text = audit(tmp_path / "s").output
     assert "l < ours < " in text
     assert "its name would have to be: Llama-s" in text

@@ -7,7 +7,15 @@ from shoestring.errors import BadInput
 from shoestring.origin import Lineage, Origin, Stage
 from shoestring.text.conversations import ConversationFile, read_rows, rows_of
 from shoestring.text.corpus import open_corpus
-from shoestring.text.declared import Declaration, declared, lineage_file, lineage_of, origin_of, teachers_of
+from shoestring.text.declared import (
+    Declaration,
+    carry_origin,
+    declared,
+    lineage_file,
+    lineage_of,
+    origin_of,
+    teachers_of,
+)
 
 HERE = Path("d.jsonl")
 ROW = {"prompt": "q", "completion": "a"}
@@ -89,6 +97,17 @@ def test_a_writers_stages_lie_beside_its_rows(tmp_path):
     lineage_file(path).write_text("{")
     with pytest.raises(BadInput, match="not a lineage file"):
         teachers_of(path)
+
+
+def test_what_stands_beside_rows_is_carried_to_those_made_from_them(tmp_path):
+    path = file(tmp_path, ROW)
+    carry_origin(path, tmp_path / "none.jsonl")
+    (tmp_path / "d.jsonl.origin.toml").write_text('source = "x"\nlicence = "MIT"\n')
+    lineage_file(path).write_text(json.dumps(Lineage((), {"ab": ()}).to_json()))
+    carry_origin(path, tmp_path / "clean.parquet")
+    assert declared(tmp_path / "clean.parquet") == declared(path)
+    assert teachers_of(tmp_path / "clean.parquet") == {"ab": ()}
+    assert declared(tmp_path / "none.jsonl") is None
 
 
 def test_texts_to_pretrain_on_need_an_origin_too(tmp_path):

@@ -47,6 +47,13 @@ def teachers_of(path: Path) -> Mapping[str, tuple[Stage, ...]]:
     return Lineage.read(file).teachers if file.is_file() else {}
 
 
+def carry_origin(rows: Path, target: Path) -> None:
+    """What stands beside a file of rows is put beside `target`, which was made from it."""
+    for name_of in (declaration_file, lineage_file):
+        if name_of(rows).is_file():
+            name_of(target).write_bytes(name_of(rows).read_bytes())
+
+
 def lineage_of(folder: Path) -> Lineage:
     """A model folder's lineage; of one from elsewhere what is declared of it, else that nothing is known."""
     said = None if (folder / LINEAGE_FILE).exists() else declared(folder)
