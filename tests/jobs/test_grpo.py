@@ -325,6 +325,9 @@ def test_problems_without_an_origin_are_refused_before_anything_runs(tmp_path):
     check(grpo_settings(tmp_path, str(path)))
     (problem, *_) = parse_suite(str(path)).family.problems(parse_suite(str(path)).level)  # type: ignore[attr-defined]
     assert (problem.origin.source, problem.origin.licence) == ("hub:x/y", "MIT")
+    (tmp_path / "p.jsonl.origin.toml").write_text('source = "x"\nlicence = "MIT"\nteacher = "gpt-4o"\n')
+    with pytest.raises(BadInput, match=r"p\.jsonl: teacher 'gpt-4o': OpenAI bars"):
+        check(grpo_settings(tmp_path, str(path)))
 
 
 def _held_out(tmp_path, row: str) -> bool:

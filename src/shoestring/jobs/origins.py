@@ -8,8 +8,8 @@ from shoestring.errors import BadInput
 from shoestring.origin import Origin, Stage
 from shoestring.provenance.reach import term_of_origin
 from shoestring.provenance.terms import require
-from shoestring.tasks.suite import Suite, undeclared
-from shoestring.text.declared import declaration_file, how_to_declare
+from shoestring.tasks.suite import Suite, file_origins
+from shoestring.text.declared import declaration_file, how_to_declare, teachers_of
 
 
 def require_terms(origins: Iterable[Origin], teachers: Mapping[str, tuple[Stage, ...]], data: str) -> None:
@@ -25,10 +25,13 @@ def require_terms(origins: Iterable[Origin], teachers: Mapping[str, tuple[Stage,
 
 
 def require_problems(suites: Iterable[Suite]) -> None:
-    """Raises BadInput where a suite to train on is problems of a file without an origin; evals need none."""
+    """Raises BadInput where a suite to train on is problems of a file without an origin, or by a model whose
+    terms bar it. Evals need none of this."""
     for suite in suites:
-        if file := undeclared(suite):
+        file, origins = suite.name, file_origins(suite)
+        if not all(origin.licence for origin in origins):
             raise BadInput(
                 f"{file}: problems without a licence, so their origin isn't known and they can't be "
                 f"trained on; declare it once for the whole file: {how_to_declare(Path(file))}"
             )
+        require_terms(origins, teachers_of(Path(file)) if origins else {}, file)
