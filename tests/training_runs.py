@@ -32,7 +32,7 @@ def save_base(folder: Path, short_replies: bool = True) -> Path:
 
 def toy_suite(folder: Path, scorer: str = "letters") -> str:
     path = folder / "toy.jsonl"
-    rows = ({"question": f"Say something about {i}.", "answer": ""} for i in range(60))
+    rows = ({"question": f"Say something about {i}.", "answer": "", "licence": "CC0-1.0"} for i in range(60))
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return f"{path}:scorer=toy_scorer:{scorer}"
 

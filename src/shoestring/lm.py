@@ -3,7 +3,6 @@
 import hashlib
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from shoestring.ops.hardware import native_bf16
 from shoestring.ops.hostmemory import keep_freed_memory
 from shoestring.origin import Lineage, Stage
 from shoestring.settings import nearest
+from shoestring.text.declared import declared, lineage_of
 from shoestring.text.gguf_vocab import tokenizer_from_gguf
 from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
@@ -106,6 +106,32 @@ def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> Languag
     return _load_folder(model_folder(path), wanted, device, _name_of(path))
 
 
+def lineage_at(model: str) -> tuple[str, Lineage]:
+    """The name and lineage of what `load` would open, without its weights. Raises BadInput."""
+    if model in BASES:
+        return model, BASES[model].lineage
+    path = Path(model)
+    if path.is_file() and path.suffix == ".gguf":
+        return path.stem, gguf_lineage(GGUFFile(path))
+    if not path.is_dir():
+        raise BadInput(
+            f"no model '{model}': no such folder, no .gguf file and no base{nearest(model, [*BASES])}"
+        )
+    return _name_of(path), lineage_of(model_folder(path))
+
+
+def gguf_lineage(file: GGUFFile) -> Lineage:
+    """By what FILE.gguf.origin.toml declares, else by the file's own metadata."""
+    said, known = declared(file.path), file.metadata
+    detail = {"file": file.path.name, "name": str(known.get("general.name", ""))}
+    detail |= {"licence": str(known.get("general.license", "unknown"))}
+    if said:
+        detail |= {"copy_of": said.source, "licence": said.licence, "permission": said.permission}
+    detail["precision"] = "GGUF, " + ", ".join(sorted({t.kind.name for t in file.tensors.values()}))
+    detail = {name: value for name, value in detail.items() if value}
+    return Lineage((Stage(name=file.path.stem, job="unknown", date="", detail=detail),))
+
+
 def precision(dtype: str, device: str) -> torch.dtype:
     """What "float32", "bfloat16" or "auto" means on this device, which is made ready. Raises BadInput, one
     line, where either is not known or not there."""
@@ -157,24 +183,12 @@ def _load_base(base: EmbeddedBase, dtype: torch.dtype, device: str) -> LanguageM
         raise BadInput(
             f"{path} is not the file it should be (size or hash differs); fetch it anew with: {get}"
         )
-    detail = {
-        "copy_of": base.copy_of,
-        "licence": base.licence,
-        "precision": base.precision,
-        "package": base.package,
-        "sha256": base.sha256,
-    }
-    taken = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    lineage = Lineage((Stage(name=base.name, job="base", date=taken, detail=detail),))
-    return _from_gguf(GGUFFile(path), dtype, device, lineage, base.name)
+    return _from_gguf(GGUFFile(path), dtype, device, base.lineage, base.name)
 
 
 def _load_gguf(path: Path, dtype: torch.dtype, device: str) -> LanguageModel:
     file = GGUFFile(path)
-    detail = {"file": path.name, "licence": str(file.metadata.get("general.license", "unknown"))}
-    detail["precision"] = "GGUF, " + ", ".join(sorted({t.kind.name for t in file.tensors.values()}))
-    lineage = Lineage((Stage(name=path.stem, job="unknown", date="", detail=detail),))
-    return _from_gguf(file, dtype, device, lineage, path.stem)
+    return _from_gguf(file, dtype, device, gguf_lineage(file), path.stem)
 
 
 def _from_gguf(file: GGUFFile, dtype: torch.dtype, device: str, lineage: Lineage, name: str) -> LanguageModel:
@@ -188,7 +202,7 @@ def _load_folder(folder: Path, dtype: torch.dtype, device: str, name: str) -> La
     network = load_checkpoint(folder, dtype, device, say=lambda text: print(text, file=sys.stderr))
     ends = network.config.eos_token_id
     tokenizer, source = load_tokenizer(folder, ends)
-    return _assemble(network, tokenizer, Template(tokenizer, source, ends), Lineage.load(folder), name)
+    return _assemble(network, tokenizer, Template(tokenizer, source, ends), lineage_of(folder), name)
 
 
 def _assemble(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,33 @@ from typing import Any
 from shoestring.errors import BadInput
 
 LINEAGE_FILE = "lineage.json"
+ALWAYS = ("source", "licence", "teacher")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where one row came from. `teacher` names the model that wrote it; None means no model did."""
+    """Where rows came from. `teacher` names the model that wrote them; None means no model did. Nothing here
+    is one row's own (its id, its sample's number): the distinct origins of a training stay few."""
 
     source: str  # e.g. "procedural:sums", "file:problems.jsonl", "gym:countdown"
-    licence: str  # SPDX name, or "unknown"
+    licence: str  # of the row, not of its teacher: SPDX name, or "unknown"
     teacher: str | None = None
+    teacher_sha256: str = ""  # of the teacher's weights; "" where they weren't at hand (over HTTP)
+    teacher_licence: str = ""
+    sampling: str = ""  # how the teacher was asked, e.g. "temperature 1.0, top_p 0.95"
+    date: str = ""  # the day on which the teacher wrote, ISO 8601
+    terms: str = ""  # the verdict that let the rows in, with the permission where one was given
+    outcome: str = ""  # what the task's scorer said of the row
+
+    @property
+    def teacher_key(self) -> str:
+        """What a lineage has this teacher's own stages under; "" where no model wrote the rows."""
+        return self.teacher_sha256 or self.teacher or ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what isn't known, but for the three first, which every lineage.json has."""
+        known = dataclasses.asdict(self)
+        return {name: value for name, value in known.items() if value or name in ALWAYS}
 
 
 @dataclass(frozen=True)
@@ -33,15 +52,28 @@ class Stage:
 
 @dataclass(frozen=True)
 class Lineage:
-    """All that reached a model, oldest first."""
+    """All that reached a model, oldest first. `teachers`: the stages of the models that wrote its rows, of
+    their teachers too, each under its `Origin.teacher_key`; one table, however many stages lie between."""
 
     stages: tuple[Stage, ...] = ()
+    teachers: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
 
-    def then(self, stage: Stage) -> "Lineage":
-        return Lineage((*self.stages, stage))
+    def then(self, stage: Stage, teachers: Mapping[str, tuple[Stage, ...]] | None = None) -> "Lineage":
+        return Lineage((*self.stages, stage), {**self.teachers, **(teachers or {})})
+
+    def as_teacher(self, key: str) -> dict[str, tuple[Stage, ...]]:
+        """What a model's rows bring into a student's `teachers`: its own stages and its teachers'."""
+        return {**self.teachers, key: self.stages}
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"stages": [_stage_json(stage) for stage in self.stages]}
+        if self.teachers:
+            known = self.teachers.items()
+            found["teachers"] = {key: [_stage_json(stage) for stage in stages] for key, stages in known}
+        return found
 
     def save(self, folder: Path) -> None:
-        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
         (folder / LINEAGE_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -50,13 +82,21 @@ class Lineage:
         path = folder / LINEAGE_FILE
         if not path.exists():
             return cls((Stage(name=folder.name, job="unknown", date="", detail={"path": folder.name}),))
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Lineage":
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                tuple(
-                    Stage(**{**stage, "origins": tuple(Origin(**o) for o in stage["origins"])})
-                    for stage in raw["stages"]
-                )
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            teachers = raw.get("teachers", {}).items()
+            return cls(_stages(raw["stages"]), {key: _stages(stages) for key, stages in teachers})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{path} is not a lineage file: {error}") from None
+
+
+def _stage_json(stage: Stage) -> dict[str, Any]:
+    return {**dataclasses.asdict(stage), "origins": [origin.to_json() for origin in stage.origins]}
+
+
+def _stages(raw: list[dict[str, Any]]) -> tuple[Stage, ...]:
+    return tuple(Stage(**{**stage, "origins": tuple(Origin(**o) for o in stage["origins"])}) for stage in raw)

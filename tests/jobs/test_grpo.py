@@ -300,10 +300,10 @@ def test_faults_are_found_before_anything_runs(tmp_path, suites, said):
 
 
 def test_a_level_without_training_problems_is_refused(tmp_path):
-    (tmp_path / "one.jsonl").write_text('{"question": "2+2?", "answer": "4"}\n')
+    (tmp_path / "one.jsonl").write_text('{"question": "2+2?", "answer": "4", "licence": "MIT"}\n')
     held_out = next(
         row
-        for row in (f'{{"question": "{i}+2?", "answer": "4"}}\n' for i in range(100))
+        for row in (f'{{"question": "{i}+2?", "answer": "4", "licence": "MIT"}}\n' for i in range(100))
         if _held_out(tmp_path, row)
     )
     (tmp_path / "one.jsonl").write_text(held_out)
@@ -312,6 +312,22 @@ def test_a_level_without_training_problems_is_refused(tmp_path):
     assert job.check is not None
     with pytest.raises(BadInput, match="no training problems"):
         job.check(settings)
+
+
+def test_problems_without_an_origin_are_refused_before_anything_runs(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(f'{{"question": "{i}?", "answer": "{i}"}}\n' for i in range(30)))
+    check = JOBS["grpo"]().check
+    assert check is not None
+    with pytest.raises(BadInput, match=r"p\.jsonl: problems without a licence.*shoestring audit"):
+        check(grpo_settings(tmp_path, str(path)))
+    (tmp_path / "p.jsonl.origin.toml").write_text('source = "hub:x/y"\nlicence = "MIT"\n')
+    check(grpo_settings(tmp_path, str(path)))
+    (problem, *_) = parse_suite(str(path)).family.problems(parse_suite(str(path)).level)  # type: ignore[attr-defined]
+    assert (problem.origin.source, problem.origin.licence) == ("hub:x/y", "MIT")
+    (tmp_path / "p.jsonl.origin.toml").write_text('source = "x"\nlicence = "MIT"\nteacher = "gpt-4o"\n')
+    with pytest.raises(BadInput, match=r"p\.jsonl: teacher 'gpt-4o': OpenAI bars"):
+        check(grpo_settings(tmp_path, str(path)))
 
 
 def _held_out(tmp_path, row: str) -> bool:

@@ -179,15 +179,33 @@ def test_a_corpus_that_cannot_be_read(
         run(pretrain_settings(tokenizer, corpus=[corpus]), tmp_path / "run")
 
 
+def files(path: Path) -> dict[str, Any]:
+    return {"kind": "files", "path": str(path), "licence": "MIT"}
+
+
+def test_texts_without_an_origin_or_by_a_barred_teacher_are_refused(tokenizer: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("words " * 500)
+    corpus = [files(text) | {"licence": ""}]
+    with pytest.raises(BadInput, match=r"nothing says what licence.*shoestring audit"):
+        run(pretrain_settings(tokenizer, corpus=corpus), tmp_path / "a")
+    (tmp_path / "text.txt.origin.toml").write_text('source = "x"\nlicence = "MIT"\nteacher = "gpt-4o"\n')
+    with pytest.raises(BadInput, match=r"teacher 'gpt-4o': OpenAI bars"):
+        run(pretrain_settings(tokenizer, corpus=corpus), tmp_path / "a")
+
+
 def test_an_empty_corpus_and_documents_longer_than_a_row(
     tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("")
     with pytest.raises(BadInput, match="no text to train on"):
-        run(pretrain_settings(tokenizer, corpus=[{"kind": "files", "path": str(text)}]), tmp_path / "a")
+        run(
+            pretrain_settings(tokenizer, corpus=[{"kind": "files", "path": str(text), "licence": "MIT"}]),
+            tmp_path / "a",
+        )
     text.write_text("\n---\n".join(f"{i} is a number, {i + 1} is the next one. " * 4 for i in range(60)))
-    corpus = [{"kind": "files", "path": str(text), "separator": "---"}]
+    corpus = [files(text) | {"separator": "---"}]
     said: list[str] = []
     monkeypatch.setattr(Stage, "say", lambda _, line: said.append(line))
     result = run(pretrain_settings(tokenizer, corpus=corpus, steps=2), tmp_path / "b")
@@ -203,7 +221,10 @@ def test_without_a_held_out_document_there_are_no_bits_per_byte(
     said: list[str] = []
     monkeypatch.setattr(Stage, "say", lambda _, line: said.append(line))
     result = run(
-        pretrain_settings(tokenizer, corpus=[{"kind": "files", "path": str(text)}], steps=2), tmp_path / "r"
+        pretrain_settings(
+            tokenizer, corpus=[{"kind": "files", "path": str(text), "licence": "MIT"}], steps=2
+        ),
+        tmp_path / "r",
     )
     assert "val_bpb" not in result
     assert "no document of file:text.txt is held out: bits per byte say nothing of it" in said

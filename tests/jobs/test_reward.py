@@ -14,6 +14,8 @@ from shoestring.text.message import Message, Reply
 from shoestring.text.preferences import Judged
 from training_runs import grpo_settings, metrics, reward_settings, run, save_base
 
+MINE = {"licence": "CC0-1.0"}
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
@@ -29,7 +31,7 @@ def write(folder, rows) -> str:
 def shouting(count: int = 60):
     """What is chosen is said quietly."""
     for i in range(count):
-        yield {"prompt": f"Say {i}.", "chosen": f"it is {i}", "rejected": f"IT IS {i}", "licence": "CC0-1.0"}
+        yield {"prompt": f"Say {i}.", "chosen": f"it is {i}", "rejected": f"IT IS {i}"} | MINE
 
 
 def test_it_learns_and_everything_is_written(base, tmp_path):
@@ -64,7 +66,9 @@ def test_it_learns_and_everything_is_written(base, tmp_path):
 def test_labels_are_learnt_from_too(base, tmp_path):
     said = (("safe", "it is"), ("unsafe", "IT IS"))
     rows = [
-        {"prompt": f"Say {i}.", "response": text, "label": label} for i in range(40) for label, text in said
+        MINE | {"prompt": f"Say {i}.", "response": text, "label": label}
+        for i in range(40)
+        for label, text in said
     ]
     settings = reward_settings(base, data=write(tmp_path, rows), kind="safety", steps=25, rows_per_step=8)
     result = run(settings, tmp_path / "s")
@@ -82,7 +86,7 @@ def test_our_own_rows_are_the_default(base, tmp_path):
 
 
 def test_long_rows_are_left_out_and_counted(base, tmp_path):
-    rows = [*shouting(), {"prompt": "x" * 300, "chosen": "it is so", "rejected": "IT IS SO"}]
+    rows = [*shouting(), MINE | {"prompt": "x" * 300, "chosen": "it is so", "rejected": "IT IS SO"}]
     settings = reward_settings(base, data=write(tmp_path, rows), steps=1, max_row_tokens=100)
     assert run(settings, tmp_path / "s")["rows_too_long"] == 1
     settings = reward_settings(base, data=write(tmp_path, rows), steps=1, max_row_tokens=5)

@@ -40,7 +40,10 @@ def judge():
 @pytest.fixture
 def planted(tmp_path):
     """The suite of a planted scorer: 30 additions."""
-    rows = [{"question": f"What is {n} plus {n + 41}?", "answer": str(2 * n + 41)} for n in range(200, 230)]
+    rows = [
+        {"question": f"What is {n} plus {n + 41}?", "answer": str(2 * n + 41), "licence": "CC0-1.0"}
+        for n in range(200, 230)
+    ]
     path = tmp_path / "planted.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return lambda scorer: f"{path}:scorer=planted:{scorer}"

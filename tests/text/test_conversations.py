@@ -13,6 +13,8 @@ TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 
 def file(tmp_path, *rows, name="d.jsonl"):
     path = tmp_path / name
+    """Rows are under MIT unless they say otherwise: None is nothing said."""
+    rows = [{"licence": "MIT", **row} for row in rows]
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
     return path
 
@@ -35,7 +37,8 @@ def test_shapes(tmp_path, row):
 def test_parquet_and_its_nulls(tmp_path):
     thinking = [TURNS[0], {"role": "assistant", "content": "a", "reasoning_content": "r"}]
     pq.write_table(
-        pa.Table.from_pylist([{"messages": TURNS}, {"messages": thinking}]), tmp_path / "d.parquet"
+        pa.Table.from_pylist([{"messages": turns, "licence": "MIT"} for turns in (TURNS, thinking)]),
+        tmp_path / "d.parquet",
     )
     rows = ConversationFile(tmp_path / "d.parquet", 0)
     found = sorted((rows.next() for _ in range(2)), key=lambda r: r[1])
@@ -58,7 +61,8 @@ def test_each_epoch_has_every_row_in_an_order_of_its_own_and_resumes(tmp_path):
 
 def test_origins(tmp_path):
     named = {"prompt": "q", "completion": "a", "source": "s", "licence": "MIT", "teacher": "t"}
-    rows = ConversationFile(file(tmp_path, named, named, {"prompt": "q", "completion": "b"}), 0)
+    plain = {"prompt": "q", "completion": "b", "licence": "unknown"}
+    rows = ConversationFile(file(tmp_path, named, named, plain), 0)
     assert set(rows.origins) == {Origin("s", "MIT", "t"), Origin("file:d.jsonl", "unknown", None)}
     assert len(rows.origins) == 2
 

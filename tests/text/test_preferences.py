@@ -14,8 +14,9 @@ def write(path, *rows):
     return path
 
 
-PAIR = {"prompt": "Why?", "chosen": "Because of rain.", "rejected": "No."}
-LABEL = {"prompt": "Why?", "response": "Because.", "label": "safe"}
+MINE = {"licence": "CC0-1.0"}
+PAIR = {"licence": "CC0-1.0", "prompt": "Why?", "chosen": "Because of rain.", "rejected": "No."}
+LABEL = {"licence": "CC0-1.0", "prompt": "Why?", "response": "Because.", "label": "safe"}
 
 
 def test_shapes_of_pairs(tmp_path):
@@ -25,11 +26,13 @@ def test_shapes_of_pairs(tmp_path):
         PAIR,
         PAIR | {"chosen": "<think>\nIt is wet.\n</think>\n\nRain."},
         PAIR | {"chosen": thought, "licence": "MIT", "source": "mine", "teacher": "somebody"},
-        {"messages": [{"role": "system", "content": "Be kind."}, *talk], "chosen": "Rain.", "rejected": "x"},
+        {"messages": [{"role": "system", "content": "Be kind."}, *talk], "chosen": "Rain.", "rejected": "x"}
+        | MINE,
         {
             "chosen": [*talk, {"role": "assistant", "content": "Rain."}],
             "rejected": [*talk, {"role": "assistant", "content": "x"}],
-        },
+        }
+        | MINE,
         LABEL,
     ]
     found = read_preferences(write(tmp_path / "p.jsonl", *rows), "helpful", 2.0)

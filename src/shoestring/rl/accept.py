@@ -67,6 +67,7 @@ class Sample:
     tokens: int
     outcome: str
     detail: str
+    date: str = ""  # when it was sampled and judged, ISO 8601, UTC
 
     @property
     def text(self) -> str:

@@ -12,7 +12,6 @@ from typing import Any, Literal, cast
 from pydantic import Field
 
 from shoestring.errors import BadInput
-from shoestring.origin import Origin
 from shoestring.settings import Settings
 from shoestring.tasks import second_opinion
 from shoestring.tasks.answers import judge, judge_integer, judge_integer_lenient
@@ -22,11 +21,13 @@ from shoestring.tasks.file_rows import Refused, answer_of, prompt_of, read_rows
 from shoestring.tasks.maths import judge_maths, judge_maths_lenient
 from shoestring.tasks.schema import judge_json
 from shoestring.tasks.texts import find_choice, find_exact, same_text
+from shoestring.text.declared import Declaration, declared, origin_of
 from shoestring.text.message import Reply
 
 Scorer = Callable[[Problem, Reply], "float | bool | Verdict"]
 Refusals = dict[str, list[int]]  # reason -> the numbers of the rows that were left out for it
 FIRST_ROWS = 3  # named where rows are refused
+ORIGIN_FIELDS = ("licence", "license", "teacher", "teacher_licence", "teacher_sha256", "terms")
 
 
 class FileLevel(Settings):
@@ -112,11 +113,12 @@ class FileFamily:
         assert self._path is not None, "a family made for scoring has no rows"
         found: dict[str, Problem] = {}
         refused: Refusals = {}
+        said = declared(self._path)
         for number, row in read_rows(self._path):
             try:
                 if not isinstance(row, dict):
                     raise Refused("not a JSON object")
-                problem = _problem(self._path, level, row)
+                problem = _problem(self._path, level, row, said)
                 if problem.key in found:
                     same = found[problem.key].hidden["answer"] == problem.hidden["answer"]
                     raise Refused(
@@ -187,9 +189,9 @@ def as_verdict(result: float | bool | Verdict) -> Verdict:
     return Verdict(Outcome.WRONG, 0.0, {"mark": mark}, f"the scorer's mark is {mark:g}")
 
 
-def _problem(path: Path, level: FileLevel, row: dict[str, Any]) -> Problem:
+def _problem(path: Path, level: FileLevel, row: dict[str, Any], said: Declaration | None) -> Problem:
     prompt = prompt_of(row)
     kind, answer = ("exact", "") if level.scorer else answer_of(row, level.answer)
     hidden = {"kind": kind, "answer": answer, "percent": level.percent, "scorer": level.scorer, "row": row}
-    origin = Origin(f"file:{path.name}", str(row.get("licence") or row.get("license") or "unknown"))
+    origin = origin_of({name: row[name] for name in ORIGIN_FIELDS if name in row}, path, said)
     return Problem("file", level_text(level), same_text(prompt), prompt, hidden, origin)

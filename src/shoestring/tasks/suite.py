@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from shoestring.errors import BadInput
+from shoestring.origin import Origin
 from shoestring.settings import Settings, build, nearest, parse_assignments
 from shoestring.tasks import FAMILIES
 from shoestring.tasks.base import Family, Problem, Verdict, level_text
@@ -61,6 +62,14 @@ def parse_suite(text: str) -> Suite:
     family = family_named(name)
     values = parse_assignments(_split_commas(level))
     return Suite(family, build(family.Level, values, f"suite '{text}'"))
+
+
+def file_origins(suite: Suite) -> list[Origin]:
+    """The distinct origins of a file of problems; none for other suites: what is made by code here or by a
+    user's own Python has no licence to ask for."""
+    if not isinstance(suite.family, FileFamily) or not isinstance(suite.level, FileLevel):
+        return []
+    return list(dict.fromkeys(problem.origin for problem in suite.family.problems(suite.level)))
 
 
 def family_named(name: str) -> Family:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +10,8 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from shoestring.errors import BadInput
-from shoestring.origin import Origin
+from shoestring.origin import Origin, Stage
+from shoestring.text.declared import Declaration, declared, origin_of, require_origin, teachers_of
 from shoestring.text.message import Message
 
 Row = tuple[list[Message], Origin]
@@ -18,9 +19,16 @@ Row = tuple[list[Message], Origin]
 
 class Conversations:
     """Conversations, forever, in an order shuffled anew each epoch from the seed. `name` stands in their
-    ids."""
+    ids; `teachers` are the stages of the models that wrote them, where they are known."""
 
-    def __init__(self, rows: Sequence[Row], name: str, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        name: str,
+        seed: int,
+        teachers: Mapping[str, tuple[Stage, ...]] | None = None,
+    ) -> None:
+        self.teachers = teachers or {}
         self.rows, self.name, self.seed, self.index = list(rows), name, seed, 0
         self.origins = tuple({origin: None for _, origin in self.rows})
         self._epoch, self._order = -1, list[int]()
@@ -45,19 +53,26 @@ class ConversationFile(Conversations):
     """Rows of a .jsonl or .parquet file.
 
     Accepted: {"messages": [{role, content, reasoning_content?}]}, minimind's {"conversations": ...},
-    {"prompt", "completion"}, {"prompt" | "question", "answer" | "solution"}. A row may carry `source`,
-    `licence` and `teacher`. All rows are checked here, before anything is trained.
+    {"prompt", "completion"}, {"prompt" | "question", "answer" | "solution"}. A row carries its licence, its
+    source and its teacher, or these are declared for the file (text/declared.py). All rows are checked here,
+    before anything is trained.
     """
 
     def __init__(self, path: Path, seed: int) -> None:
-        super().__init__(rows_of(read_rows(path), path), path.name, seed)
+        super().__init__(rows_of(read_rows(path), path), path.name, seed, teachers_of(path))
         if not self.rows:
             raise BadInput(f"{path} holds no rows")
 
 
-def rows_of(raw: Iterable[Any], path: Path) -> list[Row]:
-    """Rows as they stand in `path`, read. Raises BadInput with the first one's number that can't be."""
-    return [_conversation(row, path, i) for i, row in enumerate(raw, start=1)]
+def rows_of(raw: Iterable[Any], path: Path, trained: bool = True) -> list[Row]:
+    """Rows as they stand in `path`, read. Raises BadInput with the first one's number that can't be, or whose
+    origin isn't known. trained: False where they are only looked at, which needs no origin."""
+    said = declared(path)
+    rows = [_conversation(row, path, i, said) for i, row in enumerate(raw, start=1)]
+    if trained:
+        for number, (_, origin) in enumerate(rows, start=1):
+            require_origin(origin, path, number)
+    return rows
 
 
 def read_rows(path: Path) -> Iterable[Any]:
@@ -82,7 +97,9 @@ def read_rows(path: Path) -> Iterable[Any]:
     return rows
 
 
-def _conversation(row: Any, path: Path, number: int) -> tuple[list[Message], Origin]:
+def _conversation(
+    row: Any, path: Path, number: int, said: Declaration | None
+) -> tuple[list[Message], Origin]:
     where = f"{path}, row {number}"
     if not isinstance(row, dict):
         raise BadInput(f"{where}: not an object with named fields")
@@ -101,12 +118,7 @@ def _conversation(row: Any, path: Path, number: int) -> tuple[list[Message], Ori
         raise BadInput(f"{where}: calls belong in an assistant's content, see docs/tools.md")
     if not any(m["role"] == "assistant" for m in clean):
         raise BadInput(f"{where}: no assistant's turn, so there is nothing to train on")
-    origin = Origin(
-        source=str(row.get("source") or f"file:{path.name}"),
-        licence=str(row.get("licence") or row.get("license") or "unknown"),
-        teacher=row.get("teacher"),
-    )
-    return clean, origin
+    return clean, origin_of(row, path, said)
 
 
 def _is_message(value: Any) -> bool:

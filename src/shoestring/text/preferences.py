@@ -10,6 +10,7 @@ from typing import Any, Literal
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.text.conversations import read_rows
+from shoestring.text.declared import declared, origin_of, require_origin
 from shoestring.text.message import Message, Reply
 from shoestring.text.stream import CLOSE, OPEN
 
@@ -42,11 +43,11 @@ class PreferenceRows:
 def read_preferences(path: Path, kind: Kind, max_length_ratio: float) -> PreferenceRows:
     """The rows of `kind`: {"prompt" or "messages", "chosen", "rejected"}, or {"prompt" or "messages",
     "response", "label": "safe", "unsafe", 1 or 0}. A reply is a text, a message with `reasoning_content`, or
-    a conversation whose last turn is the reply; <think> at a text's beginning is its thinking. A row may
-    carry `source`, `licence` and `teacher`. All rows are checked, of both kinds; raises BadInput with the
-    row's number. Left out and counted: pairs whose answers are equal, and those where the longer answer has
-    more than `max_length_ratio` times the UTF-8 bytes of the shorter (R1 keeps lengths alike, so that length
-    isn't what is learnt)."""
+    a conversation whose last turn is the reply; <think> at a text's beginning is its thinking. A row carries
+    `source`, `licence` and `teacher`, or they are declared for the file. All rows are checked, of both kinds;
+    raises BadInput with the row's number. Left out and counted: pairs whose answers are equal, and those
+    where the longer answer has more than `max_length_ratio` times the UTF-8 bytes of the shorter (R1 keeps
+    lengths alike, so that length isn't what is learnt)."""
     found = [row for row in _judged(path) if (row.safe is None) == (kind == "helpful")]
     if not found:
         wanted = "pairs (chosen, rejected)" if kind == "helpful" else "labelled replies (response, label)"
@@ -78,6 +79,7 @@ def _fault(row: Judged, max_length_ratio: float) -> str | None:
 
 
 def _judged(path: Path) -> Iterator[Judged]:
+    declaration = declared(path)
     for number, row in enumerate(read_rows(path), start=1):
         where = f"{path}, row {number}"
         if not isinstance(row, dict):
@@ -98,11 +100,7 @@ def _judged(path: Path) -> Iterator[Judged]:
         asked = _asked(row, where) or said[0][0]
         if not asked:
             raise BadInput(f"{where}: no prompt and no messages, so nothing that is answered")
-        origin = Origin(
-            source=str(row.get("source") or f"file:{path.name}"),
-            licence=str(row.get("licence") or row.get("license") or "unknown"),
-            teacher=row.get("teacher"),
-        )
+        origin = require_origin(origin_of(row, path, declaration), path, number)
         replies = tuple(reply for _, reply in said)
         yield Judged(f"{path.name}#{number}", asked, replies, safe, origin)
 

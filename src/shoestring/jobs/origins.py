@@ -1,0 +1,37 @@
+"""What every training job asks of its rows before it begins: that the terms of those who wrote them let
+it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from shoestring.errors import BadInput
+from shoestring.origin import Origin, Stage
+from shoestring.provenance.reach import term_of_origin
+from shoestring.provenance.terms import require
+from shoestring.tasks.suite import Suite, file_origins
+from shoestring.text.declared import declaration_file, how_to_declare, teachers_of
+
+
+def require_terms(origins: Iterable[Origin], teachers: Mapping[str, tuple[Stage, ...]], data: str) -> None:
+    """Raises BadInput, one line with the clause, at the first origin whose teacher bars training on its
+    outputs or of whose terms nothing is known. `data`: the file that the rows are of."""
+    how = f"'permission' in {declaration_file(Path(data))}"
+    for origin in origins:
+        if origin.teacher:
+            try:
+                require(term_of_origin(origin, teachers), how)
+            except BadInput as error:
+                raise BadInput(f"{data}: {error}") from None
+
+
+def require_problems(suites: Iterable[Suite]) -> None:
+    """Raises BadInput where a suite to train on is problems of a file without an origin, or by a model whose
+    terms bar it. Evals need none of this."""
+    for suite in suites:
+        file, origins = suite.name, file_origins(suite)
+        if not all(origin.licence for origin in origins):
+            raise BadInput(
+                f"{file}: problems without a licence, so their origin isn't known and they can't be "
+                f"trained on; declare it once for the whole file: {how_to_declare(Path(file))}"
+            )
+        require_terms(origins, teachers_of(Path(file)) if origins else {}, file)
