@@ -1,17 +1,28 @@
 """Losses between distributions, in one chunked pass, against torch's own autograd on whole logits."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from shoestring.distill import distribution
 from shoestring.distill.distribution import (
+    KeptLoss,
     KeptRows,
     WholeRows,
     distribution_loss,
     held_rows,
 )
 from shoestring.distill.divergence import DivergenceSettings, distribution_loss_plain, divergence
+from shoestring.distill.live import LiveTeacher, keep
+from shoestring.text.message import Rendered
+from shoestring.text.packing import Family, pack
+from shoestring.train.batch import MicroBatch
+from shoestring.train.learner import Learner
+from shoestring.train.optim import OptimSettings
+from shoestring.train.split import parts_within
+from tiny import tiny_lm
 
 VOCAB, WIDTH = 40, 12
 SETTINGS = [
@@ -178,3 +189,23 @@ def test_a_frozen_weight_takes_no_gradient_and_the_loss_is_the_root():
     loss, _ = distribution_loss(hidden, frozen, *args)
     with pytest.raises(AssertionError, match="root"):
         (2 * loss).backward()
+
+
+def test_a_micro_batch_that_is_halved_is_the_same_loss():
+    """As where memory ran out: the teacher's columns go with their targets."""
+    lm = tiny_lm()
+    texts = ["What is 2 + 3?", "It is five.", "And two more?", "Seven."]
+    rows = [Rendered(lm.tokenizer.encode(t), [True] * len(lm.tokenizer.encode(t)), t) for t in texts]
+    packed = pack([Family([], rows)])
+    batch = MicroBatch(packed, torch.rand(len(packed.targets)))
+    kept = keep(LiveTeacher(tiny_lm(1).network, torch.arange(lm.config.vocab_size)), batch, 6, 1.0)
+    batch = dataclasses.replace(
+        batch, teacher_ids=kept.ids, teacher_logprobs=kept.logprobs, teacher_tail=kept.tail
+    )
+    learner = Learner(lm, OptimSettings(), 10)
+    found = []
+    for parts in ([batch], parts_within(batch, 15)):
+        losses = [learner.forward(part, KeptLoss(DivergenceSettings()))[0] for part in parts]
+        found.append(sum(loss.item() for loss in losses))
+    assert len(parts_within(batch, 15)) > 1
+    assert found[1] == pytest.approx(found[0], rel=1e-5)

@@ -150,7 +150,7 @@ class _Distilled(torch.autograd.Function):
 
 def _added(sums: Tensor | None, part: Tensor) -> Tensor:
     """In float32 once there are two: rounded to bf16 each time, small gradients would be lost."""
-    return part if sums is None else torch.add(sums.float() if sums.dtype == torch.bfloat16 else sums, part)
+    return part if sums is None else (sums.float() if sums.dtype == torch.bfloat16 else sums).add_(part)
 
 
 def _one_chunk(
