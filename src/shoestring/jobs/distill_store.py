@@ -46,9 +46,10 @@ def fill_store(
         for line in plan.lines(sum(map(num_targets, missing)), len(missing)):
             stage.say(line)
         write_atomic(stage.folder / "store.json", dumps(dataclasses.asdict(plan), indent=2) + "\n")
+        total = len(store) + len(missing)
         for part in _shards(missing):
             _make_shard(store, live, part, micro_batch_tokens, stage)
-            stage.progress(len(store), len(store) + len(missing), rows=f"{len(store)}")
+            stage.progress(len(store), total, rows=f"{len(store)}")
             if stage.stop_requested:
                 raise Interrupted(
                     f"stopped with the teacher's logprobs of {len(store):,} rows kept: go on with the same "
