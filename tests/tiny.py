@@ -26,13 +26,23 @@ BASE = Stage(
 )
 
 
+MARKERS = ("<|im_start|>", "<|im_end|>", "<pad>")
+
+
 def tiny_tokenizer() -> Tokenizer:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = tokenizers.Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    return byte_tokenizer()
+
+
+def byte_tokenizer(
+    merges: Sequence[tuple[str, str]] = (), order: int = 1, markers: Sequence[str] = MARKERS
+) -> Tokenizer:
+    """One id a byte, numbered in this order, then one a merge; markers begin a turn, end it and pad."""
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet())[::order], *(a + b for a, b in merges)]
+    backend = tokenizers.Tokenizer(models.BPE({c: i for i, c in enumerate(words)}, list(merges)))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(["<|im_start|>", "<|im_end|>", "<pad>"])
-    return Tokenizer(backend, SpecialTokens(bos="<|im_start|>", eos="<|im_end|>", pad="<pad>"))
+    backend.add_special_tokens(list(markers))
+    return Tokenizer(backend, SpecialTokens(bos=markers[0], eos=markers[1], pad=markers[2]))
 
 
 def tiny_lm(seed: int = 0, window: int = 2048, template: str = CHATML) -> LanguageModel:

@@ -17,6 +17,7 @@ from shoestring.rl.update import share_out, update_policy
 from shoestring.settings import build
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
+from shoestring.train.loss import sft_loss
 from shoestring.train.optim import OptimSettings
 from shoestring.train.state import load_state, save_state
 from tiny import tiny_lm
@@ -181,3 +182,30 @@ def test_a_refreshed_reference_is_the_model_and_is_kept(tmp_path):
 def test_settings_that_dont_fit_are_one_line(changed, said):
     with pytest.raises(BadInput, match=said):
         settings_of(**changed)
+
+
+def test_a_token_may_have_an_advantage_of_its_own():
+    """`annotate` sees every micro-batch once p_old is recorded, and what it makes is what is learnt from."""
+    seen: list[MicroBatch] = []
+
+    def flat(batch: MicroBatch) -> MicroBatch:
+        seen.append(batch)
+        assert batch.advantages is not None
+        return dataclasses.replace(batch, advantages=torch.zeros_like(batch.advantages))
+
+    groups, settings = groups_of(4, 4), settings_of(minibatches=2)
+    learner = Learner(tiny_lm(), OPTIM, 10)
+    updated = update_policy(learner, None, groups, settings, annotate=flat)
+    assert len(seen) == len(updated.batches)
+    assert all(batch.old_logprobs is not None for batch in seen)
+    assert [m.grad_norm for m in updated.metrics] == [0.0, 0.0]
+    plain = update_policy(Learner(tiny_lm(), OPTIM, 10), None, groups, settings)
+    assert min(m.grad_norm for m in plain.metrics) > 1e-3
+
+
+def test_another_loss_may_stand_in_for_the_policys():
+    groups, settings = groups_of(2, 3), settings_of()
+    updated = update_policy(Learner(tiny_lm(), OPTIM, 10), None, groups, settings, loss_of=sft_loss)
+    own = torch.cat(updated.metrics[0].logprobs)
+    weights = torch.cat([b.weights for b in updated.batches])
+    assert updated.metrics[0].loss == pytest.approx(-(own * weights).sum().item(), rel=1e-5)

@@ -1,7 +1,7 @@
 """Supervised fine-tuning: worked solutions in, loss on the assistant's tokens only."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -17,11 +17,13 @@ from shoestring.jobs.training import (
     stop_if_asked,
     update_flops,
 )
-from shoestring.lm import LanguageModel, load
+from shoestring.lm import load
+from shoestring.models.config import ModelConfig
 from shoestring.run import Stage
 from shoestring.settings import Settings
 from shoestring.text.message import Rendered
 from shoestring.text.packing import pack, share_prefix, split_by_tokens
+from shoestring.text.template import Template
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
 from shoestring.train.lora import Adapters, LoRASettings
@@ -127,6 +129,17 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
     return result
 
 
+class Reader(Protocol):
+    """What is asked of the model here: how it reads a row, and how long one may be. A LanguageModel is
+    one."""
+
+    @property
+    def template(self) -> Template: ...
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+
 class Tally:
     """Rows taken and rows left out, kept across a resume."""
 
@@ -141,7 +154,7 @@ class Tally:
         self.rows, self.too_long = state["rows"], state["too_long"]
 
 
-def take_rows(rows: RowSource, lm: LanguageModel, settings: SFTSettings, tally: "Tally") -> list[Rendered]:
+def take_rows(rows: RowSource, lm: "Reader", settings: SFTSettings, tally: "Tally") -> list[Rendered]:
     """The step's rows. Each has tokens in the loss and its end of turn among them; a row over the limit is
     left out whole, for a cut one would teach the model to run on."""
     taken: list[Rendered] = []

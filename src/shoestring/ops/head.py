@@ -55,7 +55,12 @@ def head_logits_plain(hidden: Tensor, weight: Tensor) -> Tensor:
     if hidden.device.type == "cuda" and hidden.dtype != torch.float32 and not torch.is_grad_enabled():
         rows = hidden.reshape(-1, hidden.shape[-1])
         return torch.mm(rows, weight.t(), out_dtype=torch.float32).view(*hidden.shape[:-1], -1)
-    return F.linear(hidden, weight).float()
+    return _wide(F.linear(hidden, weight))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """float32, or float64 where it is that already: tests compare in it."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _product_library(hidden: Tensor, weight: Tensor) -> Library | None:
@@ -111,7 +116,7 @@ def softmax_gradient_(
 
 
 def target_logprobs_plain(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    scaled = logits.float()
+    scaled = _wide(logits)
     if temperature != 1.0:
         scaled = scaled / temperature
     normalizer = scaled.logsumexp(-1)
@@ -121,7 +126,7 @@ def target_logprobs_plain(logits: Tensor, targets: Tensor, temperature: float) -
 def softmax_gradient_plain_(
     logits: Tensor, normalizer: Tensor, targets: Tensor, slope: Tensor, temperature: float, out: Tensor
 ) -> None:
-    scaled = logits.float()
+    scaled = _wide(logits)
     if temperature != 1.0:
         scaled = scaled / temperature
     gradient = (scaled - normalizer[:, None]).exp_()

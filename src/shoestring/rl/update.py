@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.token_stats import TokenStats, token_stats
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner, Metrics
+from shoestring.train.loss import HeadLoss, TokenLoss
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,17 @@ def share_out(groups: Sequence[Group], minibatches: int) -> list[list[Group]]:
 
 
 def update_policy(
-    learner: Learner, reference: Reference | None, groups: Sequence[Group], settings: GRPOSettings
+    learner: Learner,
+    reference: Reference | None,
+    groups: Sequence[Group],
+    settings: GRPOSettings,
+    annotate: Callable[[MicroBatch], MicroBatch] | None = None,
+    loss_of: TokenLoss | HeadLoss | None = None,
 ) -> Updated:
     """A step's later mini-batches meet a model that its earlier ones have changed, so p_old is recorded for
-    all of them before the first. Raises what `Learner.update` raises."""
+    all of them before the first. `annotate` may change what the groups' rewards made of a micro-batch, its
+    advantages by token say; `loss_of` stands in for the settings' policy loss. Raises what `Learner.update`
+    raises."""
     began = time.perf_counter()
     parts = [
         make_batches(part, settings.loss, settings.max_completion_tokens, settings.micro_batch_tokens)
@@ -53,11 +61,14 @@ def update_policy(
     several = len(parts) > 1
     if several:
         parts = [[_with_old(learner, b, settings.temperature) for b in part] for part in parts]
+    if annotate is not None:
+        parts = [[annotate(batch) for batch in part] for part in parts]
     further_s = time.perf_counter() - began
+    loss_of = loss_of or PolicyLoss(settings.loss)
     metrics: list[Metrics] = []
     logprobs: list[Tensor] = []
     for part in parts:
-        metrics.append(learner.update(part, PolicyLoss(settings.loss), settings.temperature))
+        metrics.append(learner.update(part, loss_of, settings.temperature))
         logprobs += metrics[-1].logprobs
     batches = [batch for part in parts for batch in part]
     stats = token_stats(logprobs, batches, settings.loss)

@@ -57,7 +57,7 @@ class Tokenizer:
     @cached_property
     def vocab_size(self) -> int:
         """One more than the largest id."""
-        return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
+        return max(self.vocabulary.values()) + 1
 
     def encode(self, text: str) -> list[int]:
         """No special token is added or recognised: "<|im_end|>" in `text` is plain letters."""
@@ -86,13 +86,15 @@ class Tokenizer:
         """Of everything that decides which ids a text has."""
         return hashlib.sha256(self._json.encode()).hexdigest()
 
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Ids by token, added ones among them, as the tokenizer's own alphabet spells them."""
+        return self._backend.get_vocab(with_added_tokens=True)
+
     def first_difference(self, other: "Tokenizer") -> str | None:
         """The first id for which the two have different tokens, in words: vocabularies of one size may still
         be two."""
-        mine, theirs = (
-            {i: token for token, i in t._backend.get_vocab(with_added_tokens=True).items()}
-            for t in (self, other)
-        )
+        mine, theirs = ({i: token for token, i in t.vocabulary.items()} for t in (self, other))
         for i in sorted(mine.keys() | theirs.keys()):
             if mine.get(i) != theirs.get(i):
                 return f"id {i} is {mine.get(i)!r} in one and {theirs.get(i)!r} in the other"

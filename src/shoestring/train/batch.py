@@ -16,7 +16,8 @@ class MicroBatch:
     """Tensors aligned with the packed batch's N targets. `weights` already divide by what the whole step's
     loss is a mean over (all micro-batches, all ranks), so that summing micro-batches is the step's loss
     whatever the split. Policy losses also carry each token's advantage and its logprob under the sampler,
-    under the model before the step's first update (where there are several) and under the reference."""
+    under the model before the step's first update (where there are several) and under the reference. A stored
+    teacher's distribution is its K likeliest tokens and the mass of the others."""
 
     packed: PackedBatch
     weights: Tensor  # (N,) float32
@@ -25,6 +26,9 @@ class MicroBatch:
     old_logprobs: Tensor | None = None  # (N,) float32
     reference_logprobs: Tensor | None = None  # (N,) float32
     routing: Tensor | None = None  # (T, mixture layers, K) of the packed tokens, to be replayed
+    teacher_ids: Tensor | None = None  # (N, K) int64
+    teacher_logprobs: Tensor | None = None  # (N, K) float32
+    teacher_tail: Tensor | None = None  # (N,) float32, log of the mass of all other tokens
 
     @property
     def num_tokens(self) -> int:
@@ -35,17 +39,11 @@ class MicroBatch:
         return len(self.packed.targets)
 
     def to(self, device: torch.device) -> "MicroBatch":
-        columns = {
-            name: None if column is None else column.to(device)
-            for name, column in (
-                ("advantages", self.advantages),
-                ("sampler_logprobs", self.sampler_logprobs),
-                ("old_logprobs", self.old_logprobs),
-                ("reference_logprobs", self.reference_logprobs),
-                ("routing", self.routing),
-            )
-        }
-        return dataclasses.replace(self, weights=self.weights.to(device), **columns)
+        fields = (field.name for field in dataclasses.fields(self))
+        columns = {name: getattr(self, name) for name in fields}
+        return dataclasses.replace(
+            self, **{name: c.to(device) for name, c in columns.items() if isinstance(c, Tensor)}
+        )
 
 
 def attention_rows(packed: PackedBatch, device: torch.device) -> PackedRows:

@@ -14,7 +14,7 @@ from shoestring.lm import LanguageModel
 from shoestring.ops.memory import give_back, ran_out
 from shoestring.train.batch import MicroBatch
 from shoestring.train.lora import Adapters
-from shoestring.train.loss import TokenLoss
+from shoestring.train.loss import HeadLoss, TokenLoss
 from shoestring.train.objectives import LoadCount, Objectives, balance_biases
 from shoestring.train.optim import MasterOptimizer, OptimSettings, learning_rate_at
 from shoestring.train.passes import Passed, forward_pass
@@ -79,7 +79,9 @@ class Learner:
         self.most_tokens: int | None = None
         self._bad_steps = 0
 
-    def update(self, batches: Sequence[MicroBatch], loss_of: TokenLoss, temperature: float = 1.0) -> Metrics:
+    def update(
+        self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss, temperature: float = 1.0
+    ) -> Metrics:
         """One optimizer step over all micro-batches. Raises ShoestringError after three steps in a row whose
         gradient is not finite; such a step changes no weight."""
         began = time.perf_counter()
@@ -109,7 +111,7 @@ class Learner:
             oom_splits=summed.oom_splits,
         )
 
-    def try_out(self, batches: Sequence[MicroBatch], loss_of: TokenLoss) -> None:
+    def try_out(self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss) -> None:
         """Work and memory of a first update, without it: nothing is changed but `most_tokens`."""
         self._accumulate(batches, loss_of, 1.0)
         with _optimizer_fits():
@@ -122,7 +124,9 @@ class Learner:
             self.adapters.merge()
         return norm
 
-    def _accumulate(self, batches: Sequence[MicroBatch], loss_of: TokenLoss, temperature: float) -> _Summed:
+    def _accumulate(
+        self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss, temperature: float
+    ) -> _Summed:
         """The gradient of all micro-batches. Where one runs out of memory part of its gradient may have been
         added already, and there is no room for a copy to go back to: the sum begins anew with smaller
         micro-batches, which later steps keep to. Raises ShoestringError where a single row doesn't fit."""
@@ -145,7 +149,11 @@ class Learner:
             splits += 1
 
     def _add_up(
-        self, parts: list[list[MicroBatch]], loss_of: TokenLoss, temperature: float, summed: _Summed
+        self,
+        parts: list[list[MicroBatch]],
+        loss_of: TokenLoss | HeadLoss,
+        temperature: float,
+        summed: _Summed,
     ) -> MicroBatch | None:
         """parts[i] of the given micro-batch i -> the one that ran out of memory; the rest is not tried."""
         rows = sum(len(batch.packed.lengths) for some in parts for batch in some)
@@ -167,13 +175,15 @@ class Learner:
         return None
 
     def forward(
-        self, batch: MicroBatch, loss_of: TokenLoss, temperature: float = 1.0
+        self, batch: MicroBatch, loss_of: TokenLoss | HeadLoss, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Loss () and the targets' logprobs (N,) of one micro-batch."""
         passed = self._pass(batch, loss_of, temperature, 1.0)
         return passed.total, passed.logprobs
 
-    def _pass(self, batch: MicroBatch, loss_of: TokenLoss, temperature: float, share: float) -> Passed:
+    def _pass(
+        self, batch: MicroBatch, loss_of: TokenLoss | HeadLoss, temperature: float, share: float
+    ) -> Passed:
         return forward_pass(self.lm.network, batch, loss_of, temperature, self.objectives, share)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

@@ -1,5 +1,6 @@
 """From hidden states to a loss, without ever holding the logits of a whole batch with their graph."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,23 @@ from shoestring.train.batch import MicroBatch
 
 # logprobs (N,) of all targets of a micro-batch -> their summed loss, already weighted
 TokenLoss = Callable[[Tensor, MicroBatch], Tensor]
+
+
+class HeadLoss(ABC):
+    """A loss that looks at whole distributions, not at the targets' logprobs alone: it applies the head
+    itself."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        batch: MicroBatch,
+        logits_of: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """hidden (N, d), weight (V, d), targets (N,) -> loss (), logprobs (N,) detached, as `head_loss`."""
+
 
 CHUNK = 256  # rows of logits held in float32 at once
 

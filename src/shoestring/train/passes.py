@@ -6,7 +6,7 @@ from torch import Tensor
 
 from shoestring.models.transformer import Output, Transformer
 from shoestring.train.batch import MicroBatch, Placed
-from shoestring.train.loss import TokenLoss, head_loss, sft_loss
+from shoestring.train.loss import HeadLoss, TokenLoss, head_loss, sft_loss
 from shoestring.train.objectives import Objectives, further_targets
 
 
@@ -24,23 +24,23 @@ class Passed:
 def forward_pass(
     network: Transformer,
     batch: MicroBatch,
-    loss_of: TokenLoss,
+    loss_of: TokenLoss | HeadLoss,
     temperature: float,
     objectives: Objectives,
     share: float,
 ) -> Passed:
-    """share: of the step's rows, over which its balance loss is a mean."""
+    """share: of the step's rows, over which its balance loss is a mean. temperature: of a TokenLoss's
+    logprobs; a HeadLoss has its own."""
     batch = batch.to(network.embed_tokens.device)
     placed = Placed.of(batch.packed, network.embed_tokens.device)
     output = network(placed.ids, placed.positions, cache=placed.rows, routing=batch.routing)
-    main, logprobs = head_loss(
-        output.hidden.index_select(0, placed.predict_from),
-        network.head_weight,
-        placed.targets,
-        lambda logprobs: loss_of(logprobs, batch),
-        temperature,
-        network.head,
-    )
+    hidden = output.hidden.index_select(0, placed.predict_from)
+    head = hidden, network.head_weight, placed.targets
+    if isinstance(loss_of, HeadLoss):
+        main, logprobs = loss_of(*head, batch, network.head)
+    else:
+        of_batch = lambda logprobs: loss_of(logprobs, batch)  # noqa: E731
+        main, logprobs = head_loss(*head, of_batch, temperature, network.head)
     passed = Passed(main, main, logprobs, 0.0, [output])
     if objectives.mtp_weight and len(network.mtp):
         _add_further(passed, network, batch, placed, objectives.mtp_weight)

@@ -1,0 +1,195 @@
+"""A student of a few thousand weights learns another's distributions, live and from the disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shoestring.distill.store import read_manifest
+from shoestring.distill.vocabulary import transplant
+from shoestring.errors import BadInput, ShoestringError
+from shoestring.jobs import distill_distribution as job
+from shoestring.jobs import distill_store
+from shoestring.origin import Lineage
+from shoestring.run import Stage
+from shoestring.settings import build
+from shoestring.text.template import Template
+from tiny import CHATML, byte_tokenizer, tiny_lm
+from training_runs import metrics, same, save_base, timeless, weights
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher")
+    tiny_lm(seed=7).save(folder)
+    return folder
+
+
+def settings(base: Path, teacher: Path | str, **changed) -> job.DistributionSettings:
+    values = {
+        "model": str(base),
+        "teacher": str(teacher),
+        "suites": ["sums:max_terms=2,max_digits=1"],
+        "steps": 6,
+        "rows_per_step": 3,
+        "micro_batch_tokens": 150,
+        "keep": 16,
+        "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
+        "save_every": 2,
+        "dtype": "float32",
+    }
+    return build(job.DistributionSettings, values | changed, "distill")
+
+
+def run(chosen: job.DistributionSettings, folder: Path, resume: bool = False) -> dict:
+    with Stage(folder, folder.name, None, resume) as stage:
+        result = job.main(chosen, stage)
+        stage.finish(result)
+    return result
+
+
+@pytest.mark.parametrize("keep", [0, 16], ids=["live", "stored"])
+@pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "jsd"])
+def test_the_student_comes_nearer(base, teacher, tmp_path, name, keep):
+    run(settings(base, teacher, steps=15, keep=keep, divergence={"name": name}), tmp_path / "s")
+    rows = metrics(tmp_path / "s")
+    assert rows[-1]["divergence"] < 0.7 * rows[0]["divergence"]
+    assert rows[0]["loss"] == pytest.approx(rows[0]["divergence"])
+    own = Lineage.load(tmp_path / "s/model").stages[-1]
+    assert own.job == "distill"
+    assert own.detail["teacher"] == teacher.name
+    assert len(own.detail["teacher_sha256"]) == 64
+    assert ("KL" in own.detail["loss"]) == (name != "jsd")
+
+
+def test_all_tokens_stored_are_the_live_teacher(base, teacher, tmp_path):
+    """But for float16."""
+    for name, keep in (("live", 0), ("stored", 10_000)):
+        run(settings(base, teacher, keep=keep), tmp_path / name)
+    live, stored = (metrics(tmp_path / name) for name in ("live", "stored"))
+    assert [r["loss"] for r in stored] == pytest.approx([r["loss"] for r in live], rel=5e-3)
+    assert read_manifest(tmp_path / "stored/teacher").k == tiny_lm().config.vocab_size
+
+
+def test_mixed_with_cross_entropy_both_are_shown(base, teacher, tmp_path):
+    run(settings(base, teacher, divergence={"cross_entropy": 0.25}), tmp_path / "s")
+    for row in metrics(tmp_path / "s"):
+        assert row["loss"] == pytest.approx(0.75 * row["divergence"] + 0.25 * row["cross_entropy"], rel=1e-4)
+
+
+def test_size_and_bound_are_said_before_a_shard_is_written(base, teacher, tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(Stage, "say", lambda _self, text: said.append(text))
+
+    def never(*_: object) -> int:
+        raise ShoestringError("not written")
+
+    monkeypatch.setattr(distill_store.LogprobStore, "write", never)
+    with pytest.raises(ShoestringError, match="not written"):
+        run(settings(base, teacher), tmp_path / "s")
+    text = "\n".join(said)
+    assert "16 of 259 tokens at temperature 1, 72 bytes a token" in text
+    assert "too low by at most" in text
+    plan = json.loads((tmp_path / "s/store.json").read_text())
+    assert 0 < plan["mass"] <= plan["mass_max"] < 1
+    assert plan["jsd"] <= 0.7 * plan["mass_max"]
+    assert plan["rounding"] < 1e-4
+
+
+def test_a_store_serves_other_runs_and_without_its_teacher(base, teacher, tmp_path):
+    store = str(tmp_path / "store")
+    run(settings(base, teacher, store=store), tmp_path / "a")
+    shards = {p: p.stat().st_mtime_ns for p in Path(store).glob("shard-*")}
+    run(settings(base, teacher, store=store), tmp_path / "b")
+    run(settings(base, "", store=store), tmp_path / "c")
+    assert {p: p.stat().st_mtime_ns for p in Path(store).glob("shard-*")} == shards
+    a, b, c = (weights(tmp_path / name) for name in "abc")
+    assert same(a, b)
+    assert same(a, c)
+    with pytest.raises(ShoestringError, match="no logprobs of row"):
+        run(settings(base, "", store=store, steps=40), tmp_path / "d")
+    with pytest.raises(BadInput, match=r"temperature there 1\.0, here 2\.0"):
+        run(settings(base, "", store=store, divergence={"temperature": 2.0}), tmp_path / "e")
+
+
+def test_another_teachers_store_is_refused(base, teacher, tmp_path):
+    store = str(tmp_path / "store")
+    run(settings(base, teacher, store=store), tmp_path / "a")
+    tiny_lm(seed=8).save(tmp_path / "other")
+    with pytest.raises(BadInput, match="weights of the teacher there"):
+        run(settings(base, tmp_path / "other", store=store), tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"teacher": ""}, "name a teacher"),
+        ({"teacher": "", "store": "x", "tokenizer": "teacher"}, "needs the teacher itself"),
+        ({"keep": 0, "store": "x"}, "leave out store"),
+        ({"suites": []}, "either suites or data"),
+    ],
+)
+def test_settings_that_dont_fit_together(base, teacher, changed, message):
+    with pytest.raises(BadInput, match=message):
+        job.check(settings(base, **({"teacher": teacher} | changed)))
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from unittest.mock import patch
+import os
+from killed_runs import killing
+from shoestring.distill import store
+from shoestring.jobs import distill_store
+from shoestring.run import Stage
+sys.path.insert(0, {here!r})
+from test_distill_distribution import run, settings
+distill_store.SHARD_TOKENS = 60
+owner, attribute, call = {point}
+with patch.object(owner, attribute, killing(getattr(owner, attribute), call)):
+    run(settings({base!r}, {teacher!r}), Path({out!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    "point", ["(store.safetensors.numpy, 'save', 3)", "(Stage, 'log', 6)"], ids=["in-a-shard", "in-a-step"]
+)
+def test_killed_anywhere_it_goes_on_to_the_same_bits(base, teacher, tmp_path, point, monkeypatch):
+    monkeypatch.setattr(distill_store, "SHARD_TOKENS", 60)
+    run(settings(base, teacher), tmp_path / "whole")
+    where = {"here": str(Path(__file__).parent), "base": str(base), "teacher": str(teacher)}
+    code = KILLED.format(point=point, out=str(tmp_path / "cut"), **where)
+    path = os.pathsep.join((os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[1])))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cut/teacher").glob("shard-*")}
+    assert len(kept) >= 2
+    run(settings(base, teacher), tmp_path / "cut", resume=True)
+    shards = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cut/teacher").glob("shard-*")}
+    assert kept.items() <= shards.items()  # nothing is made twice
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
+
+
+def test_a_student_given_its_teachers_tokenizer(base, tmp_path):
+    tokenizer = byte_tokenizer([("a", "b")])
+    template = Template(tokenizer, CHATML, (tokenizer.vocabulary["<|im_end|>"],))
+    teacher = tmp_path / "teacher"
+    transplant(tiny_lm(seed=7), tokenizer, template).lm.save(teacher)
+    with pytest.raises(BadInput, match=r"vocabularies .* differ: .*'ab'"):
+        run(settings(base, teacher), tmp_path / "refused")
+    run(settings(base, teacher, tokenizer="teacher", steps=10), tmp_path / "s")
+    rows = metrics(tmp_path / "s")
+    assert rows[-1]["divergence"] < rows[0]["divergence"]

@@ -1,0 +1,139 @@
+"""A student of a few thousand weights says things, and its teacher says how likely they are."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shoestring.distill.divergence import DivergenceSettings, divergence
+from shoestring.errors import BadInput
+from shoestring.jobs import distill_on_policy as job
+from shoestring.lm import load
+from shoestring.origin import Lineage
+from shoestring.run import Stage
+from shoestring.settings import build
+from tiny import byte_tokenizer, tiny_lm
+from training_runs import metrics, same, save_base, timeless, toy_suite, weights
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher")
+    tiny_lm(seed=7).save(folder)
+    return folder
+
+
+def settings(base: Path, teacher: Path, suite: str, **changed) -> job.OnPolicySettings:
+    values = {
+        "model": str(base),
+        "teacher": str(teacher),
+        "suites": [suite],
+        "steps": 6,
+        "prompts_per_step": 3,
+        "samples_per_prompt": 6,
+        "max_completion_tokens": 8,
+        "micro_batch_tokens": 120,
+        "max_batch": 8,
+        "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
+        "save_every": 2,
+        "rollouts_every": 2,
+        "dtype": "float32",
+    }
+    return build(job.OnPolicySettings, values | changed, "distill")
+
+
+def run(chosen: job.OnPolicySettings, folder: Path, resume: bool = False) -> dict:
+    with Stage(folder, folder.name, None, resume) as stage:
+        result = job.main(chosen, stage)
+        stage.finish(result)
+    return result
+
+
+def reverse_kl(student: Path, teacher: Path) -> float:
+    """Exact, of the first token of 60 replies."""
+    one, other = load(student, dtype="float32"), load(teacher, dtype="float32")
+    values = []
+    for i in range(60):
+        asked = [{"role": "user", "content": f"Say something about {i}."}]
+        ids = one.template.render(asked, add_generation_prompt=True).ids
+        s, t = (lm.logits([ids])[:, -1].log_softmax(-1) for lm in (one, other))
+        values.append(divergence(s, t, DivergenceSettings(name="reverse_kl"))[0].item())
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("signal", ["token", "distribution"])
+def test_the_student_comes_nearer_on_what_it_says(base, teacher, tmp_path, signal):
+    changed = {"signal": signal, "steps": 12, "samples_per_prompt": 16, "micro_batch_tokens": 500}
+    result = run(settings(base, teacher, toy_suite(tmp_path), **changed), tmp_path / "s")
+    assert result == {"steps": 12, "problems": 36}
+    assert reverse_kl(tmp_path / "s", teacher) < 0.75 * reverse_kl(base, teacher)
+    assert max(row["mismatch_kl"] for row in metrics(tmp_path / "s")) < 1e-3
+    own = Lineage.load(tmp_path / "s/model").stages[-1]
+    assert (own.job, own.detail["teacher"]) == ("distill", teacher.name)
+    assert "KL(student || teacher)" in own.detail["loss"]
+    assert len(own.detail["teacher_sha256"]) == 64
+
+
+@pytest.mark.parametrize("signal", ["token", "distribution"])
+def test_task_rewards_are_mixed_in_on_request(base, teacher, tmp_path, signal):
+    suite = toy_suite(tmp_path)
+    for name, weight in (("without", 0.0), ("with", 5.0)):
+        chosen = settings(base, teacher, suite, signal=signal, task_weight=weight, steps=2)
+        run(chosen, tmp_path / name)
+    first = [metrics(tmp_path / name)[0] for name in ("without", "with")]
+    assert first[0]["reward"] == first[1]["reward"]  # shown either way
+    assert first[0]["grad_norm"] != pytest.approx(first[1]["grad_norm"], rel=1e-2)
+
+
+def test_several_updates_of_one_sampling(base, teacher, tmp_path):
+    run(settings(base, teacher, toy_suite(tmp_path), minibatches=3, steps=2), tmp_path / "s")
+    assert metrics(tmp_path / "s")[0]["num_updates"] == 3
+
+
+def test_what_cant_be_is_refused(base, teacher, tmp_path):
+    suite = toy_suite(tmp_path)
+    with pytest.raises(BadInput, match="the teacher is what the student is held to"):
+        settings(base, teacher, suite, loss={"kl_coefficient": 0.1})
+    with pytest.raises(BadInput, match="nosuch"):
+        job.check(settings(base, teacher, "nosuch"))
+    other = tiny_lm(7)
+    other.tokenizer = byte_tokenizer(markers=["<a>", "<b>", "<c>"])
+    other.save(tmp_path / "other")
+    with pytest.raises(BadInput, match=r"vocabularies .* differ: .*'<\|im_start\|>'.*'<a>'"):
+        run(settings(base, tmp_path / "other", suite), tmp_path / "s")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from unittest.mock import patch
+from killed_runs import killing
+from shoestring.run import Stage
+sys.path.insert(0, {here!r})
+from test_distill_on_policy import run, settings
+with patch.object(Stage, "log", killing(Stage.log, 6)):
+    run(settings({base!r}, {teacher!r}, {suite!r}), Path({out!r}))
+"""
+
+
+def test_killed_it_goes_on_to_the_same_bits(base, teacher, tmp_path):
+    suite = toy_suite(tmp_path)
+    run(settings(base, teacher, suite), tmp_path / "whole")
+    where = {"base": str(base), "teacher": str(teacher), "suite": suite, "out": str(tmp_path / "cut")}
+    code = KILLED.format(here=str(Path(__file__).parent), **where)
+    path = os.pathsep.join((os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[1])))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    run(settings(base, teacher, suite), tmp_path / "cut", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
