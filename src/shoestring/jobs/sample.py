@@ -10,17 +10,19 @@ from typing import Any
 from pydantic import Field
 
 from shoestring.budget.flops import decode_flops
+from shoestring.distill.teacher import Sampling as How
+from shoestring.distill.teacher import name_of, now, weights_sha256
 from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.ask import ask_all
-from shoestring.jobs.sample_rows import DROPPED, teacher_of, write
+from shoestring.jobs.sample_rows import DROPPED, Making, write
 from shoestring.lm import LanguageModel, load
-from shoestring.rl.accept import Filters, Sample, acceptance, decide
 from shoestring.rl.rollout import Asked, ask, judge_groups
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
+from shoestring.tasks.accept import Filters, Sample, acceptance, decide
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, parse_suite
 
@@ -58,13 +60,15 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
     is decided at the end, over all of them."""
     check(settings)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
-    teacher = teacher_of(lm)
+    teacher, weights = name_of(lm), weights_sha256(lm)
     with Judge(workers=settings.workers) as judge:
         work = Sampling(settings, stage, lm, generator or Engine(lm, max_batch=settings.max_batch), judge)
-        work.folder_for(teacher)
+        work.folder_for(weights)
         samples = [sample for first in work.firsts() for sample in work.chunk(first)]
     decisions = decide(samples, settings.keep)
-    write(stage.folder, decisions, teacher, settings.system)
+    s = settings
+    how = How(s.temperature, s.top_p, s.max_completion_tokens, s.seed)
+    write(stage.folder, decisions, Making(teacher, weights, how, "own", s.system))
     table = acceptance(decisions)
     for suite, row in table.items():
         stage.say(f"{suite}: {line(row)}")
@@ -74,7 +78,8 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
             f"none of {len(decisions)} samples was kept, so there is nothing to train on: see "
             f"{stage.folder / DROPPED} for the reasons; sample more, from easier levels, or keep more"
         )
-    return {"rows": kept, "samples": len(decisions), "teacher": teacher, "acceptance": table}
+    result = {"rows": kept, "samples": len(decisions), "teacher": teacher, "teacher_sha256": weights}
+    return result | {"acceptance": table}
 
 
 def line(row: dict[str, int]) -> str:
@@ -100,10 +105,10 @@ class Sampling:
         self.folder = stage.folder / "samples"
         self.made, self.started = 0, time.perf_counter()  # tokens of this start, for the rate
 
-    def folder_for(self, teacher: str) -> None:
+    def folder_for(self, weights: str) -> None:
         """Chunks of other settings or weights are others: they lie beside these and aren't read."""
         asked = self.settings.model_dump(mode="json", exclude={"keep", "workers", "max_batch", "model"})
-        mark = hashlib.sha256(json.dumps([asked, teacher], sort_keys=True).encode()).hexdigest()[:12]
+        mark = hashlib.sha256(json.dumps([asked, weights], sort_keys=True).encode()).hexdigest()[:12]
         self.folder = self.folder / mark
         with saving(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +154,7 @@ class Sampling:
                 raise Interrupted(f"stopped after {first} of {s.prompts} prompts; they are saved")
 
         completions = ask_all(self.generator, prompts, params, names, shown)
-        sampled = time.perf_counter()
+        sampled, date = time.perf_counter(), now()
         judged = judge_groups(self.judge, self.lm.template, asked, completions)
         self.meter(asked, completions, sampled - began, time.perf_counter() - sampled)
         return [
@@ -162,6 +167,7 @@ class Sampling:
                     "tokens": len(completion.ids),
                     "outcome": verdict.outcome.value,
                     "detail": verdict.detail,
+                    "date": date,
                 }
                 for number, (completion, reply, verdict) in enumerate(several)
             ]

@@ -1,0 +1,1 @@
+"""Teaching a model with another's outputs or probabilities."""
