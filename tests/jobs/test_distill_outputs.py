@@ -202,23 +202,24 @@ def test_what_would_be_dropped_is_never_asked(stub, tmp_path):
     twice = (
         "Please tell me in a few plain words why the sky over the sea is blue on most days of the year, {}?"
     )
-    asked = [f"Question {i}: what is so good about the number {i}?" for i in range(4)]
-    asked += [f"Now then. {known}", twice.format("my friend"), twice.format("my dear")]
+    asked = [f"Question {i}: what is so good about the number {i}?" for i in range(12)]
+    asked += [f"And now. {known}", twice.format("my friend"), twice.format("my dear")]
     own = tmp_path / "own.jsonl"
     own.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in asked))
     suite = f"{own}:answer=open"
-    train = [p.prompt for p in draw_problems(parse_suite(suite), "train", 6, 0)]
-    assert set(asked[4:]) < set(train)  # one of the questions is held out, and so is not asked either
+    plain = 8  # of the questions that are not held out; those aren't asked either
+    train = [p.prompt for p in draw_problems(parse_suite(suite), "train", plain + 3, 0)]
+    assert set(asked[12:]) < set(train)
     stub.say = lambda prompt, number: (f"thinking of it {number}", f"my answer to it: {prompt[:12]}")
-    changed = {"suites": [suite], "prompts": 6, "samples_per_prompt": 1, "evaluations": [str(bench)]}
+    changed = {"suites": [suite], "prompts": plain + 3, "samples_per_prompt": 1, "evaluations": [str(bench)]}
     result = go(tmp_path / "d", settings(endpoint(stub), **changed))
     left_out = {"in an evaluation": 1, "repeats another problem's": 1}
-    assert result["prompts"] == {"drawn": 6, "asked": 4} | left_out
-    assert stub.ledger.total() == result["rows"] == 4
+    assert result["prompts"] == {"drawn": plain + 3, "asked": plain + 1} | left_out
+    assert stub.ledger.total() == result["rows"] == plain + 1
     dropped = {row["reason"]: row for row in lines(tmp_path / "d/dropped.jsonl")}
-    assert dropped["in an evaluation"]["messages"][0]["content"] == asked[4]
+    assert dropped["in an evaluation"]["messages"][0]["content"] == asked[12]
     assert dropped["in an evaluation"]["detail"].endswith("with bench.jsonl #1")
-    assert dropped["repeats another problem's"]["messages"][0]["content"] in asked[5:]
+    assert dropped["repeats another problem's"]["messages"][0]["content"] in asked[13:]
 
 
 def test_replies_that_repeat_or_quote_are_dropped(stub, tmp_path):

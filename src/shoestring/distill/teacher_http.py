@@ -10,10 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from shoestring.distill.endpoint import Endpoint
 from shoestring.distill.http_call import CHARS_PER_TOKEN, TOO_MANY, Caller, Fault
+from shoestring.distill.http_job import Job
 from shoestring.distill.http_read import Said
 from shoestring.distill.spending import Budget, Pace
 from shoestring.distill.teacher import STOPPED, Answer, Ask, Asked, Sampling, Stop, Take, now
@@ -22,7 +22,6 @@ from shoestring.errors import BadInput, ShoestringError
 LONGEST_PAUSE_S = 60.0
 GIVE_UP_AFTER = 3  # samples one after another that could not be had: the endpoint is down, or refuses us
 GLANCE_S = 0.2  # how often a wait looks whether it should stop
-TURN_TOKENS = 16  # what a template adds to a message, at most
 NO_USE = {
     401: "it refuses the key",
     402: "the account has no money left",
@@ -51,28 +50,6 @@ def identity_of(endpoint: Endpoint) -> tuple[str, ...]:
     return endpoint.model, endpoint.url, json.dumps(endpoint.extra_body, sort_keys=True)
 
 
-@dataclass(order=True)
-class _Job:
-    at: float  # not before this moment
-    place: int
-    ask: Ask = field(compare=False)
-    number: int = field(compare=False)
-    tries: int = field(compare=False, default=0)
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(len(message["content"].encode()) for message in self.ask.messages)
-
-    @property
-    def most_tokens(self) -> int:
-        """Of the prompt: a token is a byte at least."""
-        return self.num_bytes + TURN_TOKENS * (1 + len(self.ask.messages))
-
-    @property
-    def likely_tokens(self) -> int:
-        return -(-self.num_bytes // CHARS_PER_TOKEN) + TURN_TOKENS
-
-
 class _Round:
     """One call of `ask`."""
 
@@ -80,20 +57,20 @@ class _Round:
         self.teacher, self.endpoint, self.budget = teacher, teacher.endpoint, teacher.budget
         self.sampling, self.take, self.stop = sampling, take, stop
         self.pace = Pace(self.endpoint.requests_per_minute, self.endpoint.tokens_per_minute)
-        self.fresh: deque[_Job] = deque()
-        self.again: list[_Job] = []  # a heap: what waits to be asked for again
-        self.under_way: dict[int, _Job] = {}
+        self.fresh: deque[Job] = deque()
+        self.again: list[Job] = []  # a heap: what waits to be asked for again
+        self.under_way: dict[int, Job] = {}
         self.asked = Asked()
         self.failure: ShoestringError | None = None
         self.hold_until, self.in_a_row, self.sent, self.unsaved = 0.0, 0, 0, 0
         self.length = sampling.max_tokens  # of the last reply: what the next is thought to take
         self.random = random.Random()
-        self.to_do: queue.SimpleQueue[tuple[int, _Job] | None] = queue.SimpleQueue()
+        self.to_do: queue.SimpleQueue[tuple[int, Job] | None] = queue.SimpleQueue()
         self.done: queue.SimpleQueue[tuple[int, Said | Fault]] = queue.SimpleQueue()
 
     def run(self, asks: Sequence[Ask]) -> Asked:
         places = ((ask, number) for ask in asks for number in ask.numbers)
-        self.fresh = deque(_Job(0.0, place, *pair) for place, pair in enumerate(places))
+        self.fresh = deque(Job(0.0, place, *pair) for place, pair in enumerate(places))
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self.endpoint.concurrency)]
         for thread in threads:
             thread.start()
@@ -114,14 +91,7 @@ class _Round:
     def _work(self) -> None:
         while (item := self.to_do.get()) is not None:
             request, job = item
-            name = f"{job.ask.key}-{job.number}"
-            self.done.put((request, self.teacher.caller.chat(self._body(job), name)))
-
-    def _body(self, job: _Job) -> dict:
-        sampling = dataclasses.asdict(self.sampling)
-        # servers that know a seed then give each sample of a prompt its own; others ignore it
-        seed = random.Random(f"{self.sampling.seed}:{job.ask.key}:{job.number}").getrandbits(31)
-        return {"messages": list(job.ask.messages)} | sampling | {"seed": seed}
+            self.done.put((request, self.teacher.caller.chat(job.body(self.sampling), job.name)))
 
     def _send(self) -> None:
         """All that may go now."""
@@ -148,7 +118,7 @@ class _Round:
             self.pace.sent(moment, self.sent, likely)
             self.to_do.put((self.sent, job))
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> Job | None:
         """The next to send, if one may go now. A sample that waits to be asked for again keeps its place
         among those at work, so that an endpoint in trouble isn't asked for ever more of them."""
         moment = time.monotonic()
@@ -176,7 +146,7 @@ class _Round:
         else:
             self._mend(request, job, came)
 
-    def _keep(self, request: int, job: _Job, said: Said) -> None:
+    def _keep(self, request: int, job: Job, said: Said) -> None:
         guess = -(-len(said.answer + (said.reasoning or "")) // CHARS_PER_TOKEN)
         tokens_in = job.likely_tokens if said.prompt_tokens is None else said.prompt_tokens
         tokens_out = guess if said.completion_tokens is None else said.completion_tokens
@@ -196,7 +166,7 @@ class _Round:
         )
         self._guarded(lambda: self.take(answer))
 
-    def _mend(self, request: int, job: _Job, fault: Fault) -> None:
+    def _mend(self, request: int, job: Job, fault: Fault) -> None:
         """Ask again later, or give the sample up."""
         self.asked.faults[fault.kind] += 1
         tokens_in = job.likely_tokens if fault.lost_tokens else 0
