@@ -14,8 +14,8 @@ from shoestring.distill.store import (
     bytes_per_token,
     read_manifest,
     row_key,
-    weights_sha256,
 )
+from shoestring.distill.teacher import weights_sha256
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.text.message import Rendered
 from shoestring.text.packing import Family, pack

@@ -97,7 +97,14 @@ def test_rows_and_reasons(base, tmp_path):
     assert first["messages"][1]["reasoning_content"].count("=") == 1  # the shorter one
     assert (first["source"], first["licence"], first["outcome"]) == ("procedural:sums", "CC0-1.0", "right")
     assert first["teacher"] == result["teacher"]
-    assert "smollm2-135m (sha256 " in first["teacher"]
+    assert first["teacher"] == "smollm2-135m"
+    assert first["teacher_sha256"] == result["teacher_sha256"]
+    assert len(first["teacher_sha256"]) == 64
+    assert (first["sampling"]["temperature"], first["sampling"]["number"], first["terms"]) == (
+        1.0,
+        1,
+        "allowed",
+    )
     (origin,) = ConversationFile(tmp_path / "s/rows.jsonl", 0).origins
     assert (origin.source, origin.teacher) == ("procedural:sums", result["teacher"])
     assert first["sampling"] == {

@@ -22,7 +22,6 @@ from safetensors import SafetensorError, safe_open
 
 from shoestring.distill.live import Kept
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.lm import LanguageModel
 from shoestring.run.files import dumps, saving, write_atomic
 from shoestring.text.message import Rendered
 
@@ -161,12 +160,3 @@ def row_key(row: Rendered) -> str:
 def bytes_per_token(k: int, vocab: int) -> int:
     """Of arrays; the names of rows come to some hundred bytes a row."""
     return k * ((2 if vocab <= 1 << 16 else 4) + 2) + 8
-
-
-def weights_sha256(lm: LanguageModel) -> str:
-    """Of the network's public tensors as they are run, whatever file they came from."""
-    made = hashlib.sha256()
-    for name, tensor in sorted(lm.network.public_tensors(), key=lambda item: item[0]):
-        made.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        made.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return made.hexdigest()

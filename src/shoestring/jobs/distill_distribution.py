@@ -11,7 +11,8 @@ from pydantic import Field
 from shoestring.distill.distribution import KeptLoss
 from shoestring.distill.divergence import DivergenceSettings, formula
 from shoestring.distill.live import LiveLoss, LiveTeacher
-from shoestring.distill.store import LogprobStore, Manifest, read_manifest, weights_sha256
+from shoestring.distill.store import LogprobStore, Manifest, read_manifest
+from shoestring.distill.teacher import weights_sha256
 from shoestring.distill.vocabulary import compare, refuse_different, transplant
 from shoestring.errors import BadInput
 from shoestring.jobs import sft

@@ -12,7 +12,7 @@ from shoestring.budget.flops import decode_flops
 from shoestring.distill.divergence import DivergenceSettings
 from shoestring.distill.live import LiveLoss, LiveTeacher
 from shoestring.distill.on_policy import Annotate, WithTask, logprobs_of
-from shoestring.distill.store import weights_sha256
+from shoestring.distill.teacher import weights_sha256
 from shoestring.distill.vocabulary import compare, refuse_different
 from shoestring.jobs.grpo_trainer import Trainer, open_streams, open_trainer, restore_trainer
 from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked, update_flops

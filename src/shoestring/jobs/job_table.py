@@ -23,6 +23,14 @@ def _sample() -> Job:
     )
 
 
+def _distill_outputs() -> Job:
+    from shoestring.jobs import distill_outputs, distill_settings, sample_rows
+
+    settings, main = distill_settings.DistillOutputsSettings, distill_outputs.main
+    check, rows = distill_outputs.check, sample_rows.ROWS
+    return Job(settings, main, makes_model=False, makes_rows=rows, check=check)
+
+
 def _grpo() -> Job:
     from shoestring.jobs import grpo
 
@@ -55,6 +63,7 @@ JOBS: JobTable = {
     "pretrain": _pretrain,
     "sft": _sft,
     "sample": _sample,
+    "distill-outputs": _distill_outputs,
     "grpo": _grpo,
     "reward": _reward,
 }

@@ -1,15 +1,18 @@
-"""What every training job asks of its rows before it begins: that the terms of those who wrote them let
-it."""
+"""What every training job asks of its rows before it begins, and every job that writes rows of its teacher:
+that the terms let it."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from shoestring.errors import BadInput
+from shoestring.lm import LanguageModel
 from shoestring.origin import Origin, Stage
-from shoestring.provenance.reach import term_of_origin
-from shoestring.provenance.terms import require
+from shoestring.provenance.reach import term_of_model, term_of_origin
+from shoestring.provenance.terms import read_permission, require, term_of
 from shoestring.tasks.suite import Suite, file_origins
 from shoestring.text.declared import declaration_file, how_to_declare, teachers_of
+
+HOW = "'permission' in the settings"
 
 
 def require_terms(origins: Iterable[Origin], teachers: Mapping[str, tuple[Stage, ...]], data: str) -> None:
@@ -35,3 +38,14 @@ def require_problems(suites: Iterable[Suite]) -> None:
                 f"trained on; declare it once for the whole file: {how_to_declare(Path(file))}"
             )
         require_terms(origins, teachers_of(Path(file)) if origins else {}, file)
+
+
+def terms_of(lm: LanguageModel, name: str, permission: str) -> str:
+    """The verdict under which others may be trained on what `lm` writes. Raises BadInput where what reached
+    it bars that, or nothing is known of it and no permission is given."""
+    return require(term_of_model(lm.lineage, name, read_permission(permission)), HOW).text
+
+
+def terms_of_service(name: str, licence: str, url: str, permission: str) -> str:
+    """The same of a model behind an address, which has no lineage to read."""
+    return require(term_of(name, licence, url, read_permission(permission)), HOW).text

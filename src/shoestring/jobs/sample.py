@@ -1,7 +1,6 @@
 """Rejection sampling: ask a model training problems several times each, keep what is right and readable, and
 write it as rows that an sft stage takes."""
 
-import datetime
 import hashlib
 import json
 import time
@@ -11,20 +10,20 @@ from typing import Any
 from pydantic import Field
 
 from shoestring.budget.flops import decode_flops
+from shoestring.distill.teacher import Sampling as How
+from shoestring.distill.teacher import name_of, now, weights_sha256
 from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.ask import ask_all
-from shoestring.jobs.origins import require_problems
-from shoestring.jobs.sample_rows import DROPPED, Teacher, teacher_name, weights_sha256, write
+from shoestring.jobs.origins import require_problems, terms_of
+from shoestring.jobs.sample_rows import DROPPED, Making, write
 from shoestring.lm import LanguageModel, load
-from shoestring.provenance.reach import term_of_model
-from shoestring.provenance.terms import read_permission, require
-from shoestring.rl.accept import Filters, Sample, acceptance, decide
 from shoestring.rl.rollout import Asked, ask, judge_groups
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
+from shoestring.tasks.accept import Filters, Sample, acceptance, decide
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, parse_suite
 
@@ -67,15 +66,16 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
     is decided at the end, over all of them."""
     check(settings)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
-    teacher = teacher_of(lm, settings.permission)
+    teacher, weights = name_of(lm), weights_sha256(lm)
+    terms = terms_of(lm, teacher, settings.permission)
     with Judge(workers=settings.workers) as judge:
         work = Sampling(settings, stage, lm, generator or Engine(lm, max_batch=settings.max_batch), judge)
-        work.folder_for(teacher.name)
+        work.folder_for(weights)
         samples = [sample for first in work.firsts() for sample in work.chunk(first)]
     decisions = decide(samples, settings.keep)
-    sampling = {"temperature": settings.temperature, "top_p": settings.top_p}
-    sampling |= {"max_tokens": settings.max_completion_tokens, "seed": settings.seed}
-    write(stage.folder, decisions, teacher, settings.system, sampling)
+    s = settings
+    how = How(s.temperature, s.top_p, s.max_completion_tokens, s.seed)
+    write(stage.folder, decisions, Making(teacher, weights, how, terms, s.system, lm.lineage))
     table = acceptance(decisions)
     for suite, row in table.items():
         stage.say(f"{suite}: {line(row)}")
@@ -85,18 +85,8 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
             f"none of {len(decisions)} samples was kept, so there is nothing to train on: see "
             f"{stage.folder / DROPPED} for the reasons; sample more, from easier levels, or keep more"
         )
-    return {"rows": kept, "samples": len(decisions), "teacher": teacher.name, "acceptance": table}
-
-
-def teacher_of(lm: LanguageModel, permission: str = "") -> Teacher:
-    """Who writes the rows. Raises BadInput where what reached the model bars training others on its outputs,
-    or nothing is known of it and no permission is given."""
-    sha256 = weights_sha256(lm)
-    name = teacher_name(lm, sha256)
-    term = require(
-        term_of_model(lm.lineage, name, read_permission(permission)), "'permission' in the settings"
-    )
-    return Teacher(name, sha256, lm.lineage, term.text)
+    result = {"rows": kept, "samples": len(decisions), "teacher": teacher, "teacher_sha256": weights}
+    return result | {"acceptance": table}
 
 
 def line(row: dict[str, int]) -> str:
@@ -122,10 +112,10 @@ class Sampling:
         self.folder = stage.folder / "samples"
         self.made, self.started = 0, time.perf_counter()  # tokens of this start, for the rate
 
-    def folder_for(self, teacher: str) -> None:
+    def folder_for(self, weights: str) -> None:
         """Chunks of other settings or weights are others: they lie beside these and aren't read."""
         asked = self.settings.model_dump(mode="json", exclude=RUN_ONLY)
-        mark = hashlib.sha256(json.dumps([asked, teacher], sort_keys=True).encode()).hexdigest()[:12]
+        mark = hashlib.sha256(json.dumps([asked, weights], sort_keys=True).encode()).hexdigest()[:12]
         self.folder = self.folder / mark
         with saving(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -171,9 +161,8 @@ class Sampling:
                 raise Interrupted(f"stopped after {first} of {s.prompts} prompts; they are saved")
 
         completions = ask_all(self.generator, prompts, params, names, shown)
-        sampled = time.perf_counter()
+        sampled, date = time.perf_counter(), now()
         judged = judge_groups(self.judge, self.lm.template, asked, completions)
-        date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.meter(asked, completions, sampled - began, time.perf_counter() - sampled)
         return [
             [

@@ -14,6 +14,7 @@ from shoestring.tasks.base import Outcome, Problem
 from shoestring.tasks.language import detect
 from shoestring.tasks.shape import grams, language_consistency, repetition_score
 
+IN_EVALUATION, REPEATS_ANOTHER = "in an evaluation", "repeats another problem's"
 NOT_JUDGED = (Outcome.TIMEOUT.value, Outcome.ERROR.value)
 OPEN = "open"  # the outcome of a question without one right answer: there is nothing to be right about
 CODE = re.compile(r"```|^(?: {4}|\t)\S.*\n(?: {4}|\t)\S", re.MULTILINE)
@@ -33,6 +34,9 @@ REASONS = (
     "repetition",
     "duplicate",
     "enough of this problem",
+    # what `jobs/distill_outputs.py` finds, comparing with other problems
+    IN_EVALUATION,
+    REPEATS_ANOTHER,
 )
 
 

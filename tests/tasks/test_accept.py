@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from shoestring.origin import Origin
-from shoestring.rl.accept import REASONS, Filters, Sample, acceptance, decide, overlap
+from shoestring.tasks.accept import REASONS, Filters, Sample, acceptance, decide, overlap
 from shoestring.tasks.base import Problem
 
 ENGLISH = Problem("sums", "", "1+2", "What is 1 + 2?", {"answer": 3}, Origin("procedural:sums", "CC0-1.0"))

@@ -1,0 +1,77 @@
+"""What asking a teacher takes: samples, tokens, time, money, into the stage's usage and its progress line."""
+
+import time
+from collections import defaultdict
+from types import TracebackType
+from typing import Any
+
+from shoestring.budget.flops import decode_flops
+from shoestring.distill.outputs import Store
+from shoestring.distill.spending import Budget
+from shoestring.distill.teacher import Answer
+from shoestring.models.config import ModelConfig
+from shoestring.run import Stage
+
+WRITE_EVERY_S = 10.0  # of usage that a kill loses at most; the samples themselves are never lost
+
+
+class Meter:
+    """`with meter: teacher.ask(..., meter.take, ...)` keeps each sample and counts it. `config`: of a model
+    in this process; `budget`: of an endpoint."""
+
+    def __init__(self, stage: Stage, store: Store, config: ModelConfig | None, budget: Budget | None) -> None:
+        self.stage, self.store, self.config, self.budget = stage, store, config, budget
+        self.done = self.total = self.tokens = 0
+        self._new: list[Answer] = []  # not in the usage yet
+        self._lost = 0
+        self._began = self._written = time.perf_counter()
+
+    def begin(self, total: int, missing: int) -> None:
+        self.total, self.done = total, total - missing
+
+    def take(self, answer: Answer) -> None:
+        self.store.add(answer)
+        self._new.append(answer)
+        self.done += 1
+        self.tokens += answer.completion_tokens
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        spent = {"spent": f"{self.budget.money:.4f}"} if self.budget and self.budget.money else {}
+        self.stage.progress(self.done, self.total, **{"tokens/s": f"{self.tokens / seconds:.0f}"}, **spent)
+        if time.perf_counter() - self._written > WRITE_EVERY_S:
+            self._write()
+
+    def lose(self, attempt: Answer, fault: str) -> None:
+        self.store.lose(attempt, fault)
+        self._lost += attempt.completion_tokens
+
+    def spent(self) -> dict[str, Any]:
+        """By the samples' whole life, earlier starts too; nothing for a model in this process."""
+        if self.budget is None:
+            return {}
+        return {"money": round(self.budget.money, 6), "tokens": self.budget.tokens}
+
+    def __enter__(self) -> "Meter":
+        self._began = self._written = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        now = time.perf_counter()
+        made = sum(a.completion_tokens for a in self._new) + self._lost
+        cut = sum(a.completion_tokens for a in self._new if a.cut)
+        wasted = {name: tokens for name, tokens in (("cut", cut), ("lost", self._lost)) if tokens}
+        flops = 0
+        if self.config is not None:
+            prompts: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+            for a in self._new:
+                prompts[a.key, a.prompt_tokens].append(a.completion_tokens)
+            flops = sum(
+                decode_flops(self.config, length, several) for (_, length), several in prompts.items()
+            )
+        if made:
+            self.stage.use("generate", now - self._written, made, flops, wasted or None)
+        self._new, self._lost, self._written = [], 0, now

@@ -1,0 +1,136 @@
+"""Logprobs of given text over HTTP, in three servers' shapes; wrong shapes are refused in one line."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from shoestring.distill.endpoint import Endpoint
+from shoestring.distill.teacher_score import HttpScorer
+from shoestring.errors import BadInput, ShoestringError
+from stub_endpoint import KEY, Stub, serving
+
+IDS = [5, 7, 2, 9]
+
+
+def logprob(before: list[int], token: int) -> float:
+    """Any function of the text before."""
+    return -((sum(before) * 31 + token * 7) % 50) / 10
+
+
+TRUE = [logprob(IDS[:i], IDS[i]) for i in range(1, 4)]
+
+
+def vllm(path: str, body: dict[str, Any]) -> Any:
+    assert (path, body["max_tokens"]) == ("/v1/completions", 1)
+    ids = body["prompt"]
+    entries: list[Any] = [None]
+    for i in range(1, len(ids)):
+        tokens = {ids[i], *range(body["prompt_logprobs"])}
+        entries.append(
+            {str(t): {"logprob": logprob(ids[:i], t), "rank": 1, "decoded_token": "?"} for t in tokens}
+        )
+    return {"choices": [{"text": "x", "prompt_logprobs": entries}]}
+
+
+def echo(path: str, body: dict[str, Any]) -> Any:
+    assert body["echo"] is True
+    ids = body["prompt"]
+    own = [None, *(logprob(ids[:i], ids[i]) for i in range(1, len(ids))), -0.5]
+    top = [None, *({f"token_id:{t}": logprob(ids[:i], t) for t in (1, 2)} for i in range(1, len(ids))), {}]
+    tokens = ["?"] * (len(ids) + 1)
+    return {"choices": [{"logprobs": {"tokens": tokens, "token_logprobs": own, "top_logprobs": top}}]}
+
+
+def llama(path: str, body: dict[str, Any]) -> Any:
+    assert (path, body["n_predict"], body["n_probs"]) == ("/completion", 1, 8)
+    listed = [{"id": t, "token": "?", "bytes": [63], "logprob": logprob(body["prompt"], t)} for t in range(8)]
+    return {"content": "?", "completion_probabilities": [{"id": 1, "logprob": -1.0, "top_logprobs": listed}]}
+
+
+@pytest.fixture
+def stub():
+    with serving(Stub()) as running:
+        yield running
+
+
+def scorer(stub: Stub, kind, top: int = 0) -> HttpScorer:
+    return HttpScorer(Endpoint(url=stub.url, model="m", retries=1, backoff_s=0.01), KEY, kind, top)
+
+
+def test_vllms(stub):
+    stub.score = vllm
+    scores = scorer(stub, "vllm").score(IDS)
+    assert scores.logprobs == pytest.approx(TRUE)
+    assert scores.top == [{}, {}, {}]
+    wide = scorer(stub, "vllm", 3).score(IDS, start=2)
+    assert wide.logprobs == pytest.approx(TRUE[1:])
+    assert wide.top[0] == pytest.approx({t: logprob(IDS[:2], t) for t in (0, 1, 2)})
+
+
+def test_echo(stub):
+    stub.score = echo
+    scores = scorer(stub, "echo", 2).score(IDS)
+    assert scores.logprobs == pytest.approx(TRUE)
+    assert scores.top[2] == pytest.approx({t: logprob(IDS[:3], t) for t in (1, 2)})
+
+
+def test_llama_cpp_is_asked_token_by_token(stub):
+    stub.score = llama
+    scores = scorer(stub, "llama.cpp", 8).score(IDS)
+    assert scores.logprobs[:2] == pytest.approx(TRUE[:2])
+    assert scores.logprobs[2] is None  # token 9 is outside its top 8
+    assert [body["prompt"] for body in stub.bodies] == [IDS[:1], IDS[:2], IDS[:3]]
+    with pytest.raises(BadInput, match="set top"):
+        scorer(stub, "llama.cpp")
+
+
+def test_many_at_once_in_their_order(stub):
+    stub.score = vllm
+    texts = [([i, i + 1, i + 2], 1) for i in range(20)]
+    many = scorer(stub, "vllm").score_all(texts)
+    for (ids, _), scores in zip(texts, many, strict=True):
+        assert scores.logprobs == pytest.approx([logprob(ids[:1], ids[1]), logprob(ids[:2], ids[2])])
+
+
+def one(entry: Any) -> Any:
+    return {"choices": [{"prompt_logprobs": [None, entry, entry, entry]}]}
+
+
+WRONG = [
+    ("vllm", [], "not a JSON object"),
+    ("vllm", {"choices": []}, "not one choice"),
+    ("vllm", {"choices": [{"text": "x"}]}, "no prompt_logprobs"),
+    ("vllm", {"choices": [{"prompt_logprobs": [None, {}]}]}, "of 2 tokens for a prompt of 4"),
+    ("vllm", one({"7": -1.0}), "is not tokens with logprobs"),
+    ("vllm", one({"7": {"logprob": None}}), "None is not a log-probability"),
+    ("vllm", one({"7": {"logprob": 0.5}}), "0.5 is not a log-probability"),
+    ("vllm", one({"7": {"logprob": math.nan}}), "nan is not a log-probability"),
+    ("vllm", one({"the": {"logprob": -1.0}}), "'the' is not a token's id"),
+    ("vllm", one({"8": {"logprob": -1.0}}), "lacks the prompt's own token 7"),
+    ("echo", {"choices": [{"logprobs": None}]}, "doesn't echo the prompt's"),
+    ("echo", {"choices": [{"logprobs": {"token_logprobs": [-1.0]}}]}, "of 1 tokens for a prompt of 4"),
+    ("echo", {"choices": [{"logprobs": {"token_logprobs": [None, -1, "x", -1]}}]}, "'x' is not a log"),
+    ("llama.cpp", {"content": "x"}, "not those of one token"),
+    ("llama.cpp", {"completion_probabilities": [{"top_probs": []}]}, "no top_logprobs"),
+]
+
+
+@pytest.mark.parametrize(("kind", "reply", "said"), WRONG)
+def test_wrong_shapes(stub, kind, reply, said):
+    stub.score = lambda path, body: reply
+    with pytest.raises(BadInput) as told:
+        scorer(stub, kind, 8).score(IDS)
+    text = str(told.value)
+    assert said in text
+    assert "\n" not in text
+    assert f"as {kind} does" in text
+
+
+def test_an_endpoint_that_does_not_answer(stub):
+    stub.server.shutdown()
+    stub.server.server_close()
+    with pytest.raises(ShoestringError, match="no logprobs: no connection"):
+        scorer(stub, "vllm").score(IDS)
+    assert KEY not in json.dumps(stub.bodies)
