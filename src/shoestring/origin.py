@@ -85,11 +85,15 @@ class Lineage:
         return cls.read(path)
 
     @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "Lineage":
+        """From its `to_json`."""
+        teachers = raw.get("teachers", {}).items()
+        return cls(_stages(raw["stages"]), {key: _stages(stages) for key, stages in teachers})
+
+    @classmethod
     def read(cls, path: Path) -> "Lineage":
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            teachers = raw.get("teachers", {}).items()
-            return cls(_stages(raw["stages"]), {key: _stages(stages) for key, stages in teachers})
+            return cls.of(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{path} is not a lineage file: {error}") from None
 

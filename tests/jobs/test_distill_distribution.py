@@ -14,7 +14,8 @@ from shoestring.distill.vocabulary import transplant
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs import distill_distribution as job
 from shoestring.jobs import distill_store
-from shoestring.origin import Lineage
+from shoestring.origin import Lineage, Origin
+from shoestring.origin import Stage as LineageStage
 from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.text.template import Template
@@ -193,3 +194,34 @@ def test_a_student_given_its_teachers_tokenizer(base, tmp_path):
     run(settings(base, teacher, tokenizer="teacher", steps=10), tmp_path / "s")
     rows = metrics(tmp_path / "s")
     assert rows[-1]["divergence"] < rows[0]["divergence"]
+
+
+def barred_teacher(folder: Path) -> Path:
+    """A model that was taught by one whose terms bar passing that on."""
+    lm = tiny_lm(seed=7)
+    written = Origin("file:chats.jsonl", "CC0-1.0", teacher="gpt-4o")
+    lm.lineage = lm.lineage.then(LineageStage("taught", "sft", "2026-01-01", origins=(written,)))
+    lm.save(folder)
+    return folder
+
+
+def test_a_teacher_whose_terms_bar_it_is_refused_and_a_permission_goes_into_the_lineage(base, tmp_path):
+    teacher = barred_teacher(tmp_path / "barred")
+    for keep in (0, 16):
+        with pytest.raises(BadInput, match=r"gpt-4o.*OpenAI.*'permission' in the settings"):
+            run(settings(base, teacher, keep=keep), tmp_path / f"refused-{keep}")
+    allowed = settings(base, teacher, steps=1, permission="Ann Example, 2026-01-01", store=str(tmp_path / "store"))
+    run(allowed, tmp_path / "allowed")
+    run(settings(base, "", steps=1, store=str(tmp_path / "store")), tmp_path / "stored")
+    for name in ("allowed", "stored"):
+        lineage = Lineage.load(tmp_path / name / "model")
+        (origin,) = [o for o in lineage.stages[-1].origins if o.teacher]
+        assert origin.terms == "permitted: Ann Example, 2026-01-01"
+        assert [stage.name for stage in lineage.teachers[origin.teacher_sha256]][-1] == "taught"
+
+
+def test_stored_probabilities_of_nobody_are_refused(base, teacher, tmp_path):
+    run(settings(base, teacher, steps=1, store=str(tmp_path / "store")), tmp_path / "a")
+    (tmp_path / "store" / job.TEACHER).unlink()
+    with pytest.raises(BadInput, match="doesn't say whose probabilities"):
+        run(settings(base, "", steps=1, store=str(tmp_path / "store")), tmp_path / "b")

@@ -12,7 +12,8 @@ from shoestring.distill.divergence import DivergenceSettings, divergence
 from shoestring.errors import BadInput
 from shoestring.jobs import distill_on_policy as job
 from shoestring.lm import load
-from shoestring.origin import Lineage
+from shoestring.origin import Lineage, Origin
+from shoestring.origin import Stage as LineageStage
 from shoestring.run import Stage
 from shoestring.settings import build
 from tiny import byte_tokenizer, tiny_lm
@@ -137,3 +138,18 @@ def test_killed_it_goes_on_to_the_same_bits(base, teacher, tmp_path):
     run(settings(base, teacher, suite), tmp_path / "cut", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")
+
+
+def test_a_barred_teacher_is_refused_and_an_allowed_one_is_in_the_lineage(base, teacher, tmp_path):
+    suite = toy_suite(tmp_path)
+    lm = tiny_lm(seed=7)
+    written = Origin("file:chats.jsonl", "CC0-1.0", teacher="gpt-4o")
+    lm.lineage = lm.lineage.then(LineageStage("taught", "sft", "2026-01-01", origins=(written,)))
+    lm.save(tmp_path / "barred")
+    with pytest.raises(BadInput, match=r"gpt-4o.*'permission' in the settings"):
+        run(settings(base, tmp_path / "barred", suite), tmp_path / "refused")
+    run(settings(base, teacher, suite, steps=1), tmp_path / "s")
+    lineage = Lineage.load(tmp_path / "s/model")
+    (origin,) = [o for o in lineage.stages[-1].origins if o.teacher]
+    assert origin.teacher == teacher.name
+    assert origin.teacher_sha256 in lineage.teachers

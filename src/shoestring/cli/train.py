@@ -66,3 +66,29 @@ one_stage("sft", "Train on worked solutions or conversations")
 one_stage("sample", "Rejection sampling: a model's own right and readable replies as rows for sft")
 one_stage("grpo", "Reinforcement learning on problems that can be checked")
 one_stage("reward", "Train a reward model on pairs or labels of replies")
+
+
+WAYS = ("outputs", "distribution", "on-policy")
+
+
+@verb
+def distill(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.toml")],
+    way: Annotated[str, typer.Option("--from", help="outputs, distribution or on-policy.")] = "outputs",
+    permission: Annotated[
+        str | None, typer.Option(metavar="TEXT|FILE", help="A teacher's written one, kept with the rows.")
+    ] = None,
+    set_: Set = [],  # noqa: B006
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Learn from a teacher: rows of its outputs, its distribution, or its word on one's own samples."""
+    from shoestring.jobs.job_table import JOBS
+    from shoestring.jobs.one_stage import run_one
+
+    if way not in WAYS:
+        raise BadInput(f"--from {way}: {', '.join(WAYS[:-1])} or {WAYS[-1]}")
+    job = JOBS[f"distill-{way}"]()
+    given = [] if permission is None else [f"permission={permission}"]
+    write_json(json_file, run_one(job.settings, job.main, settings, [*set_, *given], output_dir, resume))

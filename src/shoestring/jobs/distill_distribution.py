@@ -12,11 +12,11 @@ from shoestring.distill.distribution import KeptLoss
 from shoestring.distill.divergence import DivergenceSettings, formula
 from shoestring.distill.live import LiveLoss, LiveTeacher
 from shoestring.distill.store import LogprobStore, Manifest, read_manifest
-from shoestring.distill.teacher import weights_sha256
 from shoestring.distill.vocabulary import compare, refuse_different, transplant
 from shoestring.errors import BadInput
 from shoestring.jobs import sft
 from shoestring.jobs.distill_store import fill_store, with_teacher
+from shoestring.jobs.origins import TaughtBy, taught_by_model
 from shoestring.jobs.sft import SFTSettings, Tally, open_rows, take_rows
 from shoestring.jobs.training import (
     rehearse_longest,
@@ -39,6 +39,8 @@ from shoestring.train.lora import Adapters
 from shoestring.train.loss import HeadLoss
 from shoestring.train.state import Stateful
 
+TEACHER = "teacher.json"
+
 
 class DistributionSettings(SFTSettings):
     """As SFT's, with a teacher. Rows are cut by the student's tokenizer and read by both."""
@@ -47,6 +49,7 @@ class DistributionSettings(SFTSettings):
     divergence: DivergenceSettings = DivergenceSettings()
     keep: int = Field(default=64, ge=0)  # tokens of the teacher's distribution that are stored; 0: it is live
     store: str = ""  # folder of its logprobs, which other runs may share; "": the stage's own
+    permission: str = ""  # in writing, where the teacher's terms bar this or aren't known: text or file
     tokenizer: Literal["own", "teacher"] = "own"  # teacher: the student is given its vocabulary first
 
 
@@ -69,6 +72,7 @@ class Taught:
     store: LogprobStore | None
     network: ModelConfig | None  # of a live teacher: its forward passes are metered
     detail: dict[str, Any]  # for the lineage
+    by: TaughtBy
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def main(settings: DistributionSettings, stage: Stage) -> dict[str, Any]:
             save_progress(stage, learner, parts)
         stop_if_asked(stage, learner, parts)
     save_adapter(stage, adapters, settings.model)
-    save_model(stage, lm, "distill", settings, rows.origins, settings.steps, taught.detail)
+    origins, teachers = [*rows.origins, taught.by.origin], {**rows.teachers, **taught.by.teachers}
+    save_model(stage, lm, "distill", settings, origins, settings.steps, taught.detail, teachers)
     return {"steps": settings.steps, "rows": tally.rows, "rows_too_long": tally.too_long}
 
 
@@ -135,13 +140,14 @@ def taught_by(settings: DistributionSettings, stage: Stage) -> Taught:
     refuse_different(found, student.name, teacher.name)
     stage.say(f"vocabularies of {student.name} and {teacher.name}: {found.kind} ({found.why})")
     detail = {"loss": formula(settings.divergence), "teacher": teacher.name}
-    detail |= {"teacher_sha256": weights_sha256(teacher)}
+    by = taught_by_model(teacher, settings.permission)
+    detail |= {"teacher_sha256": by.origin.teacher_sha256}
     if not settings.keep:
         live = LiveTeacher(teacher.network, found.to_teacher)
-        return Taught(LiveLoss(settings.divergence, live), None, teacher.config, detail)
+        return Taught(LiveLoss(settings.divergence, live), None, teacher.config, detail, by)
     manifest = Manifest(
         teacher=teacher.name,
-        sha256=detail["teacher_sha256"],
+        sha256=by.origin.teacher_sha256,
         tokenizer=student.tokenizer.fingerprint,
         vocab=vocab,
         temperature=settings.divergence.temperature,
@@ -149,12 +155,13 @@ def taught_by(settings: DistributionSettings, stage: Stage) -> Taught:
     )
     folder = Path(settings.store) if settings.store else stage.folder / "teacher"
     store = LogprobStore(folder, manifest)
+    by.save(folder / TEACHER)
     rows, tally = open_rows(settings), Tally()
     wanted = [row for _ in range(settings.steps) for row in take_rows(rows, student, settings, tally)]
     fill_store(store, teacher, found.to_teacher, wanted, settings.micro_batch_tokens, stage)
     del teacher
     give_back(torch.device(settings.device))
-    return Taught(KeptLoss(settings.divergence), store, None, detail)
+    return Taught(KeptLoss(settings.divergence), store, None, detail, by)
 
 
 def taught_by_store(settings: DistributionSettings, student: Reads) -> Taught:
@@ -170,7 +177,8 @@ def taught_by_store(settings: DistributionSettings, student: Reads) -> Taught:
         k=min(settings.keep, student.config.vocab_size),
     )
     detail = {"loss": formula(settings.divergence), "teacher": found.teacher, "teacher_sha256": found.sha256}
-    return Taught(KeptLoss(settings.divergence), LogprobStore(folder, wanted), None, detail)
+    by = TaughtBy.read(folder / TEACHER)
+    return Taught(KeptLoss(settings.divergence), LogprobStore(folder, wanted), None, detail, by)
 
 
 def meter(

@@ -12,9 +12,9 @@ from shoestring.budget.flops import decode_flops
 from shoestring.distill.divergence import DivergenceSettings
 from shoestring.distill.live import LiveLoss, LiveTeacher
 from shoestring.distill.on_policy import Annotate, WithTask, logprobs_of
-from shoestring.distill.teacher import weights_sha256
 from shoestring.distill.vocabulary import compare, refuse_different
 from shoestring.jobs.grpo_trainer import Trainer, open_streams, open_trainer, restore_trainer
+from shoestring.jobs.origins import TaughtBy, taught_by_model
 from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked, update_flops
 from shoestring.lm import LanguageModel, load
 from shoestring.rl.gather import RolledOut, roll_out
@@ -41,6 +41,7 @@ class OnPolicySettings(Settings):
     teacher: str
     suites: list[str] = Field(min_length=1)  # whose problems the student answers
     steps: int = Field(ge=1)
+    permission: str = ""  # in writing, where the teacher's terms bar this or aren't known: text or file
     signal: Literal["token", "distribution"] = "token"  # of the sampled token, or the whole reverse KL
     teacher_weight: float = Field(default=1.0, gt=0)
     task_weight: float = Field(default=0.0, ge=0)  # of the verdict's advantage beside the teacher's; 0: none
@@ -69,7 +70,7 @@ class OnPolicySettings(Settings):
 
     def policy(self) -> GRPOSettings:
         """What the parts of RL that are used here are told."""
-        own = {"teacher", "signal", "teacher_weight", "task_weight"}
+        own = {"teacher", "permission", "signal", "teacher_weight", "task_weight"}
         values = self.model_dump(exclude=own, exclude_unset=True)
         given = {"prompts_per_step", "samples_per_prompt", "max_completion_tokens", "micro_batch_tokens"}
         values |= {name: getattr(self, name) for name in given}
@@ -87,6 +88,7 @@ class Teaching:
     """The teacher's part in the update. loss: None is the policy loss of the annotated advantages."""
 
     lm: LanguageModel
+    by: TaughtBy
     annotate: Annotate
     loss: HeadLoss | None
 
@@ -109,10 +111,10 @@ def main(settings: OnPolicySettings, stage: Stage) -> dict[str, Any]:
                 save_progress(stage, trainer.learner, trainer.parts)
             stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
     save_adapter(stage, trainer.learner.adapters, settings.model)
-    origins = list(trainer.sampler.streams.origins)
+    origins = [*trainer.sampler.streams.origins, teaching.by.origin]
     detail = {"loss": in_words(settings), "teacher": teaching.lm.name}
-    detail |= {"teacher_sha256": weights_sha256(teaching.lm)}
-    save_model(stage, trainer.lm, "distill", settings, origins, settings.steps, detail)
+    detail |= {"teacher_sha256": teaching.by.origin.teacher_sha256}
+    save_model(stage, trainer.lm, "distill", settings, origins, settings.steps, detail, teaching.by.teachers)
     return {"steps": settings.steps, "problems": trainer.sampler.streams.index}
 
 
@@ -125,8 +127,9 @@ def in_words(settings: OnPolicySettings) -> str:
 
 
 def open_teaching(settings: OnPolicySettings, student: LanguageModel, stage: Stage) -> Teaching:
-    """Raises BadInput where the teacher speaks of other tokens than the student."""
+    """Raises BadInput where the teacher speaks of other tokens than the student, or its terms bar it."""
     lm = load(settings.teacher, dtype=settings.dtype, device=settings.device)
+    by = taught_by_model(lm, settings.permission)
     found = compare(student.tokenizer, lm.tokenizer, student.config.vocab_size)
     refuse_different(found, student.name, lm.name)
     stage.say(f"vocabularies of {student.name} and {lm.name}: {found.kind} ({found.why})")
@@ -138,11 +141,11 @@ def open_teaching(settings: OnPolicySettings, student: LanguageModel, stage: Sta
         settings.task_weight,
     )
     if settings.signal == "token":
-        return Teaching(lm, annotate, None)
+        return Teaching(lm, by, annotate, None)
     own = DivergenceSettings(name="reverse_kl", temperature=settings.temperature)
     whole = LiveLoss(own, live, at=settings.temperature)
     policy = PolicyLoss(settings.loss) if settings.task_weight else None
-    return Teaching(lm, annotate, WithTask(whole, settings.teacher_weight, policy))
+    return Teaching(lm, by, annotate, WithTask(whole, settings.teacher_weight, policy))
 
 
 def one_step(

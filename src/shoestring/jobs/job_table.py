@@ -57,6 +57,18 @@ def _pretrain() -> Job:
     return Job(settings, pretrain.main, check=check, figures=tuple(FIGURES))
 
 
+def _distill_distribution() -> Job:
+    from shoestring.jobs import distill_distribution as job
+
+    return Job(job.DistributionSettings, job.main, check=job.check)
+
+
+def _distill_on_policy() -> Job:
+    from shoestring.jobs import distill_on_policy as job
+
+    return Job(job.OnPolicySettings, job.main, check=job.check)
+
+
 JOBS: JobTable = {
     "eval": _eval,
     "tokenizer": _tokenizer,
@@ -64,6 +76,8 @@ JOBS: JobTable = {
     "sft": _sft,
     "sample": _sample,
     "distill-outputs": _distill_outputs,
+    "distill-distribution": _distill_distribution,
+    "distill-on-policy": _distill_on_policy,
     "grpo": _grpo,
     "reward": _reward,
 }

@@ -1,14 +1,18 @@
 """What every training job asks of its rows before it begins, and every job that writes rows of its teacher:
 that the terms let it."""
 
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from shoestring.distill.teacher import weights_sha256
 from shoestring.errors import BadInput
 from shoestring.lm import LanguageModel
-from shoestring.origin import Origin, Stage
+from shoestring.origin import Lineage, Origin, Stage
 from shoestring.provenance.reach import term_of_model, term_of_origin
 from shoestring.provenance.terms import read_permission, require, term_of
+from shoestring.run import write_atomic
 from shoestring.tasks.suite import Suite, file_origins
 from shoestring.text.declared import declaration_file, how_to_declare, teachers_of
 
@@ -49,3 +53,40 @@ def terms_of(lm: LanguageModel, name: str, permission: str) -> str:
 def terms_of_service(name: str, licence: str, url: str, permission: str) -> str:
     """The same of a model behind an address, which has no lineage to read."""
     return require(term_of(name, licence, url, read_permission(permission)), HOW).text
+
+
+@dataclass(frozen=True)
+class TaughtBy:
+    """A teacher whose probabilities, and no text, reach a student: what the student's lineage says of it."""
+
+    origin: Origin
+    teachers: Mapping[str, tuple[Stage, ...]]
+
+    def save(self, path: Path) -> None:
+        """Beside stored probabilities, for a run that never meets the teacher."""
+        known = {"origin": self.origin.to_json(), "lineage": Lineage((), dict(self.teachers)).to_json()}
+        write_atomic(path, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "TaughtBy":
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            return cls(Origin(**known["origin"]), Lineage.of(known["lineage"]).teachers)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(
+                f"{path} doesn't say whose probabilities these are ({error!r}): name the teacher"
+            ) from None
+
+
+def taught_by_model(teacher: LanguageModel, permission: str) -> TaughtBy:
+    """Raises BadInput where the teacher's terms bar it."""
+    sha256 = weights_sha256(teacher)
+    terms = terms_of(teacher, teacher.name, permission)
+    origin = Origin(
+        source=f"probabilities of {teacher.name}",
+        licence=f"as {teacher.name}",
+        teacher=teacher.name,
+        teacher_sha256=sha256,
+        terms=terms,
+    )
+    return TaughtBy(origin, teacher.lineage.as_teacher(sha256))
