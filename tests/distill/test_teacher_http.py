@@ -36,7 +36,7 @@ class Run:
     def __init__(
         self, stub: Stub, wanted: list[Ask], stop_after: int = 10**9, full_after: int = 10**9, **changed
     ):
-        values = {"url": stub.url, "model": "deepseek-reasoner", "backoff_s": 0.01, "timeout_s": 0.4}
+        values = {"url": stub.url, "model": "deepseek-reasoner", "backoff_s": 0.01, "timeout_s": 1.5}
         self.endpoint = build(Endpoint, values | changed, "teacher")
         self.budget = Budget(self.endpoint)
         self.taken: list[Answer] = []
