@@ -31,7 +31,7 @@ class Stub:
         self.say = say
         self.fault: Callable[[str, int], Fault] = lambda name, attempt: None  # request's name, from 1
         self.style = "reasoning_content"  # or "reasoning", "tags", "close"
-        self.hang_s = 1.0
+        self.hang_s = 3.0
         self.keep_alive = True
         self.ledger: Counter[str] = Counter()  # delivered whole, by Idempotency-Key
         self.attempts: Counter[str] = Counter()

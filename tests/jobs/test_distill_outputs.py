@@ -45,7 +45,7 @@ def settings(teacher, /, **changed) -> DistillOutputsSettings:
 
 def endpoint(stub: Stub, **changed) -> dict:
     values = {"url": stub.url, "model": "deepseek-reasoner", "key_env": "STUB_KEY", "backoff_s": 0.01}
-    return values | {"timeout_s": 2.0, "price_in": 1.0, "price_out": 2.0} | changed
+    return values | {"timeout_s": 1.5, "price_in": 1.0, "price_out": 2.0} | changed
 
 
 def go(folder: Path, wanted: DistillOutputsSettings, resume=False, generator=None) -> dict:
