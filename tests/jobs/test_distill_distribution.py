@@ -210,9 +210,10 @@ def test_a_teacher_whose_terms_bar_it_is_refused_and_a_permission_goes_into_the_
     for keep in (0, 16):
         with pytest.raises(BadInput, match=r"gpt-4o.*OpenAI.*'permission' in the settings"):
             run(settings(base, teacher, keep=keep), tmp_path / f"refused-{keep}")
-    allowed = settings(base, teacher, steps=1, permission="Ann Example, 2026-01-01", store=str(tmp_path / "store"))
-    run(allowed, tmp_path / "allowed")
-    run(settings(base, "", steps=1, store=str(tmp_path / "store")), tmp_path / "stored")
+    store = str(tmp_path / "store")
+    given = "Ann Example, 2026-01-01"
+    run(settings(base, teacher, steps=1, permission=given, store=store), tmp_path / "allowed")
+    run(settings(base, "", steps=1, store=store), tmp_path / "stored")
     for name in ("allowed", "stored"):
         lineage = Lineage.load(tmp_path / name / "model")
         (origin,) = [o for o in lineage.stages[-1].origins if o.teacher]
