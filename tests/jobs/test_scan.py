@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shoestring.cli import app
+from shoestring.text.conversations import ConversationFile
 
 ROWS = [
     {"id": "a", "prompt": "Who are you?", "completion": "I am ChatGPT, made by OpenAI.", "teacher": "T"},
@@ -66,6 +67,13 @@ def test_rows_and_report_are_written(data: Path, tmp_path: Path):
     ]
     assert json.loads((report / "scan.json").read_text())["kinds"]["identity"]["rewrite"] == 1
     assert "+answer: I am Nib, made by Acme." in (report / "rewritten.diff").read_text()
+
+
+def test_what_is_declared_of_the_rows_goes_with_the_kept_ones(data: Path, tmp_path: Path):
+    (tmp_path / "rows.jsonl.origin.toml").write_text('source = "chats"\nlicence = "CC0-1.0"\n')
+    assert run(data, "--output", tmp_path / "clean.jsonl").exit_code == 0
+    kept = ConversationFile(tmp_path / "clean.jsonl", 0)
+    assert {origin.licence for origin in kept.origins} == {"CC0-1.0"}
 
 
 def test_json_holds_the_counts(data: Path):

@@ -17,6 +17,7 @@ from shoestring.run import write_atomic
 from shoestring.settings import Settings, nearest
 from shoestring.text.bilingual import is_part, part
 from shoestring.text.conversations import read_rows, rows_of
+from shoestring.text.declared import carry_origin
 from shoestring.text.message import Message
 
 FINDINGS, COUNTS, DIFF = "findings.jsonl", "scan.json", "rewritten.diff"
@@ -43,6 +44,7 @@ def main(settings: ScanJobSettings, console: Console) -> dict[str, Any]:
     if settings.output is not None:
         kept = [_row(raw[row.index], row.messages) for row in result.kept]
         write_atomic(settings.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+        carry_origin(Path(settings.data), settings.output)
         console.print(f"{len(kept)} rows in {settings.output}", markup=False)
     if settings.report is not None:
         write_report(result, settings.report)
@@ -81,7 +83,7 @@ def read(data: str) -> tuple[list[dict[str, Any]], list[list[Message]]]:
     raw = list(read_rows(path))
     if not raw:
         raise BadInput(f"{data} holds no rows")
-    return raw, [messages for messages, _ in rows_of(raw, path)]
+    return raw, [messages for messages, _ in rows_of(raw, path, trained=False)]
 
 
 def row_ids(raw: Sequence[dict[str, Any]], data: str) -> list[str]:
