@@ -32,7 +32,7 @@ def call(*arguments: str):
 
 
 def test_every_verb_is_there_and_has_help():
-    for verb in ("run", "sft", "grpo", "eval", "chat", "show", "get", "doctor", "verifier"):
+    for verb in ("run", "sft", "grpo", "distill", "scan", "audit", "eval", "chat", "show", "get", "doctor", "verifier"):
         done = call(verb, "--help")
         assert done.exit_code == 0, verb
         assert "Usage" in done.output
@@ -183,3 +183,13 @@ def test_ctrl_c_during_eval_exits_130(model):
     assert program.returncode == 130, err
     assert "Traceback" not in err
     assert out == ""
+
+
+def test_distill_names_its_ways(tmp_path):
+    settings = tmp_path / "d.toml"
+    settings.write_text('teacher = "nobody"\nsuites = ["sums"]\nprompts = 4\n')
+    done = call("distill", str(settings), "--from", "books")
+    assert (done.exit_code, done.stderr) == (2, "error: --from books: outputs, distribution or on-policy\n")
+    done = call("distill", str(settings), "--output-dir", str(tmp_path / "out"))
+    assert done.exit_code == 2
+    assert "nobody" in done.stderr
