@@ -32,7 +32,21 @@ def call(*arguments: str):
 
 
 def test_every_verb_is_there_and_has_help():
-    for verb in ("run", "sft", "grpo", "distill", "scan", "audit", "eval", "chat", "show", "get", "doctor", "verifier"):
+    verbs = (
+        "run",
+        "sft",
+        "grpo",
+        "distill",
+        "eval",
+        "chat",
+        "show",
+        "scan",
+        "audit",
+        "get",
+        "doctor",
+        "verifier",
+    )
+    for verb in verbs:
         done = call(verb, "--help")
         assert done.exit_code == 0, verb
         assert "Usage" in done.output
