@@ -2,17 +2,30 @@
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from shoestring.jobs import grpo, pretrain, reward, sft, tokenizer
+from shoestring.jobs import (
+    distill_distribution,
+    distill_on_policy,
+    grpo,
+    pretrain,
+    reward,
+    sft,
+    tokenizer,
+)
 from shoestring.jobs.pretrain_settings import PretrainSettings
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
-from shoestring.settings import build
+from shoestring.settings import Settings, build
 from shoestring.text.template import Template
 from tiny import CHATML, tiny_lm
 
@@ -37,34 +50,38 @@ def toy_suite(folder: Path, scorer: str = "letters") -> str:
     return f"{path}:scorer=toy_scorer:{scorer}"
 
 
+ON_ROWS: dict[str, Any] = {
+    "suites": ["sums:max_terms=2,max_digits=1"],
+    "steps": 6,
+    "rows_per_step": 3,
+    "micro_batch_tokens": 150,
+    "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
+    "save_every": 2,
+    "dtype": "float32",
+}
+ON_SAMPLES: dict[str, Any] = {
+    "steps": 6,
+    "prompts_per_step": 3,
+    "samples_per_prompt": 6,
+    "max_completion_tokens": 8,
+    "micro_batch_tokens": 120,
+    "max_batch": 8,
+    "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
+    "save_every": 2,
+    "rollouts_every": 2,
+    "dtype": "float32",
+}
+
+
 def sft_settings(base: Path, **changed: Any) -> sft.SFTSettings:
-    values: dict[str, Any] = {
-        "model": str(base),
-        "suites": ["sums:max_terms=2,max_digits=1"],
-        "steps": 6,
-        "rows_per_step": 3,
-        "micro_batch_tokens": 150,
-        "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
-        "save_every": 2,
-        "dtype": "float32",
-    }
-    return build(sft.SFTSettings, values | changed, "sft")
+    return build(sft.SFTSettings, {"model": str(base), **ON_ROWS, **changed}, "sft")
 
 
 def grpo_settings(base: Path, suite: str, **changed: Any) -> grpo.GRPOSettings:
     values: dict[str, Any] = {
         "model": str(base),
         "suites": [suite],
-        "steps": 6,
-        "prompts_per_step": 3,
-        "samples_per_prompt": 6,
-        "max_completion_tokens": 8,
-        "micro_batch_tokens": 120,
-        "max_batch": 8,
-        "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
-        "save_every": 2,
-        "rollouts_every": 2,
-        "dtype": "float32",
+        **ON_SAMPLES,
         "red_team": False,
         "preflight": {"prompts": 0},
         "trips": {
@@ -145,22 +162,37 @@ def pretrain_settings(tokenizer_folder: Path, **changed: Any) -> PretrainSetting
     return build(PretrainSettings, values | changed, "pretrain")
 
 
-def run(
-    settings: sft.SFTSettings | grpo.GRPOSettings | PretrainSettings | reward.RewardModelSettings,
-    folder: Path,
-    resume: bool = False,
-) -> dict[str, Any]:
+MAINS: dict[type[Settings], Callable[[Any, Stage], dict[str, Any]]] = {
+    sft.SFTSettings: sft.main,
+    grpo.GRPOSettings: grpo.main,
+    PretrainSettings: pretrain.main,
+    reward.RewardModelSettings: reward.main,
+    distill_distribution.DistributionSettings: distill_distribution.main,
+    distill_on_policy.OnPolicySettings: distill_on_policy.main,
+}
+
+
+def run(settings: Settings, folder: Path, resume: bool = False) -> dict[str, Any]:
     with Stage(folder, folder.name, None, resume) as stage:
-        if isinstance(settings, sft.SFTSettings):
-            result = sft.main(settings, stage)
-        elif isinstance(settings, grpo.GRPOSettings):
-            result = grpo.main(settings, stage)
-        elif isinstance(settings, reward.RewardModelSettings):
-            result = reward.main(settings, stage)
-        else:
-            result = pretrain.main(settings, stage)
+        result = MAINS[type(settings)](settings, stage)
         stage.finish(result)
     return result
+
+
+def save_teacher(folder: Path) -> Path:
+    """Another random model than `save_base`'s."""
+    tiny_lm(seed=7).save(folder)
+    return folder
+
+
+def killed(code: str) -> None:
+    """Python `code`, which kills its process, run where tests and what they import are found."""
+    tests = Path(__file__).parent
+    path = os.pathsep.join((os.environ.get("PYTHONPATH", ""), str(tests), str(tests / "jobs")))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:

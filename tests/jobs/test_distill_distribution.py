@@ -1,10 +1,6 @@
 """A student of a few thousand weights learns another's distributions, live and from the disk."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +16,17 @@ from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.text.template import Template
 from tiny import CHATML, byte_tokenizer, tiny_lm
-from training_runs import metrics, same, save_base, timeless, weights
+from training_runs import (
+    ON_ROWS,
+    killed,
+    metrics,
+    run,
+    same,
+    save_base,
+    save_teacher,
+    timeless,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,32 +36,12 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("teacher")
-    tiny_lm(seed=7).save(folder)
-    return folder
+    return save_teacher(tmp_path_factory.mktemp("teacher"))
 
 
 def settings(base: Path, teacher: Path | str, **changed) -> job.DistributionSettings:
-    values = {
-        "model": str(base),
-        "teacher": str(teacher),
-        "suites": ["sums:max_terms=2,max_digits=1"],
-        "steps": 6,
-        "rows_per_step": 3,
-        "micro_batch_tokens": 150,
-        "keep": 16,
-        "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
-        "save_every": 2,
-        "dtype": "float32",
-    }
+    values = {"model": str(base), "teacher": str(teacher), **ON_ROWS, "keep": 16}
     return build(job.DistributionSettings, values | changed, "distill")
-
-
-def run(chosen: job.DistributionSettings, folder: Path, resume: bool = False) -> dict:
-    with Stage(folder, folder.name, None, resume) as stage:
-        result = job.main(chosen, stage)
-        stage.finish(result)
-    return result
 
 
 @pytest.mark.parametrize("keep", [0, 16], ids=["live", "stored"])
@@ -153,7 +139,6 @@ from killed_runs import killing
 from shoestring.distill import store
 from shoestring.jobs import distill_store
 from shoestring.run import Stage
-sys.path.insert(0, {here!r})
 from test_distill_distribution import run, settings
 distill_store.SHARD_TOKENS = 60
 owner, attribute, call = {point}
@@ -168,13 +153,9 @@ with patch.object(owner, attribute, killing(getattr(owner, attribute), call)):
 def test_killed_anywhere_it_goes_on_to_the_same_bits(base, teacher, tmp_path, point, monkeypatch):
     monkeypatch.setattr(distill_store, "SHARD_TOKENS", 60)
     run(settings(base, teacher), tmp_path / "whole")
-    where = {"here": str(Path(__file__).parent), "base": str(base), "teacher": str(teacher)}
+    where = {"base": str(base), "teacher": str(teacher)}
     code = KILLED.format(point=point, out=str(tmp_path / "cut"), **where)
-    path = os.pathsep.join((os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[1])))
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed(code)
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cut/teacher").glob("shard-*")}
     assert len(kept) >= 2
     run(settings(base, teacher), tmp_path / "cut", resume=True)

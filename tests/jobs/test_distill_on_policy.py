@@ -1,9 +1,5 @@
 """A student of a few thousand weights says things, and its teacher says how likely they are."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +10,20 @@ from shoestring.jobs import distill_on_policy as job
 from shoestring.lm import load
 from shoestring.origin import Lineage, Origin
 from shoestring.origin import Stage as LineageStage
-from shoestring.run import Stage
 from shoestring.settings import build
 from tiny import byte_tokenizer, tiny_lm
-from training_runs import metrics, same, save_base, timeless, toy_suite, weights
+from training_runs import (
+    ON_SAMPLES,
+    killed,
+    metrics,
+    run,
+    same,
+    save_base,
+    save_teacher,
+    timeless,
+    toy_suite,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,35 +33,12 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("teacher")
-    tiny_lm(seed=7).save(folder)
-    return folder
+    return save_teacher(tmp_path_factory.mktemp("teacher"))
 
 
 def settings(base: Path, teacher: Path, suite: str, **changed) -> job.OnPolicySettings:
-    values = {
-        "model": str(base),
-        "teacher": str(teacher),
-        "suites": [suite],
-        "steps": 6,
-        "prompts_per_step": 3,
-        "samples_per_prompt": 6,
-        "max_completion_tokens": 8,
-        "micro_batch_tokens": 120,
-        "max_batch": 8,
-        "optim": {"learning_rate": 1e-2, "warmup_steps": 1},
-        "save_every": 2,
-        "rollouts_every": 2,
-        "dtype": "float32",
-    }
+    values = {"model": str(base), "teacher": str(teacher), "suites": [suite], **ON_SAMPLES}
     return build(job.OnPolicySettings, values | changed, "distill")
-
-
-def run(chosen: job.OnPolicySettings, folder: Path, resume: bool = False) -> dict:
-    with Stage(folder, folder.name, None, resume) as stage:
-        result = job.main(chosen, stage)
-        stage.finish(result)
-    return result
 
 
 def reverse_kl(student: Path, teacher: Path) -> float:
@@ -118,7 +101,6 @@ from pathlib import Path
 from unittest.mock import patch
 from killed_runs import killing
 from shoestring.run import Stage
-sys.path.insert(0, {here!r})
 from test_distill_on_policy import run, settings
 with patch.object(Stage, "log", killing(Stage.log, 6)):
     run(settings({base!r}, {teacher!r}, {suite!r}), Path({out!r}))
@@ -129,12 +111,8 @@ def test_killed_it_goes_on_to_the_same_bits(base, teacher, tmp_path):
     suite = toy_suite(tmp_path)
     run(settings(base, teacher, suite), tmp_path / "whole")
     where = {"base": str(base), "teacher": str(teacher), "suite": suite, "out": str(tmp_path / "cut")}
-    code = KILLED.format(here=str(Path(__file__).parent), **where)
-    path = os.pathsep.join((os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[1])))
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code = KILLED.format(**where)
+    killed(code)
     run(settings(base, teacher, suite), tmp_path / "cut", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert timeless(tmp_path / "whole") == timeless(tmp_path / "cut")

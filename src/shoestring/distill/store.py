@@ -9,7 +9,6 @@ read without the others of its shard.
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ PARTS = ("ids", "logprobs", "tail", "chosen")
 @dataclass(frozen=True)
 class Manifest:
     """What must be the same for logprobs to be these. tokenizer: fingerprint of the one that made the rows'
-    ids; vocab: rows of the student's head; sha256: of the teacher's weights, in the dtype they ran in."""
+    ids; vocab: rows of the student's head; sha256: of the teacher's weights."""
 
     teacher: str
     sha256: str
@@ -89,16 +88,7 @@ class LogprobStore:
             arrays[f"{key}/tail"] = row.tail.numpy().astype(np.float32)
             arrays[f"{key}/chosen"] = row.chosen.numpy().astype(np.float32)
         raw = safetensors.numpy.save(arrays)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with saving(path):
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(raw)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        write_atomic(path, raw)
         self._take_in(path)
         return len(raw)
 

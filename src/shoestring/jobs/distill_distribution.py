@@ -17,7 +17,7 @@ from shoestring.errors import BadInput
 from shoestring.jobs import sft
 from shoestring.jobs.distill_store import fill_store, with_teacher
 from shoestring.jobs.origins import TaughtBy, taught_by_model
-from shoestring.jobs.sft import SFTSettings, Tally, open_rows, take_rows
+from shoestring.jobs.sft import SFTSettings, Tally, open_rows, step_metrics, take_rows
 from shoestring.jobs.training import (
     rehearse_longest,
     restore,
@@ -71,7 +71,6 @@ class Taught:
     loss: HeadLoss
     store: LogprobStore | None
     network: ModelConfig | None  # of a live teacher: its forward passes are metered
-    detail: dict[str, Any]  # for the lineage
     by: TaughtBy
 
 
@@ -113,7 +112,8 @@ def main(settings: DistributionSettings, stage: Stage) -> dict[str, Any]:
         stop_if_asked(stage, learner, parts)
     save_adapter(stage, adapters, settings.model)
     origins, teachers = [*rows.origins, taught.by.origin], {**rows.teachers, **taught.by.teachers}
-    save_model(stage, lm, "distill", settings, origins, settings.steps, taught.detail, teachers)
+    detail = taught.by.detail(formula(settings.divergence))
+    save_model(stage, lm, "distill", settings, origins, settings.steps, detail, teachers)
     return {"steps": settings.steps, "rows": tally.rows, "rows_too_long": tally.too_long}
 
 
@@ -135,50 +135,43 @@ def taught_by(settings: DistributionSettings, stage: Stage) -> Taught:
     if not settings.teacher:
         return taught_by_store(settings, student)
     teacher = load(settings.teacher, dtype=settings.dtype, device=settings.device)
-    vocab = student.config.vocab_size
-    found = compare(student.tokenizer, teacher.tokenizer, vocab)
+    found = compare(student.tokenizer, teacher.tokenizer, student.config.vocab_size)
     refuse_different(found, student.name, teacher.name)
     stage.say(f"vocabularies of {student.name} and {teacher.name}: {found.kind} ({found.why})")
-    detail = {"loss": formula(settings.divergence), "teacher": teacher.name}
     by = taught_by_model(teacher, settings.permission)
-    detail |= {"teacher_sha256": by.origin.teacher_sha256}
     if not settings.keep:
         live = LiveTeacher(teacher.network, found.to_teacher)
-        return Taught(LiveLoss(settings.divergence, live), None, teacher.config, detail, by)
-    manifest = Manifest(
-        teacher=teacher.name,
-        sha256=by.origin.teacher_sha256,
-        tokenizer=student.tokenizer.fingerprint,
-        vocab=vocab,
-        temperature=settings.divergence.temperature,
-        k=min(settings.keep, vocab),
-    )
+        return Taught(LiveLoss(settings.divergence, live), None, teacher.config, by)
     folder = Path(settings.store) if settings.store else stage.folder / "teacher"
-    store = LogprobStore(folder, manifest)
+    store = LogprobStore(folder, manifest(settings, student, teacher.name, by.origin.teacher_sha256))
     by.save(folder / TEACHER)
     rows, tally = open_rows(settings), Tally()
     wanted = [row for _ in range(settings.steps) for row in take_rows(rows, student, settings, tally)]
     fill_store(store, teacher, found.to_teacher, wanted, settings.micro_batch_tokens, stage)
     del teacher
     give_back(torch.device(settings.device))
-    return Taught(KeptLoss(settings.divergence), store, None, detail, by)
+    return Taught(KeptLoss(settings.divergence), store, None, by)
 
 
 def taught_by_store(settings: DistributionSettings, student: Reads) -> Taught:
     """Without the teacher: its logprobs must be there, in the student's ids."""
     folder = Path(settings.store)
     found = read_manifest(folder)
-    wanted = Manifest(
-        teacher=found.teacher,
-        sha256=found.sha256,
+    store = LogprobStore(folder, manifest(settings, student, found.teacher, found.sha256))
+    return Taught(KeptLoss(settings.divergence), store, None, TaughtBy.read(folder / TEACHER))
+
+
+def manifest(settings: DistributionSettings, student: Reads, teacher: str, sha256: str) -> Manifest:
+    """What logprobs of this teacher must be for this student."""
+    vocab = student.config.vocab_size
+    return Manifest(
+        teacher=teacher,
+        sha256=sha256,
         tokenizer=student.tokenizer.fingerprint,
-        vocab=student.config.vocab_size,
+        vocab=vocab,
         temperature=settings.divergence.temperature,
-        k=min(settings.keep, student.config.vocab_size),
+        k=min(settings.keep, vocab),
     )
-    detail = {"loss": formula(settings.divergence), "teacher": found.teacher, "teacher_sha256": found.sha256}
-    by = TaughtBy.read(folder / TEACHER)
-    return Taught(KeptLoss(settings.divergence), LogprobStore(folder, wanted), None, detail, by)
 
 
 def meter(
@@ -205,20 +198,7 @@ def log(
     share, targets = settings.divergence.cross_entropy, sum(b.num_targets for b in batches)
     entropy = -sum(float(own.sum()) for own in metrics.logprobs) / targets
     divergence = (metrics.loss - share * entropy) / (1 - share)
-    measured = {
-        "loss": metrics.loss,
-        "divergence": divergence,
-        "cross_entropy": entropy,
-        "grad_norm": metrics.grad_norm,
-        "learning_rate": metrics.learning_rate,
-        "num_tokens": tokens,
-        "trained_share": targets / tokens,
-        "rows_too_long": too_long,
-        "skipped_step": float(metrics.skipped),
-        "oom_splits": metrics.oom_splits,
-        "step_time": metrics.seconds,
-        "perf/throughput": tokens / metrics.seconds,
-    }
-    stage.log(step, measured)
+    own = {"divergence": divergence, "cross_entropy": entropy}
+    stage.log(step, step_metrics(metrics, targets, tokens, too_long) | own)
     speed = f"{tokens / metrics.seconds:.0f}"
     stage.progress(step, settings.steps, divergence=f"{divergence:.3f}", **{"tokens/s": speed})

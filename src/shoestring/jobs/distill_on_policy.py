@@ -112,8 +112,7 @@ def main(settings: OnPolicySettings, stage: Stage) -> dict[str, Any]:
             stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
     save_adapter(stage, trainer.learner.adapters, settings.model)
     origins = [*trainer.sampler.streams.origins, teaching.by.origin]
-    detail = {"loss": in_words(settings), "teacher": teaching.lm.name}
-    detail |= {"teacher_sha256": teaching.by.origin.teacher_sha256}
+    detail = teaching.by.detail(in_words(settings))
     save_model(stage, trainer.lm, "distill", settings, origins, settings.steps, detail, teaching.by.teachers)
     return {"steps": settings.steps, "problems": trainer.sampler.streams.index}
 

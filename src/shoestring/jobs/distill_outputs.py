@@ -22,8 +22,7 @@ from shoestring.jobs.distill_meter import Meter
 from shoestring.jobs.distill_prompts import Prompt, choose, tested
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.jobs.origins import terms_of, terms_of_service
-from shoestring.jobs.sample import line
-from shoestring.jobs.sample_rows import DROPPED, Making, write
+from shoestring.jobs.sample_rows import DROPPED, Making, say_acceptance, write
 from shoestring.lm import load
 from shoestring.origin import Lineage
 from shoestring.run import Stage, held, write_atomic
@@ -32,7 +31,6 @@ from shoestring.tasks.accept import (
     REPEATS_ANOTHER,
     Decision,
     Sample,
-    acceptance,
     decide,
 )
 from shoestring.tasks.judge import Judge
@@ -75,10 +73,7 @@ def main(
     decisions = across(decide(samples, settings.keep), settings, against)
     making = Making(teacher.name, teacher.sha256, settings.sampling, terms, settings.system, lineage)
     write(stage.folder, decisions, making, never_asked)
-    table = acceptance(decisions)
-    for suite, row in table.items():
-        stage.say(f"{suite}: {line(row)}")
-    kept = sum(row["kept"] for row in table.values())
+    table, kept = say_acceptance(stage, decisions)
     result = {
         "rows": kept,
         "samples": len(decisions),

@@ -62,6 +62,14 @@ class TaughtBy:
     origin: Origin
     teachers: Mapping[str, tuple[Stage, ...]]
 
+    def detail(self, loss: str) -> dict[str, str]:
+        """What the student's stage says of it in a few words."""
+        return {
+            "loss": loss,
+            "teacher": self.origin.teacher or "",
+            "teacher_sha256": self.origin.teacher_sha256,
+        }
+
     def save(self, path: Path) -> None:
         """Beside stored probabilities, for a run that never meets the teacher."""
         known = {"origin": self.origin.to_json(), "lineage": Lineage((), dict(self.teachers)).to_json()}

@@ -18,12 +18,12 @@ from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.ask import ask_all
 from shoestring.jobs.origins import require_problems, terms_of
-from shoestring.jobs.sample_rows import DROPPED, Making, write
+from shoestring.jobs.sample_rows import DROPPED, Making, say_acceptance, write
 from shoestring.lm import LanguageModel, load
 from shoestring.rl.rollout import Asked, ask, judge_groups
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
-from shoestring.tasks.accept import Filters, Sample, acceptance, decide
+from shoestring.tasks.accept import Filters, Sample, decide
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ProblemStream, parse_suite
 
@@ -76,10 +76,7 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
     s = settings
     how = How(s.temperature, s.top_p, s.max_completion_tokens, s.seed)
     write(stage.folder, decisions, Making(teacher, weights, how, terms, s.system, lm.lineage))
-    table = acceptance(decisions)
-    for suite, row in table.items():
-        stage.say(f"{suite}: {line(row)}")
-    kept = sum(row["kept"] for row in table.values())
+    table, kept = say_acceptance(stage, decisions)
     if not kept:
         raise ShoestringError(
             f"none of {len(decisions)} samples was kept, so there is nothing to train on: see "
@@ -87,16 +84,6 @@ def main(settings: SampleSettings, stage: Stage, generator: Generator | None = N
         )
     result = {"rows": kept, "samples": len(decisions), "teacher": teacher, "teacher_sha256": weights}
     return result | {"acceptance": table}
-
-
-def line(row: dict[str, int]) -> str:
-    """A suite's acceptance in words."""
-    reasons = [f"{name} {count}" for name, count in list(row.items())[4:]]
-    share = f"{100 * row['kept'] / row['samples']:.1f} %"
-    solved = f"{row['prompts_right']} of {row['prompts']} problems solved at least once"
-    return f"kept {row['kept']} of {row['samples']} samples ({share}), {solved}" + (
-        f"; dropped: {', '.join(reasons)}" if reasons else ""
-    )
 
 
 class Sampling:

@@ -9,8 +9,8 @@ from typing import Any
 
 from shoestring.distill.teacher import Sampling
 from shoestring.origin import Lineage
-from shoestring.run import write_atomic
-from shoestring.tasks.accept import Decision
+from shoestring.run import Stage, write_atomic
+from shoestring.tasks.accept import Decision, acceptance
 from shoestring.text.declared import lineage_file
 from shoestring.text.message import Message
 
@@ -76,3 +76,21 @@ def _row(decision: Decision, making: Making) -> dict[str, Any]:
         "detail": sample.detail,
         "scores": {name: round(value, 4) for name, value in decision.scores.items()},
     }
+
+
+def say_acceptance(stage: Stage, decisions: Sequence[Decision]) -> tuple[dict[str, dict[str, int]], int]:
+    """By suite what was kept and why the rest was not, as `acceptance` counts it; and how many were kept."""
+    table = acceptance(decisions)
+    for suite, row in table.items():
+        stage.say(f"{suite}: {line(row)}")
+    return table, sum(row["kept"] for row in table.values())
+
+
+def line(row: dict[str, int]) -> str:
+    """A suite's acceptance in words."""
+    reasons = [f"{name} {count}" for name, count in list(row.items())[4:]]
+    share = f"{100 * row['kept'] / row['samples']:.1f} %"
+    solved = f"{row['prompts_right']} of {row['prompts']} problems solved at least once"
+    return f"kept {row['kept']} of {row['samples']} samples ({share}), {solved}" + (
+        f"; dropped: {', '.join(reasons)}" if reasons else ""
+    )

@@ -25,7 +25,7 @@ from shoestring.text.message import Rendered
 from shoestring.text.packing import pack, share_prefix, split_by_tokens
 from shoestring.text.template import Template
 from shoestring.train.batch import MicroBatch
-from shoestring.train.learner import Learner
+from shoestring.train.learner import Learner, Metrics
 from shoestring.train.lora import Adapters, LoRASettings
 from shoestring.train.loss import sft_loss
 from shoestring.train.objectives import Objectives
@@ -103,19 +103,7 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
         tokens = sum(len(r.ids) for r in rendered)
         flops = update_flops(lm.config, batches, mtp=metrics.mtp_loss is not None, adapters=adapters)
         stage.use("train", seconds=metrics.seconds, tokens=tokens, flops=flops)
-        measured = {
-            "loss": metrics.loss,
-            "grad_norm": metrics.grad_norm,
-            "learning_rate": metrics.learning_rate,
-            "num_tokens": tokens,
-            "trained_share": targets / tokens,
-            "rows_too_long": tally.too_long,
-            "skipped_step": float(metrics.skipped),
-            "oom_splits": metrics.oom_splits,
-            "step_time": metrics.seconds,
-            "perf/throughput": tokens / metrics.seconds,
-        }
-        stage.log(step, measured)
+        stage.log(step, step_metrics(metrics, targets, tokens, tally.too_long))
         speed = f"{tokens / metrics.seconds:.0f}"
         stage.progress(step, settings.steps, loss=f"{metrics.loss:.3f}", **{"tokens/s": speed})
         if step % settings.save_every == 0 and step < settings.steps:
@@ -127,6 +115,22 @@ def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
     if isinstance(rows, MixedRows):
         result["rows_by_source"] = rows.by_source()
     return result
+
+
+def step_metrics(metrics: Metrics, targets: int, tokens: int, too_long: int) -> dict[str, float]:
+    """Of an update on rows. targets: those of `tokens` that were trained; too_long: rows left out so far."""
+    return {
+        "loss": metrics.loss,
+        "grad_norm": metrics.grad_norm,
+        "learning_rate": metrics.learning_rate,
+        "num_tokens": tokens,
+        "trained_share": targets / tokens,
+        "rows_too_long": too_long,
+        "skipped_step": float(metrics.skipped),
+        "oom_splits": metrics.oom_splits,
+        "step_time": metrics.seconds,
+        "perf/throughput": tokens / metrics.seconds,
+    }
 
 
 class Reader(Protocol):

@@ -26,6 +26,12 @@ def canaries(learner: Learner, batch: MicroBatch, temperature: float) -> list[Fa
     counts are put back bit for bit."""
     kept, settings = _copy(learner.state_dict()), learner.settings
     before = logprobs_of(learner.lm.network, batch, temperature, batch.routing)
+
+    def likelier_at(part: float) -> bool:
+        learner.load_state_dict(kept)
+        after = _update(learner, batch, temperature, settings, part * settings.learning_rate)
+        return bool(after.mean() > before.mean())
+
     faults: list[Fault] = []
     try:
         still = _update(learner, batch, temperature, settings, 0.0)
@@ -49,10 +55,7 @@ def canaries(learner: Learner, batch: MicroBatch, temperature: float) -> list[Fa
             )
         elif far := exploded(k3(before, after).mean().item(), settings.learning_rate):
             faults.append(far)
-        elif after.mean() <= before.mean() and not any(
-            _update_from(kept, learner, batch, temperature, settings, part).mean() > before.mean()
-            for part in LESS
-        ):
+        elif after.mean() <= before.mean() and not any(map(likelier_at, LESS)):
             faults.append(
                 Fault(
                     "a rewarded token becomes less likely",
@@ -65,18 +68,6 @@ def canaries(learner: Learner, batch: MicroBatch, temperature: float) -> list[Fa
         learner.settings = settings
         learner.load_state_dict(kept)
     return faults
-
-
-def _update_from(
-    kept: TrainState,
-    learner: Learner,
-    batch: MicroBatch,
-    temperature: float,
-    settings: OptimSettings,
-    part: float,
-) -> Tensor:
-    learner.load_state_dict(kept)
-    return _update(learner, batch, temperature, settings, part * settings.learning_rate)
 
 
 def _update(

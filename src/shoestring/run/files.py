@@ -64,13 +64,14 @@ def held(path: Path, wait: bool = True) -> Iterator[bool]:
         yield got
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write `text` beside `path`, flush it to the disk, rename it into place."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write `content`, a text as UTF-8, beside `path`, flush it to the disk, rename it into place."""
+    raw = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with saving(path):
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
+            with open(temporary, "wb") as file:
+                file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
