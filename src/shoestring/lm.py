@@ -106,6 +106,15 @@ def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> Languag
     return _load_folder(model_folder(path), wanted, device, _name_of(path))
 
 
+def reads_at(model: str) -> tuple[Tokenizer, Template]:
+    """How what `load` would open reads text; of a folder without its weights. Raises BadInput."""
+    path = Path(model)
+    if model not in BASES and path.is_dir():
+        return load_template(model_folder(path))
+    lm = load(model)
+    return lm.tokenizer, lm.template
+
+
 def lineage_at(model: str) -> tuple[str, Lineage]:
     """The name and lineage of what `load` would open, without its weights. Raises BadInput."""
     if model in BASES:

@@ -11,6 +11,7 @@ from shoestring.lm import load
 from shoestring.origin import Lineage, Origin
 from shoestring.origin import Stage as LineageStage
 from shoestring.settings import build
+from stub_endpoint import Stub, serving
 from tiny import byte_tokenizer, tiny_lm
 from training_runs import (
     ON_SAMPLES,
@@ -36,8 +37,9 @@ def teacher(tmp_path_factory):
     return save_teacher(tmp_path_factory.mktemp("teacher"))
 
 
-def settings(base: Path, teacher: Path, suite: str, **changed) -> job.OnPolicySettings:
-    values = {"model": str(base), "teacher": str(teacher), "suites": [suite], **ON_SAMPLES}
+def settings(base: Path, teacher: Path | dict | str, suite: str, **changed) -> job.OnPolicySettings:
+    values = {"model": str(base), "suites": [suite], **ON_SAMPLES}
+    values["teacher"] = teacher if isinstance(teacher, dict) else str(teacher)  # an endpoint, a folder
     return build(job.OnPolicySettings, values | changed, "distill")
 
 
@@ -93,6 +95,55 @@ def test_what_cant_be_is_refused(base, teacher, tmp_path):
     other.save(tmp_path / "other")
     with pytest.raises(BadInput, match=r"vocabularies .* differ: .*'<\|im_start\|>'.*'<a>'"):
         run(settings(base, tmp_path / "other", suite), tmp_path / "s")
+
+
+def served_by(lm):
+    """A stub's answers in vLLM's shape, by a model in this process."""
+
+    def score(path, body):
+        ids = body["prompt"]
+        logprobs = lm.logits([ids])[0].log_softmax(-1)
+        entries = [None, *({str(t): {"logprob": float(logprobs[i, t])}} for i, t in enumerate(ids[1:]))]
+        return {"choices": [{"text": "", "prompt_logprobs": entries}]}
+
+    return score
+
+
+def test_a_teacher_behind_an_endpoint_teaches_as_one_beside_the_student(base, teacher, tmp_path):
+    suite = toy_suite(tmp_path)
+    run(settings(base, teacher, suite, steps=2), tmp_path / "beside")
+    with serving(Stub()) as stub:
+        stub.score = served_by(load(teacher, dtype="float32"))
+        at = {"url": stub.url, "model": "own-teacher", "tokenizer": str(teacher), "licence": "apache-2.0"}
+        run(settings(base, at, suite, steps=2), tmp_path / "http")
+        assert len(stub.bodies) == 2 * 3 * 6  # a request a sample
+    ours, theirs = metrics(tmp_path / "beside"), metrics(tmp_path / "http")
+    for name in ("kl", "loss", "grad_norm", "reward"):
+        assert [row[name] for row in theirs] == pytest.approx([row[name] for row in ours], rel=2e-3, abs=1e-5)
+    assert [row["teacher_unknown"] for row in theirs] == [0, 0]
+    own = Lineage.load(tmp_path / "http/model").stages[-1]
+    assert own.detail["teacher"] == "own-teacher"
+    assert own.origins[-1].terms == "allowed"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"signal": "distribution"}, "sampled token alone"),
+        ({"temperature": 0.7}, "logprobs are at 1"),
+        ({"teacher": "https://api.example.org/v1#m"}, "as a table"),
+    ],
+)
+def test_what_an_endpoint_cant_tell_is_refused(base, changed, said):
+    at = {"url": "http://localhost:1/v1", "model": "m", "tokenizer": str(base)}
+    with pytest.raises(BadInput, match=said):
+        settings(base, **{"teacher": at, "suite": "sums"} | changed)
+
+
+def test_an_endpoint_of_other_terms_is_refused_before_anything_is_asked(base, teacher, tmp_path):
+    at = {"url": "https://api.openai.com/v1", "model": "gpt-4o", "tokenizer": str(teacher)}
+    with pytest.raises(BadInput, match="OpenAI"):
+        run(settings(base, at, toy_suite(tmp_path)), tmp_path / "s")
 
 
 KILLED = """

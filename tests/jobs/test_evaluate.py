@@ -39,7 +39,10 @@ def loads(monkeypatch):
     class Named(Scripted):
         def __init__(self, name: str) -> None:
             super().__init__(
-                lm, lambda p, s: say[name](p, s) if "What is" in p or name == "words" else "Hello."
+                lm,
+                lambda p, s: (
+                    say[name](p, s) if ("What is" in p and "+" in p) or name == "words" else "Hello."
+                ),
             )
 
     asked.clear()
@@ -51,7 +54,10 @@ def loads(monkeypatch):
     def chat_check(name, *args, **kwargs):
         return real_chat(lm, *args, **kwargs)
 
-    real_ask, real_mark, real_chat = job.ask, job.mark, job.chat_check
+    def identity_check(name, *args):
+        return real_identity(lm, *args)
+
+    real_ask, real_mark, real_chat, real_identity = job.ask, job.mark, job.chat_check, job.identity_check
     real_meter, real_meter_replies = job.meter, job.meter_replies
     monkeypatch.setattr(job, "load", load)
     monkeypatch.setattr(job, "Engine", Named)
@@ -61,6 +67,7 @@ def loads(monkeypatch):
         job, "meter_replies", lambda stage, name, replies: real_meter_replies(stage, lm, replies)
     )
     monkeypatch.setattr(job, "chat_check", chat_check)
+    monkeypatch.setattr(job, "identity_check", identity_check)
     monkeypatch.setattr(job, "meter", lambda stage, name, *args: real_meter(stage, lm, *args))
     return loaded
 
@@ -113,6 +120,17 @@ def test_every_model_suite_and_variant_is_scored_and_the_best_is_marked(loads, t
     items = pq.read_table(tmp_path / result["items"])
     assert items.num_rows == 8 * 5
     assert items.column_names[:4] == ["model", "suite", "variant", "problem"]
+
+
+def test_a_check_alone_is_an_evaluation_too(loads, tmp_path):
+    with Stage(tmp_path, "eval") as stage:
+        result = job.main(settings(suites=[], identity_check=True), stage)
+    assert result["evals"] == []
+    assert "items" not in result
+    assert {label: one["n"] for label, one in result["identity"].items()} == {"base": 200, "zero": 200}
+    assert pq.read_table(tmp_path / "evals" / result["identity"]["base"]["rows"]).num_rows == 200
+    usage = [json.loads(line) for line in (tmp_path / "usage.jsonl").read_text().splitlines()]
+    assert "identity" in {row["kind"] for row in usage}
 
 
 def test_replies_read_in_two_ways_are_made_once(loads, tmp_path):
@@ -202,6 +220,7 @@ def test_usage_counts_what_was_read_and_made_and_what_was_cut(loads, tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"suites": []}, "name one, or set chat_check"),
         ({"suites": ["smus"]}, "did you mean 'sums'"),
         ({"best_of": ["bsae"], "variants": [{"name": "a"}]}, "best_of names 'bsae'"),
         ({"best_of": ["base"]}, "go together"),

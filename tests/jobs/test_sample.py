@@ -123,6 +123,13 @@ def test_rows_and_reasons(base, tmp_path):
     assert all(line["flops"] > 0 for line in usage if line["kind"] == "generate")
 
 
+def test_the_parquet_file_is_the_same_data(base, tmp_path):
+    go(tmp_path / "s", settings(base), solving)
+    jsonl, parquet = (ConversationFile(tmp_path / "s" / name, 0) for name in ("rows.jsonl", "rows.parquet"))
+    assert parquet.rows == jsonl.rows
+    assert parquet.teachers == jsonl.teachers
+
+
 def test_a_larger_number_a_problem_and_a_system_prompt(base, tmp_path):
     wanted = settings(base, prompts=2, keep={"keep_per_problem": 2}, system="Think first.")
     assert go(tmp_path / "s", wanted, solving)["rows"] == 4

@@ -58,6 +58,19 @@ def test_the_headline_table(report):
     assert row_of(text, "zero", "4.7 % [2.7, 8.0]")[-1] == "no difference shown"
 
 
+def test_who_a_model_says_it_is(report):
+    text = render_markdown(report)
+    assert row_of(text, "zero", "zh") == [
+        "zero",
+        "zh",
+        "100",
+        "0",
+        "9",
+        "4.8 % to 16.2 %",
+        "smollm 61, openai 12",
+    ]
+
+
 def test_the_base_is_named_with_the_copy_it_is(report):
     assert "4-bit copy (GGUF Q4_1)" in report.base
     assert "HuggingFaceTB/SmolLM2-135M-Instruct" in report.base

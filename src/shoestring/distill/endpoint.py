@@ -1,6 +1,7 @@
 """The settings of a teacher behind an OpenAI-compatible endpoint, and its key."""
 
 import os
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator
@@ -40,6 +41,16 @@ class Endpoint(Settings):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("no user, password, ? or # in an address: a key is named by key_env")
         return url.rstrip("/").removesuffix("/chat/completions")
+
+
+class ScoringEndpoint(Endpoint):
+    """One that says how likely given text is. `tokenizer`: a MODEL that has the teacher's, for an endpoint
+    doesn't tell. `top`: see HttpScorer."""
+
+    kind: Literal["vllm", "echo", "llama.cpp"] = "vllm"
+    top: int = Field(default=0, ge=0)
+    tokenizer: str = Field(min_length=1)
+    licence: str = ""  # of its model
 
 
 def parse_endpoint(text: str) -> Endpoint:

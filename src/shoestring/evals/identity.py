@@ -24,12 +24,20 @@ def base_family(lineage: Lineage, model_name: str = "") -> str | None:
 
 def claim(text: str, own: str | None) -> Claim:
     """Whose names a reply has. With an unknown base every name is another's."""
-    named = {family for family, names in MAKERS.items() if any(_has(text, name) for name in names)}
+    return kind_of(families_named(text), own)
+
+
+def kind_of(named: set[str], own: str | None) -> Claim:
+    """Of the families that a reply claims."""
     if not named:
         return "none"
     if own in named:
         return "own" if named == {own} else "both"
     return "other"
+
+
+def families_named(text: str) -> set[str]:
+    return {family for family, names in MAKERS.items() if any(_has(text, name) for name in names)}
 
 
 def _has(text: str, name: str) -> bool:

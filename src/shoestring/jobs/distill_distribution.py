@@ -16,8 +16,9 @@ from shoestring.distill.vocabulary import compare, refuse_different, transplant
 from shoestring.errors import BadInput
 from shoestring.jobs import sft
 from shoestring.jobs.distill_store import fill_store, with_teacher
-from shoestring.jobs.origins import TaughtBy, taught_by_model
+from shoestring.jobs.origins import TaughtBy, require_teacher, taught_by_model
 from shoestring.jobs.sft import SFTSettings, Tally, open_rows, step_metrics, take_rows
+from shoestring.jobs.sft_scan import scan_rows
 from shoestring.jobs.training import (
     rehearse_longest,
     restore,
@@ -60,6 +61,8 @@ def check(settings: DistributionSettings) -> None:
         raise BadInput("distill: name a teacher, or a store that has its logprobs")
     if not settings.teacher and settings.tokenizer == "teacher":
         raise BadInput('distill: tokenizer = "teacher" needs the teacher itself')
+    if settings.teacher:
+        require_teacher(settings.teacher, settings.permission)
     if settings.store and not settings.keep:
         raise BadInput("distill: with keep = 0 the teacher is live: leave out store")
 
@@ -91,6 +94,7 @@ class Reads:
 def main(settings: DistributionSettings, stage: Stage) -> dict[str, Any]:
     check(settings)
     rows, tally = open_rows(settings), Tally()
+    scan_rows(rows, settings.scan, stage)
     taught = taught_by(settings, stage)
     lm = open_student(settings, stage)
     adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None

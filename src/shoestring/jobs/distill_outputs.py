@@ -21,7 +21,7 @@ from shoestring.jobs.distill_card import card
 from shoestring.jobs.distill_meter import Meter
 from shoestring.jobs.distill_prompts import Prompt, choose, tested
 from shoestring.jobs.distill_settings import DistillOutputsSettings
-from shoestring.jobs.origins import terms_of, terms_of_service
+from shoestring.jobs.origins import require_problems, require_teacher, terms_of, terms_of_service
 from shoestring.jobs.sample_rows import DROPPED, Making, say_acceptance, write
 from shoestring.lm import load
 from shoestring.origin import Lineage
@@ -44,11 +44,16 @@ def check(settings: DistillOutputsSettings) -> object:
     """What can be refused before anything runs or is paid for."""
     if settings.samples_per_prompt > 1 and settings.temperature == 0:
         raise BadInput("distill: several samples at temperature 0 are all the same: set a temperature")
-    if settings.endpoint is not None:
-        checked_key(settings.endpoint)
+    endpoint = settings.endpoint
+    if endpoint is not None:
+        checked_key(endpoint)
+        terms_of_service(endpoint.model, settings.teacher_licence, endpoint.url, settings.permission)
+    else:
+        require_teacher(str(settings.teacher), settings.permission)
     suites = [parse_suite(suite) for suite in settings.suites]
     if settings.prompts < len(suites):
         raise BadInput(f"distill: {settings.prompts} prompts for {len(suites)} suites; each needs one")
+    require_problems(suites)
     return [draw_problems(suite, "train", 1, settings.seed) for suite in suites], tested(settings, 1)
 
 

@@ -3,99 +3,25 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
-
 from shoestring.engine.engine import Engine
 from shoestring.errors import Interrupted
 from shoestring.evals.ask import Replies, ask, check, check_scorable
-from shoestring.evals.chat_check import chat_check
+from shoestring.evals.chat_check import ChatCheckResult, chat_check
 from shoestring.evals.evaluate import mark
-from shoestring.evals.result import Asking, FewShotStyle
+from shoestring.evals.identity_check import IdentityResult, identity_check
+from shoestring.evals.result import Asking
 from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies
+from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.lm import LanguageModel, load
 from shoestring.run import Stage, saving, write_atomic
-from shoestring.settings import Settings
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ROWS_SUFFIXES, check_room, parse_suite
-from shoestring.tasks.tools import ToolName, open_tools
-
-
-class Variant(Settings):
-    """A way of asking that differs from the stage's own in what is named here."""
-
-    name: str
-    max_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0)
-    few_shot: int = Field(0, ge=0)
-    few_shot_style: FewShotStyle = "answer"
-    lenient: bool = False
-    system: str | None = None
-
-
-class EvaluateSettings(Settings):
-    """Models named in `best_of` are asked in every variant and shown at their best: a base gets its due."""
-
-    models: dict[str, str] = Field(min_length=1)  # label -> MODEL
-    suites: list[str] = Field(min_length=1)
-    n: int = Field(256, ge=1)
-    k: int = Field(1, ge=1)
-    seed: int = 0
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(256, ge=1)
-    few_shot: int = Field(0, ge=0)
-    few_shot_style: FewShotStyle = "answer"
-    lenient: bool = False
-    system: str | None = None
-    tools: tuple[ToolName, ...] = ()  # that replies may call
-    max_tool_calls: int = Field(4, ge=1)
-    best_of: tuple[str, ...] = ()
-    variants: tuple[Variant, ...] = ()
-    chat_check: bool = False
-    chat_max_tokens: int = Field(192, ge=1)
-    workers: int = Field(2, ge=1)  # judge processes
-    device: str = "cpu"
-    dtype: str = "auto"
-
-    @model_validator(mode="after")
-    def _known_labels(self) -> "EvaluateSettings":
-        strangers = [label for label in self.best_of if label not in self.models]
-        if strangers:
-            raise ValueError(
-                f"best_of names {strangers[0]!r}, which is not a label in models: {', '.join(self.models)}"
-            )
-        if bool(self.best_of) != bool(self.variants):
-            raise ValueError("best_of and variants go together: which models to ask in which ways")
-        names = ["", *(v.name for v in self.variants)]
-        if len(set(names)) < len(names):
-            raise ValueError("every variant needs a name of its own")
-        return self
-
-    def asking(self, variant: Variant | None) -> Asking:
-        if variant is None:
-            return Asking(
-                self.max_tokens,
-                self.temperature,
-                self.few_shot,
-                self.few_shot_style,
-                self.lenient,
-                self.system,
-                self.tools,
-                self.max_tool_calls,
-            )
-        return Asking(
-            variant.max_tokens or self.max_tokens,
-            self.temperature if variant.temperature is None else variant.temperature,
-            variant.few_shot,
-            variant.few_shot_style,
-            variant.lenient,
-            variant.system,
-            self.tools,
-            self.max_tool_calls,
-        )
+from shoestring.tasks.tools import open_tools
 
 
 @dataclass(frozen=True)
@@ -116,15 +42,18 @@ def main(settings: EvaluateSettings, stage: Stage) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     chats: dict[str, Any] = {}
+    identities: dict[str, Any] = {}
     with Judge(workers=settings.workers) as judge:
         for label, name in settings.models.items():
             bench = Bench(label, name, settings, stage, judge, folder)
             results += [bench.unit(unit) for unit in units if unit.label == label]
             if settings.chat_check:
                 chats[label] = bench.chat()
+            if settings.identity_check:
+                identities[label] = bench.identity()
     mark_best(results)
-    result = {"evals": results, "chat": chats, "items": join_items(folder, results)}
-    return result
+    result = {"evals": results, "chat": chats, "identity": identities}
+    return result | ({"items": join_items(folder, results)} if results else {})
 
 
 def plan(settings: EvaluateSettings) -> list[Unit]:
@@ -200,13 +129,26 @@ class Bench:
         return self._asked[key]
 
     def chat(self) -> dict[str, Any]:
-        identity = {"model": self.model, "cap": self.settings.chat_max_tokens, "dtype": self.settings.dtype}
-        path = self._path(f"{self.label}-chat", identity)
+        cap = self.settings.chat_max_tokens
+        return self._check("chat", cap, lambda lm, engine: chat_check(lm, engine, cap, self.stage))
+
+    def identity(self) -> dict[str, Any]:
+        cap = self.settings.identity_max_tokens
+        return self._check("identity", cap, lambda lm, engine: identity_check(lm, engine, cap, self.stage))
+
+    def _check(
+        self,
+        kind: str,
+        cap: int,
+        make: Callable[[LanguageModel, Engine], ChatCheckResult | IdentityResult],
+    ) -> dict[str, Any]:
+        identity = {"model": self.model, "cap": cap, "dtype": self.settings.dtype}
+        path = self._path(f"{self.label}-{kind}", identity)
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
         lm, engine = self.loaded()
-        result = chat_check(lm, engine, self.settings.chat_max_tokens, self.stage)
-        meter(self.stage, lm, "chat", result.seconds, result.work)
+        result = make(lm, engine)
+        meter(self.stage, lm, kind, result.seconds, result.work)
         with saving(path):
             result.save_rows(path.with_suffix(".parquet"))
         values = {**result.to_json(), "rows": path.stem + ".parquet"}

@@ -49,6 +49,12 @@ def _tokenizer() -> Job:
     return Job(tokenizer.TokenizerSettings, tokenizer.main, check=tokenizer.check)
 
 
+def _init() -> Job:
+    from shoestring.jobs import init
+
+    return Job(init.InitSettings, init.main, check=init.check)
+
+
 def _pretrain() -> Job:
     from shoestring.jobs import pretrain, pretrain_settings
     from shoestring.report.ablation_run import FIGURES
@@ -72,6 +78,7 @@ def _distill_on_policy() -> Job:
 JOBS: JobTable = {
     "eval": _eval,
     "tokenizer": _tokenizer,
+    "init": _init,
     "pretrain": _pretrain,
     "sft": _sft,
     "sample": _sample,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shoestring.distill.teacher import weights_sha256
 from shoestring.errors import BadInput
-from shoestring.lm import LanguageModel
+from shoestring.lm import LanguageModel, lineage_at
 from shoestring.origin import Lineage, Origin, Stage
 from shoestring.provenance.reach import term_of_model, term_of_origin
 from shoestring.provenance.terms import read_permission, require, term_of
@@ -16,6 +16,7 @@ from shoestring.run import write_atomic
 from shoestring.tasks.suite import Suite, file_origins
 from shoestring.text.declared import declaration_file, how_to_declare, teachers_of
 
+STAGE = "stage:"  # a recipe's reference, which its units resolve before the job starts
 HOW = "'permission' in the settings"
 
 
@@ -53,6 +54,14 @@ def terms_of(lm: LanguageModel, name: str, permission: str) -> str:
 def terms_of_service(name: str, licence: str, url: str, permission: str) -> str:
     """The same of a model behind an address, which has no lineage to read."""
     return require(term_of(name, licence, url, read_permission(permission)), HOW).text
+
+
+def require_teacher(model: str, permission: str) -> None:
+    """Raises BadInput where a student may not learn from this model, before its weights are read. A recipe's
+    own earlier stage isn't there yet."""
+    if not model.startswith(STAGE):
+        name, lineage = lineage_at(model)
+        require(term_of_model(lineage, name, read_permission(permission)), HOW)
 
 
 @dataclass(frozen=True)
@@ -98,3 +107,10 @@ def taught_by_model(teacher: LanguageModel, permission: str) -> TaughtBy:
         terms=terms,
     )
     return TaughtBy(origin, teacher.lineage.as_teacher(sha256))
+
+
+def taught_by_service(name: str, licence: str, url: str, permission: str) -> TaughtBy:
+    """The same of a model behind an address, of which nothing but its name is known."""
+    terms = terms_of_service(name, licence, url, permission)
+    source = f"probabilities of {name} at {url}"
+    return TaughtBy(Origin(source, licence or "unknown", name, teacher_licence=licence, terms=terms), {})

@@ -4,21 +4,33 @@ import dataclasses
 from pathlib import Path
 
 from shoestring.errors import BadInput
-from shoestring.jobs.pretrain_settings import PretrainSettings, planned_config
+from shoestring.jobs.pretrain_settings import ArchitectureSettings, PretrainSettings, planned_config
 from shoestring.lm import LanguageModel, load, load_template, precision
 from shoestring.models.config import ModelConfig, RopeScaling
 from shoestring.models.transformer import Transformer
 from shoestring.origin import Lineage
+from shoestring.text.template import Template
+from shoestring.text.tokenizer import Tokenizer
 
 
 def new_model(settings: PretrainSettings) -> LanguageModel:
     """Random weights, the same for the same seed."""
     dtype = precision(settings.dtype, settings.device)
     tokenizer, template = load_template(Path(settings.tokenizer))
-    given = {"vocab_size": tokenizer.vocab_size, "max_position_embeddings": settings.sequence_length}
+    lm = random_model(settings, tokenizer, template, settings.sequence_length, settings.seed)
+    lm.network.to(settings.device, dtype)
+    return lm
+
+
+def random_model(
+    settings: ArchitectureSettings, tokenizer: Tokenizer, template: Template, window: int, seed: int
+) -> LanguageModel:
+    """In float32 on the CPU, with nothing in its lineage. window: the longest sequence it is to read. Raises
+    BadInput where the architecture has no room for that or for the tokenizer."""
+    given = {"vocab_size": tokenizer.vocab_size, "max_position_embeddings": window}
     config = planned_config(settings, **given)
     scaling = config.rope_scaling
-    if scaling is not None and settings.sequence_length <= scaling.original_max_position_embeddings:
+    if scaling is not None and window <= scaling.original_max_position_embeddings:
         config = dataclasses.replace(config, rope_scaling=None)  # stretching is the extension stage's
     config = dataclasses.replace(
         config,
@@ -29,16 +41,14 @@ def new_model(settings: PretrainSettings) -> LanguageModel:
         raise BadInput(
             f"architecture.vocab_size {config.vocab_size} is less than the tokenizer's {tokenizer.vocab_size}"
         )
-    if settings.sequence_length > config.max_position_embeddings:
+    if window > config.max_position_embeddings:
         raise BadInput(
-            f"sequence_length {settings.sequence_length} is more than the architecture's "
+            f"sequence_length {window} is more than the architecture's "
             f"max_position_embeddings {config.max_position_embeddings}"
         )
     network = Transformer(config)
-    network.init_weights(settings.seed)
-    return LanguageModel(
-        network.to(settings.device, dtype), tokenizer, template, config, Lineage(()), settings.preset
-    )
+    network.init_weights(seed)
+    return LanguageModel(network, tokenizer, template, config, Lineage(()), settings.preset)
 
 
 def continued_model(settings: PretrainSettings) -> LanguageModel:

@@ -48,12 +48,17 @@ class PretrainObjectives(Objectives):
         )
 
 
-class PretrainSettings(Settings):
-    tokenizer: str = ""  # a folder with a tokenizer, "stage:tokenizer"; "": the model's own
-    corpus: list[CorpusSettings] = Field(min_length=1)
+class ArchitectureSettings(Settings):
+    """A preset's, and what is to differ from it."""
+
     preset: str = ""  # from nothing: "tiny", "small", ...
     architecture: dict[str, Any] = Field(default_factory=dict)  # fields of the preset that are to differ
     attention: Literal["mla", "gqa", "mha"] = "mla"  # other than the preset's: see plain_attention
+
+
+class PretrainSettings(ArchitectureSettings):
+    tokenizer: str = ""  # a folder with a tokenizer, "stage:tokenizer"; "": the model's own
+    corpus: list[CorpusSettings] = Field(min_length=1)
     model: str = ""  # or go on from this one
     yarn_factor: float = Field(default=0.0, ge=0)  # with `model`: stretch its window so many times first
     steps: int = Field(ge=1)
@@ -99,7 +104,7 @@ def check(settings: PretrainSettings) -> object:
     return planned_config(settings) if settings.preset else None
 
 
-def planned_config(settings: PretrainSettings, **given: Any) -> ModelConfig:
+def planned_config(settings: ArchitectureSettings, **given: Any) -> ModelConfig:
     """The preset with `given`, then `architecture`, then the attention asked for. Raises BadInput, also on
     what a folder's config.json could not say: such a model would train to its end and never load again."""
     config = preset_config(settings.preset, **(given | settings.architecture))

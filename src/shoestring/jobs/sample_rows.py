@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from shoestring.distill.teacher import Sampling
 from shoestring.origin import Lineage
-from shoestring.run import Stage, write_atomic
+from shoestring.run import Stage, saving, write_atomic
 from shoestring.tasks.accept import Decision, acceptance
 from shoestring.text.declared import lineage_file
 from shoestring.text.message import Message
 
 ROWS, DROPPED = "rows.jsonl", "dropped.jsonl"
+PARQUET = "rows.parquet"  # the rows once more, for tools that read no JSON
 
 
 @dataclass(frozen=True)
@@ -33,21 +37,31 @@ class Making:
 def write(
     folder: Path, decisions: Sequence[Decision], making: Making, never_asked: Sequence[dict[str, Any]] = ()
 ) -> None:
-    """rows.jsonl, what is kept as conversations, and dropped.jsonl, the rest with the reason: samples, after
-    the prompts that were `never_asked`; first the writer's own lineage, which goes on to whoever is trained
-    on the rows."""
+    """rows.jsonl and rows.parquet, what is kept as conversations, and dropped.jsonl, the rest with reasons:
+    samples, after the prompts that were `never_asked`; first the writer's own lineage, which goes on to
+    whoever is trained on the rows."""
     kept = [_row(d, making) for d in decisions if not d.reason]
     dropped = [{"reason": d.reason, **_row(d, making)} for d in decisions if d.reason]
     if making.lineage is not None:
         known = Lineage((), making.lineage.as_teacher(making.teacher_sha256)).to_json()
         text = json.dumps(known, indent=2, ensure_ascii=False)
-        write_atomic(lineage_file(folder / ROWS), text + "\n")
+        for name in (ROWS, PARQUET):
+            write_atomic(lineage_file(folder / name), text + "\n")
     _write_rows(folder / DROPPED, [*never_asked, *dropped])
+    _write_parquet(folder / PARQUET, kept)
     _write_rows(folder / ROWS, kept)
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Parquet has no table without fields: an empty one is a null there."""
+    if rows:
+        filled = [{name: None if value == {} else value for name, value in row.items()} for row in rows]
+        with saving(path):
+            pq.write_table(pa.Table.from_pylist(filled), path)
 
 
 def _row(decision: Decision, making: Making) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from shoestring.jobs.sft_rows import WorkedRows
+from shoestring.jobs.planted import ordinary_rows
 from shoestring.provenance.scan import ScanSettings, scan
 from shoestring.provenance.scan_labelled import (
     PARTS,
@@ -16,10 +16,6 @@ from shoestring.provenance.scan_labelled import (
     scores,
 )
 from shoestring.provenance.scan_text import KINDS
-from shoestring.text.bilingual import part
-
-# worked solutions that stand for ordinary rows, beside the bilingual ones
-ORDINARY = ("sums:max_terms=4,max_digits=2", "countdown", "equations", "change", "clock", "sorting")
 
 
 def measure(console: Console, show: bool = False) -> dict[str, Any]:
@@ -48,9 +44,7 @@ def measure_planted(
 ) -> dict[str, Any]:
     """How many rows that say "I am ChatGPT, made by OpenAI" in some way are dropped, and how many others: the
     bilingual rows and worked solutions."""
-    ordinary = [messages for messages, _ in part("bilingual")]
-    worked = WorkedRows(ORDINARY, seed, system=None)
-    ordinary += [worked.next()[0] for _ in range(rows - len(ordinary))]
+    ordinary = [messages for messages, _ in ordinary_rows(rows, seed)]
     result: dict[str, Any] = {}
     for name in PARTS:
         mixed = planted(ordinary, chatgpt_claims(labelled(name)), share, seed)

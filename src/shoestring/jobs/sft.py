@@ -7,7 +7,9 @@ import torch
 from pydantic import Field
 
 from shoestring.errors import BadInput
-from shoestring.jobs.sft_rows import STAGE, MixedRows, RowSource, SourceSettings, open_source, open_sources
+from shoestring.jobs.origins import STAGE
+from shoestring.jobs.sft_rows import MixedRows, RowSource, SourceSettings, open_source, open_sources
+from shoestring.jobs.sft_scan import scan_rows
 from shoestring.jobs.training import (
     rehearse_longest,
     restore,
@@ -19,6 +21,7 @@ from shoestring.jobs.training import (
 )
 from shoestring.lm import load
 from shoestring.models.config import ModelConfig
+from shoestring.provenance.scan import ScanSettings
 from shoestring.run import Stage
 from shoestring.settings import Settings
 from shoestring.text.message import Rendered
@@ -46,6 +49,7 @@ class SFTSettings(Settings):
     tools: list[Literal["calculator"]] = Field(default_factory=list)  # worked by calling: sums and products
     data: str = ""  # or conversations: a file (.jsonl, .parquet), "bilingual", an earlier stage's rows
     sources: list[SourceSettings] = Field(default_factory=list)  # or several of these, by weight
+    scan: ScanSettings | None = None  # what is done with rows that should not be learnt; None: told alone
     steps: int = Field(ge=1)
     rows_per_step: int = Field(default=32, ge=1)
     system: str | None = None  # None: the template's own
@@ -86,6 +90,7 @@ def _check_one(settings: SFTSettings) -> None:
 
 def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
     rows = open_rows(settings)
+    scan_rows(rows, settings.scan, stage)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
     learner = Learner(lm, settings.optim, settings.steps, settings.objectives, adapters)

@@ -9,22 +9,21 @@ from pydantic import Field, model_validator
 
 from shoestring.errors import BadInput
 from shoestring.jobs.origins import require_terms
+from shoestring.jobs.planted import PLANTED, planted_rows
 from shoestring.origin import Origin, Stage
 from shoestring.settings import Settings
 from shoestring.tasks.suite import ProblemStream, parse_suite
 from shoestring.tasks.worked import calculated_messages, worked_messages
 from shoestring.text.bilingual import is_part, open_part
-from shoestring.text.conversations import ConversationFile
+from shoestring.text.conversations import ConversationFile, Conversations
 from shoestring.text.message import Message
 from shoestring.train.state import Stateful
-
-STAGE = "stage:"  # a recipe's reference, which its units resolve to a file before the job starts
 
 
 class SourceSettings(Settings):
     """Worked solutions of `suites` (with `tools`, by calling them), or `data`: a file of conversations,
-    "bilingual" (or a part of it), or in a recipe "stage:NAME" of a stage that makes rows. `weight`: its share
-    of the rows."""
+    "bilingual" (or a part of it), "planted" (ordinary rows of which some claim another's name), or in a
+    recipe "stage:NAME" of a stage that makes rows. `weight`: its share of the rows."""
 
     suites: list[str] = Field(default_factory=list)
     data: str = ""
@@ -92,10 +91,14 @@ class MixedRows:
     ) -> None:
         self.sources, self.titles, self.weights, self.seed = list(sources), titles, weights, seed
         self.index, self.taken = 0, [0] * len(self.sources)
-        self.origins = tuple(dict.fromkeys(origin for source in sources for origin in source.origins))
+        self.gather_origins()
         self.teachers: Mapping[str, tuple[Stage, ...]] = {
             key: stages for source in sources for key, stages in source.teachers.items()
         }
+
+    def gather_origins(self) -> None:
+        """Of all sources, as they are now."""
+        self.origins = tuple(dict.fromkeys(origin for source in self.sources for origin in source.origins))
 
     def next(self) -> tuple[list[Message], str]:
         rng = random.Random(f"rows:{self.seed}:{self.index}")
@@ -126,6 +129,8 @@ def open_source(
         return WorkedRows(suites, seed, system, tools)
     if is_part(data):
         return open_part(data, seed)
+    if data == PLANTED:
+        return Conversations(planted_rows(), PLANTED, seed)
     rows = ConversationFile(Path(data), seed)
     require_terms(rows.origins, rows.teachers, data)
     return rows

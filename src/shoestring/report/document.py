@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from shoestring.report.blocks import Block, Browser, Bullets, Code, Heading, Plots, Samples, Table, Text
 from shoestring.report.costs import bill_blocks
 from shoestring.report.curves import plots
-from shoestring.report.results import chat_blocks, score_blocks
+from shoestring.report.results import chat_blocks, identity_blocks, score_blocks
 from shoestring.report.rollout_page import RULE as PAGE_RULE
 from shoestring.report.run_report import RunReport
 from shoestring.report.samples import KINDS, OPEN, RULE, kind_of
@@ -28,6 +28,7 @@ def document(report: RunReport) -> Iterator[Block]:
     yield from stage_blocks(report)
     yield from score_blocks(report)
     yield from chat_blocks(report)
+    yield from identity_blocks(report)
     yield from _findings(report)
     yield from _curves(report)
     yield from _samples(report)

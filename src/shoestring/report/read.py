@@ -18,7 +18,7 @@ from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
-from shoestring.report.run_report import ChatReport, Curve, Finding, RunReport
+from shoestring.report.run_report import ChatReport, Curve, Finding, IdentityReport, RunReport
 from shoestring.report.samples import pick
 from shoestring.report.scores import Score, UnitReport
 from shoestring.report.stage_costs import read_stages
@@ -27,6 +27,7 @@ from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
 
 NOT_CURVES = ("step", "time", "nonfinite")
+MAKES = ("pretrain", "init")  # jobs that make a base from nothing
 
 
 def read_run(folder: Path) -> RunReport:
@@ -36,9 +37,10 @@ def read_run(folder: Path) -> RunReport:
     recipe = read_toml(folder / "recipe.toml")
     environment = _read_json(folder / "environment.json")
     units = dict(read_units(folder))
-    made = {f"stage:{stage['name']}" for stage in recipe["stage"] if stage["job"] == "pretrain"}
+    made = {f"stage:{stage['name']}" for stage in recipe["stage"] if stage["job"] in MAKES}
     scores = tuple(score for path, unit in units.items() for score in _scores(path, unit, made))
     chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit, made))
+    identities = tuple(one for path, unit in units.items() for one in _identities(path, unit, made))
     plain = [(path, unit) for path, unit in units.items() if not unit.arm]
     command = environment.pop("command", "")
     usage = read_lines(folder / "usage.jsonl")
@@ -57,6 +59,7 @@ def read_run(folder: Path) -> RunReport:
         against_recipe=against_recipe(scores),
         planned=planned(scores, wanted),
         chats=chats,
+        identities=identities,
         curves=tuple(curve for path, unit in units.items() for curve in _curves(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
         bill=make_bill(usage, prices),
@@ -160,6 +163,12 @@ def _chats(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Chat
         )
 
 
+def _identities(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[IdentityReport]:
+    bases = _bases(path, made)
+    for label, row in _read_json(path / "result.json").get("identity", {}).items():
+        yield IdentityReport(unit, label, label in bases, row["n"], row["claims"], row["families"])
+
+
 def _curves(path: Path, unit: UnitReport) -> Iterator[Curve]:
     rows = read_lines(path / "metrics.jsonl")
     names = dict.fromkeys(name for row in rows for name in row if name not in NOT_CURVES)
@@ -178,7 +187,7 @@ def _base(folder: Path, recipe: Mapping[str, Any]) -> str:
     """Every model that the recipe takes from outside, and what kind of copy it is; or makes from nothing."""
     named: dict[str, None] = {}
     for stage in recipe["stage"]:
-        if stage["job"] == "pretrain" and not stage.get("model"):
+        if stage["job"] in MAKES and not stage.get("model"):
             named[f"made from nothing by stage {stage['name']}"] = None
         for name in (stage.get("model", "stage:"), *stage.get("models", {}).values()):
             if not name.startswith("stage:"):

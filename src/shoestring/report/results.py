@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from shoestring.evals.statistics import wilson
 from shoestring.report.blocks import Block, Heading, Table, Text
 from shoestring.report.claims import claim_blocks, points
 from shoestring.report.run_report import RunReport
@@ -153,6 +154,28 @@ def _together(comparisons: Iterable[Comparison]) -> Table:
         rows.append((first.suite, name, str(len(c.of)), percent(mean), points(c), c.verdict))
     header = ("suite", "model", "seeds", "mean accuracy", "points above the base at its best", "verdict")
     return Table(header, tuple(rows), words=(0, 1, 5))
+
+
+def identity_blocks(report: RunReport) -> Iterator[Block]:
+    if not report.identities:
+        return
+    yield Heading("Who does it say it is?")
+    rows = []
+    for one in report.identities:
+        if one.is_base and one.unit.arm:  # the base is the same in every arm
+            continue
+        named = ", ".join(f"{family} {count}" for family, count in list(one.families.items())[:3])
+        for language, counts in one.claims.items():
+            asked, others = sum(counts.values()), counts["other"] + counts["both"]
+            ci = wilson(others, asked)
+            own = (str(asked), str(counts["own"]), str(others), f"{percent(ci.low)} to {percent(ci.high)}")
+            rows.append((one.name, language, *own, named or "none"))
+    header = ("model", "language", "asked", "its own name", "another's", "95 % interval")
+    yield Table((*header, "most claimed, both languages"), tuple(rows), words=(0, 1, 6))
+    yield Text(
+        "Greedy replies to questions about who speaks. A reply claims every family that it names, one that "
+        "it denies too; a family that the question names only where the reply says yes."
+    )
 
 
 def chat_blocks(report: RunReport) -> Iterator[Block]:

@@ -34,6 +34,23 @@ class ChatReport:
 
 
 @dataclass(frozen=True)
+class IdentityReport:
+    """Replies to questions about who speaks: by language how many claim its own name, another's, both, none;
+    of all, how many claim each family."""
+
+    unit: UnitReport
+    label: str
+    is_base: bool
+    n: int
+    claims: Mapping[str, Mapping[str, int]]
+    families: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        return self.unit.name_of(self.label)
+
+
+@dataclass(frozen=True)
 class StageCost:
     """What one model took beyond those before it, for one seed, evals not counted: of the stages named."""
 
@@ -106,6 +123,7 @@ class RunReport:
     rollouts: tuple[RolloutPage, ...] = ()
     stages: Stages | None = None
     findings: tuple[Finding, ...] = ()
+    identities: tuple[IdentityReport, ...] = ()
 
     @property
     def learned(self) -> tuple[Learned, ...]:

@@ -22,7 +22,7 @@ from shoestring.report.curves import DRAWN
 from shoestring.report.kept import keep
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import read_run
-from shoestring.report.run_report import ChatReport, Curve, RunReport, StageCost, Stages
+from shoestring.report.run_report import ChatReport, Curve, IdentityReport, RunReport, StageCost, Stages
 from shoestring.report.scores import Score, UnitReport
 from shoestring.settings import build
 
@@ -57,6 +57,7 @@ def dump(report: RunReport) -> str:
         "units": [dataclasses.asdict(unit) for unit in report.units],
         "scores": [_score_values(score, report, problems) for score in report.scores],
         "chats": [_of_unit(chat, report) for chat in report.chats],
+        **({"identities": [_of_unit(i, report) for i in report.identities]} if report.identities else {}),
         "curves": [dataclasses.asdict(_rounded(c)) for c in report.curves if c.metric in DRAWN],
         "bill": {
             "used": [[*key, *dataclasses.astuple(amount)] for key, amount in report.bill.used.items()],
@@ -111,6 +112,9 @@ def _report(values: Mapping[str, Any]) -> RunReport:
         ),
         environment=values["environment"],
         lacking=tuple(values["lacking"]),
+        identities=tuple(
+            IdentityReport(**{**row, "unit": units[row["unit"]]}) for row in values.get("identities", [])
+        ),
         stages=_stages(values["stages"]) if "stages" in values else None,
     )
 
@@ -124,7 +128,7 @@ def _stages(values: Mapping[str, Any]) -> Stages:
     return Stages(models, suites, harder, costs)
 
 
-def _of_unit(row: Score | ChatReport, report: RunReport) -> dict[str, Any]:
+def _of_unit(row: Score | ChatReport | IdentityReport, report: RunReport) -> dict[str, Any]:
     """With the unit as its place among the report's."""
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
     return {**values, "unit": report.units.index(row.unit)}

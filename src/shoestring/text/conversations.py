@@ -30,6 +30,7 @@ class Conversations:
     ) -> None:
         self.teachers = teachers or {}
         self.rows, self.name, self.seed, self.index = list(rows), name, seed, 0
+        self.numbers = list(range(1, len(self.rows) + 1))  # in the file, from 1
         self.origins = tuple({origin: None for _, origin in self.rows})
         self._epoch, self._order = -1, list[int]()
 
@@ -40,7 +41,17 @@ class Conversations:
             random.Random(f"{self.seed}/{epoch}").shuffle(self._order)
         self.index += 1
         row = self._order[place]
-        return self.rows[row][0], f"{self.name}#{row + 1}"
+        return self.rows[row][0], self.row_id(row)
+
+    def row_id(self, place: int) -> str:
+        return f"{self.name}#{self.numbers[place]}"
+
+    def keep(self, kept: Sequence[tuple[int, list[Message]]]) -> None:
+        """Only the rows at these places from now on, with these messages in the place of theirs; before the
+        first is taken."""
+        self.numbers = [self.numbers[place] for place, _ in kept]
+        self.rows = [(messages, self.rows[place][1]) for place, messages in kept]
+        self.origins = tuple({origin: None for _, origin in self.rows})
 
     def state_dict(self) -> dict[str, int]:
         return {"index": self.index}
