@@ -21,7 +21,8 @@ def test_tokens_that_come_later_are_noted():
     assert lookup.drafts(text, 4) == []
     text += [1, 2, 3]
     assert lookup.drafts(text, 2) == [4, 5]
+    assert lookup.drafts(text, 2) == [4, 5]
     text += [7, 7, 7, 7]
-    assert lookup.drafts(text, 5) == [7]
+    assert lookup.drafts(text, 5) == [7] * 5
     text += [1, 2, 3]
-    assert lookup.drafts(text, 9) == [7, 7, 7, 7, 1, 2, 3]
+    assert lookup.drafts(text, 9) == [7, 7, 7, 7, 1, 2, 3, 7, 7]

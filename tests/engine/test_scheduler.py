@@ -2,7 +2,8 @@
 
 from shoestring.engine.blocks import BlockPool
 from shoestring.engine.request import SamplingParams
-from shoestring.engine.scheduler import Request, Scheduler, Step
+from shoestring.engine.scheduler import Scheduler, Step
+from shoestring.engine.sequence import Request, Token
 from shoestring.ops.paged import SPAN
 
 
@@ -29,13 +30,13 @@ def take(scheduler: Scheduler, drafting: bool = False) -> Step:
     if step.decode:
         for sequence in scheduler.running:
             assert sequence.place // SPAN < len(sequence.table.blocks)
-            sequence.take(0, 0.0)
+            sequence.take(Token(0, 0.0))
     for piece in step.pieces:
         piece.reading.read = piece.end
         if piece.reading.finished:
             for sequence in piece.reading.sequences:
                 if not sequence.ids:
-                    sequence.take(0, 0.0)
+                    sequence.take(Token(0, 0.0))
             scheduler.join(piece.reading)
     return step
 

@@ -11,8 +11,9 @@ from shoestring.engine.blocks import BlockPool, blocks_for
 from shoestring.engine.draft import DraftCount
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.engine.runner import Runner
-from shoestring.engine.scheduler import Request, Scheduler, Step
-from shoestring.engine.scheduler import Sequence as Running
+from shoestring.engine.scheduler import Scheduler, Step
+from shoestring.engine.sequence import Request
+from shoestring.engine.sequence import Sequence as Running
 from shoestring.engine.usage import EngineUsage, Made
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
@@ -63,6 +64,9 @@ class Engine:
             raise BadInput("the prompt is empty; give at least one token")
         if len(prompt) >= window:
             raise BadInput(f"the prompt has {len(prompt)} tokens and the model's window is {window}")
+        words = self.lm.config.vocab_size
+        if unknown := [token for token, _ in params.logit_bias if token >= words]:
+            raise BadInput(f"logit_bias: token {unknown[0]}, and the model's ids end at {words - 1}")
         if params.ignore_eos:
             stop_ids: frozenset[int] = frozenset()
         elif params.stop_token_ids is not None:
@@ -169,9 +173,9 @@ class Engine:
             return []
         made = [Made([], [], [], None) for _ in range(found.params.n)]
         for sequence in self.scheduler.sequences(found):
-            made[sequence.sample] = Made(sequence.ids, sequence.logprobs, [], None)
+            made[sequence.sample] = Made(sequence.ids, sequence.logprobs, sequence.top_logprobs, None)
         for sample, done in found.done.items():
-            made[sample] = Made(done.ids, done.logprobs, [], done.finish_reason)
+            made[sample] = Made(done.ids, done.logprobs, done.top_logprobs, done.finish_reason)
         return made
 
     def take_finished(self) -> list[tuple[int, list[Completion]]]:
@@ -191,7 +195,7 @@ class Engine:
         scheduler, pool = self.scheduler, self.pool
         return EngineUsage(
             running=len(scheduler.running),
-            reading=sum(len(reading.sequences) for reading in scheduler.readings),
+            reading=sum(len(reading.samples) for reading in scheduler.readings),
             waiting=scheduler.wanted,
             block_tokens=SPAN,
             blocks_total=pool.limit,
@@ -267,11 +271,9 @@ class Engine:
         done: dict[int, FinishReason] = {}
         for slot in reversed(range(len(self.scheduler.running))):
             sequence = self.scheduler.running[slot]
-            if sequence.stopped:
-                done[slot] = FinishReason.STOP
-            elif sequence.ended:
-                done[slot] = FinishReason.LENGTH
             self._name_blocks(sequence)
+            if (reason := sequence.ending) is not None:
+                done[slot] = reason
         self._finished += [request for request in self._remove(done) if request.finished]
 
     def _remove(self, slots: Mapping[int, FinishReason]) -> list[Request]:

@@ -17,7 +17,7 @@ class Lookup:
         self._seen = GRAM - 1  # tokens whose GRAM is noted, but for the last one's
 
     def drafts(self, tokens: Sequence[int], count: int) -> list[int]:
-        """Up to `count` tokens that may come next; `tokens` are all so far, more than the last time."""
+        """`count` tokens that may come next, or none; `tokens` are all so far, more than the last time."""
         for end in range(self._seen + 1, len(tokens)):
             self._after.setdefault(tuple(tokens[end - GRAM : end]), []).append(end)
         self._seen = max(self._seen, len(tokens) - 1)
@@ -25,7 +25,10 @@ class Lookup:
         if not places:
             return []
         best = max(reversed(places[-TRIED:]), key=lambda place: _match(tokens, place))
-        return list(tokens[best : best + count])
+        found = list(tokens[best : best + count])
+        while len(found) < count:  # where the match overlaps its end the text goes round in a circle
+            found.append(found[len(found) - (len(tokens) - best)])
+        return found
 
 
 def _match(tokens: Sequence[int], place: int) -> int:

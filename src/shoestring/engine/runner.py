@@ -1,22 +1,22 @@
 """Forward passes of the engine: pieces of prompts in, or one token for each running sequence."""
 
 from array import array
+from itertools import islice
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from shoestring.engine.blocks import BlockPool
 from shoestring.engine.cache import PagedCache, PagedPass
 from shoestring.engine.draft import DraftCount, Drafter, drafting_pays, lookup_pays
+from shoestring.engine.logprobs import prompt_logprobs
 from shoestring.engine.lookup import Lookup
 from shoestring.engine.prefill import Prefill
-from shoestring.engine.request import SamplingParams
-from shoestring.engine.scheduler import Piece, Reading, Sequence
+from shoestring.engine.sampler import Sampler
+from shoestring.engine.sequence import Piece, Reading, Sequence, Token
 from shoestring.models.transformer import Transformer
 from shoestring.ops.native import library_for
 from shoestring.ops.paged import DecodeRuns
-from shoestring.ops.sample import sample, truncate, uniforms
 
 LOOKED_UP = 4  # tokens drafted from what stood in the text before, unless the caller says how many
 
@@ -28,19 +28,17 @@ def _newest(sequence: Sequence, count: int) -> list[int]:
     return [*sequence.request.prompt[-missing:], *ids] if missing else ids
 
 
-def _take(
-    sequence: Sequence, drafts: list[int], drawn: list[int], logprobs: list[float], count: DraftCount
-) -> int:
+def _take(sequence: Sequence, drafts: list[int], drawn: list[Token], count: DraftCount) -> int:
     """drawn[i] follows the newest token and i drafts, and is taken while those are right -> tokens taken."""
     for i, draft in enumerate(drafts):
-        sequence.take(drawn[i], logprobs[i])
-        right = drawn[i] == draft
+        sequence.take(drawn[i])
+        right, ended = drawn[i].id == draft, sequence.ending is not None
         count.accepted += int(right)
-        if sequence.ended or not right:
-            count.drafted += i + 1 if sequence.ended else len(drafts)
+        if ended or not right:
+            count.drafted += i + 1 if ended else len(drafts)
             return i + 1
     count.drafted += len(drafts)
-    sequence.take(drawn[len(drafts)], logprobs[len(drafts)])
+    sequence.take(drawn[len(drafts)])
     return len(drafts) + 1
 
 
@@ -51,7 +49,7 @@ class Runner:
     def __init__(self, network: Transformer, pool: BlockPool, draft_tokens: int | None) -> None:
         self.network, self.pool, self.draft_tokens = network, pool, draft_tokens
         weight, config = network.embed_tokens, network.config
-        self.device = weight.device
+        self.device, self.sampler = weight.device, Sampler(network)
         self.drafter: Drafter | None = None  # of the sequences that run now
         has_module = config.is_mla and config.num_nextn_predict_layers > 0
         self.drafts = DraftCount() if has_module and draft_tokens != 0 else None
@@ -84,8 +82,11 @@ class Runner:
         wanted = self.draft_tokens is not None or drafting_pays(sequences, self.device)
         if not wanted or not all(reading.table.drafted for reading in new):
             self.drafter = None
-        elif self.drafter is None and not running and len(new) == len(readings):
+        elif self.drafter is None and not running and len(new) == len(readings) and self._any_drafted(new):
             self.drafter = Drafter(self.network, self.cache, self.ahead, count)
+
+    def _any_drafted(self, readings: list[Reading]) -> bool:
+        return not all(s.undrafted for reading in readings for s in reading.sequences)
 
     @torch.no_grad()
     def read(self, pieces: list[Piece]) -> list[Reading]:
@@ -129,6 +130,8 @@ class Runner:
             reading.read, reading.begun = piece.end, True
             if routing is not None and reading.request.params.record_routing:
                 _record_prompt(piece, routing[start : start + length])
+            if reading.request.params.prompt_logprobs is not None:
+                self._read_logprobs(piece, hidden[start : start + length])
             if self.drafter is not None:
                 self.pool.mark_drafted(reading.table)
             start += length
@@ -148,9 +151,21 @@ class Runner:
         if not new:
             return
         part = last if len(new) == len(sequences) else last[new]
-        ids, logprobs = self._draw(part, [(sequences[row], 0) for row in new])
-        for row, token, logprob in zip(new, ids, logprobs, strict=True):
-            sequences[row].take(token, logprob)
+        drawn = self.sampler.draw(part, [(sequences[row], 0) for row in new])
+        for row, token in zip(new, drawn, strict=True):
+            sequences[row].take(token)
+
+    def _read_logprobs(self, piece: Piece, hidden: Tensor) -> None:
+        """hidden (T, d) of a piece's tokens: the logprobs of the prompt's tokens after them, once."""
+        request = piece.reading.request
+        known, top = request.prompt_logprobs, request.params.prompt_logprobs
+        if piece.begin == 0 and (known is None or len(known) < len(request.prompt)):
+            known = request.prompt_logprobs = [{}]
+        if known is None or top is None or len(known) != piece.begin + 1:
+            return
+        following = request.prompt[piece.begin + 1 : piece.end + 1]
+        if following:
+            known += prompt_logprobs(self.network, hidden[: len(following)], following, top)
 
     @torch.no_grad()
     def decode(self, running: list[Sequence]) -> None:
@@ -166,9 +181,9 @@ class Runner:
         self._runs = context.runs
         output = self.network(ids, context.tokens.places, cache=context)
         self._record(running, output.routing, [1] * len(running), [1] * len(running))
-        drawn, logprobs = self._draw(output.hidden, [(s, len(s.ids)) for s in running])
-        for row, sequence in enumerate(running):
-            sequence.take(drawn[row], logprobs[row])
+        drawn = self.sampler.draw(output.hidden, [(s, len(s.ids)) for s in running])
+        for sequence, token in zip(running, drawn, strict=True):
+            sequence.take(token)
 
     def _drafts(
         self, running: list[Sequence], tables: list[array], places: list[int]
@@ -179,7 +194,7 @@ class Runner:
 
             def drawn_ahead(hidden: Tensor, further: int) -> list[int]:
                 wanted = [(s, number + further) for s, number in zip(running, numbers, strict=True)]
-                return self._draw(hidden, wanted)[0]
+                return self.sampler.draft(hidden, wanted)
 
             newest = [_newest(s, self.drafter.window) for s in running]
             return self.drafter.draft(newest, places, tables, drawn_ahead), self.drafter.count
@@ -190,6 +205,8 @@ class Runner:
         return drafts, self.lookups if any(drafts) else None
 
     def _look_up(self, sequence: Sequence) -> list[int]:
+        if sequence.undrafted:
+            return []
         if sequence.lookup is None:
             sequence.lookup = Lookup()
         most = min(self.ahead, sequence.request.limit - len(sequence.ids) - 1)
@@ -208,20 +225,27 @@ class Runner:
         fed = [token for s, own in zip(running, drafts, strict=True) for token in (s.ids[-1], *own)]
         context = PagedPass(self.cache, tables, places, lengths)
         output = self.network(torch.tensor(fed, device=self.device), context.tokens.places, cache=context)
-        pairs = zip(running, lengths, strict=True)
-        wanted = [(s, len(s.ids) + ahead) for s, length in pairs for ahead in range(length)]
-        drawn, logprobs = self._draw(output.hidden, wanted)
+        drawn = self._draw_checked(output.hidden, running, lengths)
         kept: list[int] = []
-        start = 0
-        for sequence, own in zip(running, drafts, strict=True):
-            end = start + len(own) + 1
-            kept.append(_take(sequence, own, drawn[start:end], logprobs[start:end], count))
-            start = end
+        for sequence, own, tokens in zip(running, drafts, drawn, strict=True):
+            kept.append(_take(sequence, own[: len(tokens) - 1], tokens, count))
         count.steps += len(kept)
         count.tokens += sum(kept)
         self._record(running, output.routing, lengths, kept)
         if self.drafter is not None:
             self.drafter.checked(output.hidden, kept)
+
+    def _draw_checked(self, hidden: Tensor, running: list[Sequence], lengths: list[int]) -> list[list[Token]]:
+        """hidden (T, h) after each slot's newest token and its drafts, lengths[i] of slot i -> the tokens
+        that follow there; of a sequence that isn't drafted only the first."""
+        ahead = [1 if s.undrafted else length for s, length in zip(running, lengths, strict=True)]
+        if ahead != lengths:
+            starts = [sum(lengths[:slot]) for slot in range(len(lengths))]
+            rows = [start + j for start, count in zip(starts, ahead, strict=True) for j in range(count)]
+            hidden = hidden[torch.tensor(rows, device=self.device)]
+        wanted = [(s, len(s.ids) + j) for s, count in zip(running, ahead, strict=True) for j in range(count)]
+        drawn = iter(self.sampler.draw(hidden, wanted))
+        return [list(islice(drawn, count)) for count in ahead]
 
     def _record(
         self, running: list[Sequence], routing: Tensor | None, lengths: list[int], kept: list[int]
@@ -239,35 +263,6 @@ class Runner:
         self._runs = None
         if self.drafter is not None:
             self.drafter.remove(slots)
-
-    def _draw(self, hidden: Tensor, wanted: list[tuple[Sequence, int]]) -> tuple[list[int], list[float]]:
-        """hidden (R, d), and for each row its sequence and the number of the token in it -> ids and logprobs,
-        by the sequence's own random number for that token."""
-        if any(sequence.request.params.temperature for sequence, _ in wanted):
-            keys = np.array([s.key for s, _ in wanted], dtype=np.uint64)
-            draws = uniforms(keys, np.array([number for _, number in wanted]))
-        else:
-            draws = np.zeros(len(wanted))
-        uniform = torch.from_numpy(draws).to(self.device)
-        by_params: dict[tuple[float, float, int], list[int]] = {}
-        for row, (sequence, _) in enumerate(wanted):
-            by_params.setdefault(_sampling(sequence.request.params), []).append(row)
-        ids, logprobs = [0] * len(wanted), [0.0] * len(wanted)
-        for (temperature, top_p, top_k), rows in by_params.items():
-            whole = len(rows) == len(wanted)
-            part, draw = (hidden, uniform) if whole else (hidden[rows], uniform[rows])
-            if top_p < 1 or top_k:
-                logits = truncate(self.network.head(part), temperature, top_p, top_k)
-                made, how_likely = sample(logits, draw, temperature)
-            else:
-                made, how_likely = self.network.draw(part, draw, temperature)
-            for row, token, logprob in zip(rows, made.tolist(), how_likely.tolist(), strict=True):
-                ids[row], logprobs[row] = token, logprob
-        return ids, logprobs
-
-
-def _sampling(params: SamplingParams) -> tuple[float, float, int]:
-    return params.temperature, params.top_p, params.top_k
 
 
 def _record_prompt(piece: Piece, routing: Tensor) -> None:

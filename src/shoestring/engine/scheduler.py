@@ -2,128 +2,13 @@
 cache is full the last who came make room."""
 
 import bisect
+import dataclasses
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from shoestring.engine.blocks import NO_BLOCKS, BlockPool, Table
-from shoestring.engine.lookup import Lookup
-from shoestring.engine.request import Completion, FinishReason, SamplingParams
-from shoestring.errors import ShoestringError
+from shoestring.engine.blocks import BlockPool, Table
+from shoestring.engine.sequence import Piece, Reading, Request, Sequence
 from shoestring.ops.paged import SPAN
-from shoestring.ops.sample import stream_key
-
-
-@dataclass(eq=False)
-class Sequence:
-    """One sample of a request while it runs."""
-
-    request: "Request"
-    sample: int
-    key: int  # of its random numbers
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    routing: list[Tensor] = field(default_factory=list)  # (tokens, layers, K) int16, if asked for, in order
-    table: Table = NO_BLOCKS  # its own, while it runs
-    lookup: Lookup | None = None  # where its tokens have stood before, if that was asked
-
-    def take(self, token: int, logprob: float) -> None:
-        """The next token. Raises ShoestringError where its logprob is not a number."""
-        if logprob != logprob:
-            raise ShoestringError(
-                "the model's logits are not finite (NaN): its weights are damaged or training diverged"
-            )
-        self.ids.append(token)
-        self.logprobs.append(logprob)
-
-    @property
-    def place(self) -> int:
-        """Of its newest token, prompt included; the cache has all before it."""
-        return len(self.request.prompt) + len(self.ids) - 1
-
-    @property
-    def came(self) -> tuple[int, int]:
-        """Who came first is served first."""
-        return self.request.id, self.sample
-
-    @property
-    def stopped(self) -> bool:
-        return self.ids[-1] in self.request.stop_ids
-
-    @property
-    def ended(self) -> bool:
-        """By an end-of-turn id or by its limit."""
-        return self.stopped or len(self.ids) >= self.request.limit
-
-
-@dataclass(eq=False)
-class Request:
-    id: int
-    prompt: list[int]
-    params: SamplingParams
-    key: str
-    stop_ids: frozenset[int]
-    limit: int  # tokens that may be made: max_tokens, or less where the context window ends first
-    admitted: int = 0  # samples that have started
-    cached: int | None = None  # tokens of the prompt that were in the cache when it first started
-    done: dict[int, Completion] = field(default_factory=dict)
-
-    @property
-    def finished(self) -> bool:
-        return len(self.done) == self.params.n
-
-    @property
-    def completions(self) -> list[Completion]:
-        return [self.done[sample] for sample in range(self.params.n)]
-
-    def close(self, sequence: Sequence, reason: FinishReason, version: int) -> None:
-        self.done[sequence.sample] = Completion(
-            sequence.ids,
-            sequence.logprobs,
-            self.params.logprob_meaning,
-            reason,
-            version,
-            torch.cat(sequence.routing) if sequence.routing else None,
-        )
-
-
-@dataclass(eq=False)
-class Reading:
-    """Tokens to be read into the cache before samples go on: a prompt, once for all that start from it; of
-    one that had to make room, all but its newest token."""
-
-    sequences: list[Sequence]
-    tokens: list[int]
-    table: Table
-    read: int = 0  # so many are in the cache
-    begun: bool = False  # some of them by a pass of its own
-
-    @property
-    def request(self) -> Request:
-        return self.sequences[0].request
-
-    @property
-    def came(self) -> tuple[int, int]:
-        return self.sequences[0].came
-
-    @property
-    def finished(self) -> bool:
-        return self.read == len(self.tokens)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What a step reads of one: tokens begin ... end."""
-
-    reading: Reading
-    begin: int
-    end: int
-
-    @property
-    def tokens(self) -> list[int]:
-        return self.reading.tokens[self.begin : self.end]
 
 
 @dataclass
@@ -171,7 +56,7 @@ class Scheduler:
     def wanted(self) -> int:
         """Samples that wait for a slot."""
         waiting = sum(request.params.n - request.admitted for request in self.waiting)
-        return waiting + sum(len(reading.sequences) for reading in self.again)
+        return waiting + sum(len(reading.samples) for reading in self.again)
 
     def next_step(self, ahead: int, drafting: bool) -> Step:
         """ahead: tokens that a running sequence may write besides its newest. drafting: the MTP module's
@@ -207,8 +92,7 @@ class Scheduler:
     def read_again(self) -> None:
         """What is being read begins anew: nobody knows what of it is in the cache."""
         for reading in self.readings:
-            self.pool.release(reading.table)
-            self._wait_again(reading.sequences, reading.tokens)
+            self._wait_again(reading)
         self.readings = []
 
     def sequences(self, request: Request) -> list[Sequence]:
@@ -216,8 +100,11 @@ class Scheduler:
         read = [s for reading in (*self.readings, *self.again) for s in reading.sequences]
         return [s for s in (*self.running, *read) if s.request is request]
 
-    def _wait_again(self, sequences: list[Sequence], tokens: list[int]) -> None:
-        bisect.insort(self.again, Reading(sequences, tokens, self.pool.empty()), key=lambda r: r.came)
+    def _wait_again(self, reading: Reading) -> None:
+        """What was half read begins anew."""
+        self.pool.release(reading.table)
+        waits = dataclasses.replace(reading, table=self.pool.empty(), read=0, begun=False)
+        bisect.insort(self.again, waits, key=lambda r: r.came)
 
     def _make_room(self, tokens: int, behind: int) -> tuple[list[tuple[int, int]], list[int]]:
         """Blocks for what running sequences write next: `tokens` of each, after the last `behind` of those in
@@ -253,14 +140,16 @@ class Scheduler:
         self.preemptions += 1
         if reading is not None and (slot is None or reading.came > self.running[slot].came):
             self.readings.remove(reading)
-            self.pool.release(reading.table)
-            self._wait_again(reading.sequences, reading.tokens)
+            self._wait_again(reading)
         else:
             assert slot is not None, "the cache holds one sequence at least"
             sequence = self.running[slot]
             self.pool.release(sequence.table)
             left.add(slot)
-            self._wait_again([sequence], [*sequence.request.prompt, *sequence.ids[:-1]])
+            again, read = range(sequence.sample, sequence.sample + 1), sequence.ids[:-1]
+            tokens = [*sequence.request.prompt, *read]
+            waits = Reading(sequence.request, again, [sequence], tokens, self.pool.empty())
+            bisect.insort(self.again, waits, key=lambda r: r.came)
 
     def _pieces(self) -> list[Piece]:
         """Of what is being read, and of what joins while the step's tokens last."""
@@ -291,7 +180,7 @@ class Scheduler:
         return self.chunk_tokens is None and bool(self.running) and few
 
     def _free_slots(self) -> int:
-        return self.max_batch - len(self.running) - sum(len(r.sequences) for r in self.readings)
+        return self.max_batch - len(self.running) - sum(len(r.samples) for r in self.readings)
 
     def _piece(self, reading: Reading, end: int) -> Piece:
         # named before it is read: who comes later in this step reads after this one
@@ -304,33 +193,30 @@ class Scheduler:
         alone = not (self.running or self.readings)
         if self.again:
             reading = self.again[0]
-            table, count = self._find(reading.request, reading.tokens), len(reading.sequences)
-            if count <= free and (alone or self._fits(table, len(reading.tokens), count)):
-                return Reading(reading.sequences, reading.tokens, table, len(table.blocks) * SPAN)
+            request, samples, sequences = reading.request, reading.samples, reading.sequences
+            tokens = reading.tokens
         elif self.waiting and free:
             request = self.waiting[0]
-            count = min(free, request.params.n - request.admitted)
-            table, length = self._find(request, request.prompt), len(request.prompt)
-            if alone:  # a sample at least fits, else it would have been refused
-                count = max(1, min(count, self.pool.available - self.pool.missing(table, length, length)))
-            if alone or self._fits(table, length, count):
-                numbers = range(request.admitted, request.admitted + count)
-                seed, key = request.params.seed, request.key
-                sequences = [Sequence(request, i, stream_key(seed, key, i)) for i in numbers]
-                return Reading(sequences, request.prompt, table, len(table.blocks) * SPAN)
+            begun, tokens, sequences = request.admitted, request.prompt, list[Sequence]()
+            samples = range(begun, min(begun + free, request.params.n))
         else:
             return None
+        table = self._find(request, tokens)
+        needed = self.pool.missing(table, len(tokens), len(tokens))
+        if alone and not sequences:  # a sample at least fits, else it would have been refused
+            samples = samples[: max(1, self.pool.available - needed)]
+        # with a block for each sample to write into, and for each that runs or is read
+        others = self.max_batch - free
+        if len(samples) <= free and (alone or needed + len(samples) + others <= self.pool.available):
+            return Reading(request, samples, sequences, tokens, table, len(table.blocks) * SPAN)
         self.pool.release(table)
         return None
 
     def _find(self, request: Request, tokens: list[int]) -> Table:
         """Where every token's own pass is wanted, nothing is found."""
-        return self.pool.empty() if request.params.record_routing else self.pool.find(tokens)
-
-    def _fits(self, table: Table, tokens: int, samples: int) -> bool:
-        """With a block for each sample to write into, and for each that runs or is read."""
-        others = self.max_batch - self._free_slots()
-        return self.pool.missing(table, tokens, tokens) + samples + others <= self.pool.available
+        params = request.params
+        every = params.record_routing or params.prompt_logprobs is not None
+        return self.pool.empty() if every else self.pool.find(tokens)
 
     def _start(self, reading: Reading) -> None:
         """All of its blocks at once: two that are half read and lack blocks would wait for each other."""
@@ -340,10 +226,11 @@ class Scheduler:
             self.again.pop(0)
             return
         request = reading.request
+        reading.sequences = [request.start(sample) for sample in reading.samples]
         if request.cached is None:
             request.cached = reading.read
             self.asked += len(request.prompt)
             self.found += reading.read
-        request.admitted += len(reading.sequences)
+        request.admitted += len(reading.samples)
         if request.admitted == request.params.n:
             self.waiting.popleft()
