@@ -46,11 +46,14 @@ def wanted_of(params: list[SamplingParams]) -> list[tuple[Sequence, int]]:
     return [(running(p, f"k{row}"), row % 5) for row, p in enumerate(params)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
 @torch.no_grad()
-def test_plain_requests_are_drawn_as_without_a_sampler_whatever_their_neighbours(lm, temperature):
+def test_plain_requests_are_drawn_as_without_a_sampler_whatever_their_neighbours(temperature, dtype):
     """Bit for bit what the network draws by their own numbers."""
-    hidden, plain = hidden_of(lm, 12), SamplingParams(temperature=temperature, seed=3)
+    lm = tiny_lm()
+    lm.network.to(dtype)
+    hidden, plain = hidden_of(lm, 12).to(dtype), SamplingParams(temperature=temperature, seed=3)
     keys = np.array([stream_key(3, f"k{row}", 0) for row in range(12)], dtype=np.uint64)
     draws = torch.from_numpy(uniforms(keys, np.arange(12) % 5))
     ids, logprobs = lm.network.draw(hidden, draws, temperature)
