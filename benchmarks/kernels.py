@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from shoestring.engine.cache import HeadsCache, Prefilled
+from shoestring.engine.cache import PagedCache, PagedPass
 from shoestring.models.cache import PackedRows, RowProducts
 from shoestring.models.config import ModelConfig
 from shoestring.ops import head, norm, rotary, sample, swiglu
@@ -156,24 +157,27 @@ def attention_pairs() -> dict[str, tuple[Call, Call]]:
 
 
 def decode_call(native: bool, groups: int, samples: int) -> Call:
+    """A token each of sequences of 150, whose first 96 the samples of a prompt have in common."""
     config = ModelConfig(
         model_type="llama", vocab_size=8, hidden_size=HIDDEN, intermediate_size=8, num_hidden_layers=1,
         num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=DIM, max_position_embeddings=4096,
         tie_word_embeddings=True, eos_token_id=(0,),
     )  # fmt: skip
     library = library_for(torch.empty(0, dtype=BF16)) if native else None
-    cache = HeadsCache(config, BF16, torch.device("cpu"), library)
-    cache.reserve(groups, groups * samples, 100)
-    kv = [torch.randn(100 * groups, KV_HEADS, DIM).to(BF16)]
-    cache.add_groups(
-        Prefilled([kv, kv], torch.arange(groups) * 100, torch.full((groups,), 100)), [samples] * groups
-    )
-    cache.own.resize(groups * samples, 64)
-    cache.own.lengths[:] = 50
-    cache.begin_step()
-    q = torch.randn(groups * samples, HEADS, DIM).to(BF16)
-    k = torch.randn(groups * samples, KV_HEADS, DIM).to(BF16)
-    return lambda: cache.attend(0, q, k, k, DIM**-0.5)
+    cache = PagedCache(config, 1, BF16, torch.device("cpu"), library)
+    count = groups * samples
+    cache.store.grow(groups * 3 + count * 2, groups * 3 + count * 2)
+    own = iter(range(groups * 3, groups * 3 + count * 2))
+    tables = [
+        array("q", [*range(3 * (i // samples), 3 * (i // samples) + 3), next(own), next(own)])
+        for i in range(count)
+    ]
+    for part in cache.store.parts:
+        part[0].normal_()
+    step = PagedPass(cache, tables, [150] * count, [1] * count)
+    q = torch.randn(count, HEADS, DIM).to(BF16)
+    k = torch.randn(count, KV_HEADS, DIM).to(BF16)
+    return lambda: step.attend(0, q, k, k, DIM**-0.5)
 
 
 def milliseconds(call: Call) -> float:
