@@ -18,7 +18,7 @@ from shoestring.models.transformer import Transformer
 from shoestring.ops.native import library_for
 from shoestring.ops.paged import DecodeRuns
 
-LOOKED_UP = 4  # tokens drafted from what stood in the text before, unless the caller says how many
+LOOKED_UP = 2  # tokens drafted from what stood in the text before, unless the caller says how many
 
 
 def _newest(sequence: Sequence, count: int) -> list[int]:
