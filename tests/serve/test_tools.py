@@ -1,0 +1,121 @@
+"""OpenAI's tools in a template's form and back."""
+
+import json
+from typing import Any
+
+import pytest
+
+from shoestring.serve.errors import ApiError
+from shoestring.serve.schema import ChatRequest, Function
+from shoestring.serve.tools import ToolUse, call_grammar, cards, example, read, told, tool_use
+from shoestring.text.tool_calls import CALLS, Form, ToolCall, read_calls, write_calls
+
+ADD = Function(
+    name="add",
+    parameters={
+        "type": "object",
+        "properties": {
+            "a": {"type": "integer"},
+            "unit": {"enum": ["m", "s"]},
+            "o": {"properties": {"x": {}}},
+        },
+    },
+)
+NOW = Function(name="now")
+
+
+def use(**fields: Any) -> ToolUse:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("add", "now")]
+    asked = {"messages": [{"role": "user", "content": "q"}], "tools": tools, **fields}
+    return tool_use(ChatRequest.model_validate_json(json.dumps(asked)))
+
+
+@pytest.mark.parametrize("form", ["tags", "deepseek"])
+def test_calls_with_any_arguments_are_read_back_as_written(form: Form) -> None:
+    arguments = {"a": 1, "unit": "m", "o": {"x": [1, None, "漢"]}}
+    calls = [ToolCall("add", "", arguments=json.dumps(arguments)), ToolCall("now", "", arguments="{}")]
+    found = read(write_calls(calls, form), ToolUse((ADD, NOW)), cut=False)
+    said = [(c["function"]["name"], json.loads(c["function"]["arguments"])) for c in found.calls]
+    assert said == [("add", arguments), ("now", {})]
+    assert found.fault == ""
+
+
+def test_calls_of_one_text_are_written_as_before() -> None:
+    call = ToolCall("calculator", "12*7", "expression")
+    assert write_calls([call], "tags") == (
+        '<tool_call>{"name": "calculator", "arguments": {"expression": "12*7"}}</tool_call>'
+    )
+    assert read_calls(write_calls([call], "deepseek")).calls == (call,)
+
+
+def test_arguments_in_a_string_are_read_too() -> None:
+    text = '<tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"}</tool_call>'
+    assert read(text, ToolUse((ADD,)), cut=False).calls[0]["function"]["arguments"] == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "fault"),
+    [
+        ('<tool_call>{"name": "add", "arguments": [1]}</tool_call>', False, "object"),
+        ('<tool_call>{"name": "add"}</tool_call>', False, "object"),
+        ('<tool_call>{"name": "nothing", "arguments": {}}</tool_call>', False, "no tool 'nothing'"),
+        ('<tool_call>{"name": "add", "argu', True, "cut inside a call"),
+    ],
+)
+def test_a_call_that_cant_be_run_is_text(text: str, cut: bool, fault: str) -> None:
+    found = read(text, ToolUse((ADD,)), cut)
+    assert (found.said, found.calls) == (text, ())
+    assert fault in found.fault
+
+
+def test_examples_are_in_the_schemas_shape() -> None:
+    assert example(ADD) == {"a": 1, "unit": "m", "o": {"x": "..."}}
+    assert example(NOW) == {}
+    assert json.loads(cards([ADD])[0].schema) == ADD.parameters
+
+
+@pytest.mark.parametrize(
+    ("fields", "names", "forced", "parallel"),
+    [
+        ({}, ["add", "now"], False, True),
+        ({"tool_choice": "none"}, [], False, True),
+        ({"tool_choice": "required", "parallel_tool_calls": False}, ["add", "now"], True, False),
+        ({"tool_choice": {"type": "function", "function": {"name": "now"}}}, ["now"], True, False),
+    ],
+)
+def test_the_choice_says_which_may_or_must_be_called(
+    fields: dict[str, Any], names: list[str], forced: bool, parallel: bool
+) -> None:
+    found = use(**fields)
+    assert ([f.name for f in found.functions], found.forced, found.parallel) == (names, forced, parallel)
+
+
+def test_a_choice_that_isnt_there_is_refused() -> None:
+    with pytest.raises(ApiError, match="no tool is called 'sub'"):
+        use(tool_choice={"type": "function", "function": {"name": "sub"}})
+    tools = [{"type": "function", "function": {"name": "add"}}] * 2
+    with pytest.raises(ApiError, match="one name"):
+        use(tools=tools)
+
+
+def test_an_earlier_call_has_to_be_an_object() -> None:
+    asked = {
+        "messages": [
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {"id": "c", "type": "function", "function": {"name": "add", "arguments": "[1]"}}
+                ],
+            }
+        ]
+    }
+    calls = ChatRequest.model_validate_json(json.dumps(asked)).messages[0].tool_calls
+    with pytest.raises(ApiError) as caught:
+        told(calls or [], 3)
+    assert caught.value.param == "messages.3.tool_calls.0.function.arguments"
+
+
+def test_marks_that_are_special_tokens_are_matched_by_id() -> None:
+    grammar = call_grammar(ToolUse((NOW,), forced=True), "deepseek", {CALLS: 7})
+    assert grammar.splitlines()[0].startswith("start: <[7]> call")
+    assert '"<' in grammar.splitlines()[2]
