@@ -72,6 +72,12 @@ class SamplingParams:
         return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1)
 
     @property
+    def limited(self) -> bool:
+        """Whether more than a temperature decides the draw (guides aside)."""
+        truncated = self.top_p < 1 or self.top_k or self.min_p
+        return bool(truncated or self.penalised or self.logit_bias)
+
+    @property
     def logprob_meaning(self) -> str:
         """Of the distribution sampled from, by the last that was done to it: "raw" (temperature 1, whole
         vocabulary), "tempered", "adjusted" (penalties or biases, and a temperature perhaps), "truncated"

@@ -83,6 +83,11 @@ class Tokenizer:
         """UTF-8 bytes of the text that ids spell. Added tokens (roles, <think>, end of text) are no text."""
         return len(self.decode(i for i in ids if i not in self._added).encode())
 
+    @property
+    def json(self) -> str:
+        """What `save` writes as tokenizer.json."""
+        return self._json
+
     def token_id(self, token: str) -> int | None:
         return self._backend.token_to_id(token)
 
