@@ -2,9 +2,9 @@
 
     python benchmarks/serve_load.py --model smollm2-135m --clients 64 --seconds 300 --output load.json
 
-Starts `shoestring serve` on a free port, keeps it busy, then lets it end by SIGTERM. Counted: statuses by kind of
-client, replies that said nothing, places and requests left over afterwards (from /metrics), memory every two seconds.
-Fails where anything but 503 of the 5xx came, a 200 was empty, a place leaked or memory grew."""
+Starts `shoestring serve` on a free port, keeps it busy, then lets it end by SIGTERM. Counted: statuses by
+kind of client, replies that said nothing, places and requests left over afterwards (from /metrics), memory
+every two seconds. Fails where anything but 503 of the 5xx came, a 200 was empty, a place leaked or memory grew."""
 
 import argparse
 import asyncio

@@ -40,8 +40,8 @@ class Sample:
 
 
 class ScriptedEngine:
-    """A forced token is said instead of the script's next; the script jumps behind the </think> that the guide
-    has closed, as a model would."""
+    """A forced token is said instead of the script's next; the script jumps behind the </think> that the
+    guide has closed, as a model would."""
 
     def __init__(self, lm: LanguageModel, say: Say, fault: Callable[[str], str] = lambda text: "") -> None:
         self.lm, self.say, self.fault = lm, say, fault
@@ -58,7 +58,7 @@ class ScriptedEngine:
         self._number += 1
         samples = []
         for i in range(params.n):
-            script = self.lm.tokenizer.encode(self.say(text, i)) + [self.lm.template.stop_ids[0]]
+            script = [*self.lm.tokenizer.encode(self.say(text, i)), self.lm.template.stop_ids[0]]
             samples.append(Sample(script, params.guide.start(i) if params.guide is not None else None))
         self.running[self._number] = (list(prompt), params, samples)
         return self._number

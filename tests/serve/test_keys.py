@@ -18,8 +18,7 @@ def status(caller: Caller) -> int:
         with caller.request():
             return 200
     except ApiError as error:
-        assert error.retry_after is not None
-        return error.status
+        return error.status if error.headers()["Retry-After"] else 0
 
 
 def test_a_new_key_opens_the_door_and_its_file_doesnt_hold_it(tmp_path: Path) -> None:
@@ -76,5 +75,5 @@ def test_a_days_tokens_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_is_no_file_of_keys_is_bad_input(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys.toml"
     path.write_text(text)
-    with pytest.raises(BadInput, match="keys.toml"):
+    with pytest.raises(BadInput, match=r"keys\.toml"):
         read_keys(path)

@@ -1,4 +1,4 @@
-"""From a body to what the engine is asked: limits, thinking, prompts, structure; and every refusal by name."""
+"""From a body to what the engine is asked: limits, thinking, prompts; and every refusal by name."""
 
 import json
 from typing import Any
@@ -22,8 +22,8 @@ SETTINGS = ServeSettings(models=["tiny"])
 # V3.1's way: the prompt ends or opens the thinking
 V31 = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if thinking %}<think>{% else %}</think>{% endif %}"
-    "{% endif %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if thinking %}<think>{% else %}</think>{% endif %}{% endif %}"
 )
 
 

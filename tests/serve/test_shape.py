@@ -55,7 +55,7 @@ def test_chunks_laid_together_are_the_whole(text: str, chunks: list[int]) -> Non
         e
         for b in bodies
         for kind in ("content", "reasoning_content")
-        for e in b["choices"][0]["logprobs"].get(kind, ())
+        for e in (b["choices"][0]["logprobs"] or {}).get(kind, ())
     ]
     both = whole["logprobs"]["content"] + whole["logprobs"].get("reasoning_content", [])
     assert len(entries) == len(both) == len(choice.ids)

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from shoestring.engine.guides import Grammars
 from shoestring.serve.errors import ApiError
 from shoestring.serve.schema import ChatRequest, Function
+from shoestring.serve.structure import tool_structure
 from shoestring.serve.tools import ToolUse, call_grammar, cards, example, read, told, tool_use
 from shoestring.text.tool_calls import CALLS, Form, ToolCall, read_calls, write_calls
+from tiny import tiny_lm
 
 ADD = Function(
     name="add",
@@ -22,6 +25,16 @@ ADD = Function(
     },
 )
 NOW = Function(name="now")
+STRICT = Function(
+    name="add",
+    strict=True,
+    parameters={
+        "type": "object",
+        "properties": {"a": {"type": "integer"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    },
+)
 
 
 def use(**fields: Any) -> ToolUse:
@@ -118,4 +131,56 @@ def test_an_earlier_call_has_to_be_an_object() -> None:
 def test_marks_that_are_special_tokens_are_matched_by_id() -> None:
     grammar = call_grammar(ToolUse((NOW,), forced=True), "deepseek", {CALLS: 7})
     assert grammar.splitlines()[0].startswith("start: <[7]> call")
-    assert '"<' in grammar.splitlines()[2]
+    assert "<[7]>" in call_grammar(ToolUse((NOW,)), "deepseek", {CALLS: 7}).splitlines()[-3]
+
+
+@pytest.fixture(scope="module")
+def grammars() -> Grammars:
+    pytest.importorskip("llguidance")
+    lm = tiny_lm()
+    return Grammars(lm.tokenizer, lm.template.stop_ids, lm.config.vocab_size)
+
+
+def fits(grammars: Grammars, use: ToolUse, form: Form, text: str) -> bool:
+    """Whether the whole text may be written, and may end there."""
+    matcher = grammars.matcher(grammars.compile("lark", call_grammar(use, form, {})))
+    ids = grammars.tokenizer.encode(text)
+    return matcher.validate_tokens(ids) == len(ids) and matcher.consume_tokens(ids) and matcher.is_accepting()
+
+
+def call(name: str, arguments: str) -> ToolCall:
+    return ToolCall(name, "", arguments=arguments)
+
+
+@pytest.mark.parametrize("form", ["tags", "deepseek"])
+def test_a_forced_call_is_all_that_may_be_written(grammars: Grammars, form: Form) -> None:
+    one, two = call("now", "{}"), call("add", '{"a": 1}')
+    forced = ToolUse((STRICT, NOW), forced=True)
+    assert fits(grammars, forced, form, write_calls([one], form))
+    assert fits(grammars, forced, form, write_calls([two, one], form))
+    assert not fits(
+        grammars, ToolUse((STRICT, NOW), True, parallel=False), form, write_calls([two, one], form)
+    )
+    assert not fits(grammars, forced, form, f"Well. {write_calls([one], form)}")
+    assert not fits(grammars, forced, form, write_calls([call("add", '{"a": "x"}')], form))
+    assert not fits(grammars, forced, form, write_calls([call("sub", "{}")], form))
+    assert not fits(grammars, forced, form, "")
+
+
+@pytest.mark.parametrize("form", ["tags", "deepseek"])
+def test_a_free_answer_may_be_any_text_and_its_calls_are_held_to_their_schema(
+    grammars: Grammars, form: Form
+) -> None:
+    free = ToolUse((STRICT, NOW))
+    good, bad = write_calls([call("add", '{"a": 1}')], form), write_calls([call("add", '{"a": "x"}')], form)
+    for text in ("", "hello <b> 1 < 2\n", good, f"I look.\n{good}"):
+        assert fits(grammars, free, form, text), text
+    for text in (bad, f"I look.\n{bad}", f"{good} and more"):
+        assert not fits(grammars, free, form, text), text
+
+
+def test_strict_functions_are_held_and_others_are_free() -> None:
+    assert tool_structure(ToolUse((NOW,)), "tags", {}) is None
+    assert tool_structure(ToolUse((STRICT,)), "tags", {}) is not None
+    assert tool_structure(ToolUse((NOW,), forced=True), "tags", {}) is not None
+    assert tool_structure(ToolUse(), "tags", {}) is None

@@ -15,7 +15,7 @@ MARKS = {"passed": " ", "failed": "!", "skipped": "-"}
 class ConformanceSettings(Settings):
     url: str
     model: str = ""
-    only: list[str] = []
+    only: tuple[str, ...] = ()
     timeout: float = Field(default=120, gt=0)
 
 

@@ -1,4 +1,5 @@
-"""The API: which path does what. Bodies are `schema.py`, what becomes of them `plan.py`, replies `reply.py`."""
+"""The API: which path does what. Bodies are `schema.py`, what becomes of them `plan.py`, replies
+`reply.py`."""
 
 import asyncio
 import importlib.util

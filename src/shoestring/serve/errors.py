@@ -1,4 +1,5 @@
-"""What a client is told when a request can't be served: OpenAI's error body, one line that says what to do."""
+"""What a client is told when a request can't be served: OpenAI's error body, and one line that says what to
+do."""
 
 from typing import Any
 

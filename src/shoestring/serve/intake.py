@@ -17,8 +17,8 @@ def is_loopback(host: str) -> bool:
 
 
 def check_host(request: Request, allowed: Collection[str]) -> None:
-    """Without keys only those may ask who name this machine: a page from elsewhere whose name was made to lead
-    here (DNS rebinding) can't. Raises ApiError 403."""
+    """Without keys only those may ask who name this machine: a page from elsewhere whose name was made to
+    lead here (DNS rebinding) can't. Raises ApiError 403."""
     host = request.headers.get("host", "")
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
     if not is_loopback(name) and name not in allowed:

@@ -1,5 +1,5 @@
-"""The line in front of a model's engine: bounded, first come first served, with everyone's place and a guess at
-how long it takes. All of it is the event loop's."""
+"""The line in front of a model's engine: bounded, first come first served, with everyone's place and a guess
+at how long it takes. All of it is the event loop's."""
 
 import asyncio
 from collections import deque
@@ -24,7 +24,8 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Place:
-    """How many requests are in front, this one included, how many wait, and about how many seconds it takes."""
+    """How many requests are in front, this one included, how many wait, and about how many seconds it
+    takes."""
 
     position: int
     waiting: int
@@ -55,8 +56,8 @@ class Line:
             wait = self._after(len(self.waiting) + 1)
             raise ApiError(
                 503,
-                f"all {self.slots} places are taken and {len(self.waiting)} requests wait; try again in about "
-                f"{wait:.0f} s",
+                f"all {self.slots} places are taken and {len(self.waiting)} requests wait; try again in "
+                f"about {wait:.0f} s",
                 code="queue_full",
                 retry_after=wait,
             )

@@ -1,4 +1,5 @@
-"""A request's body to what the engine is asked and how the reply is to be read. Pure: no server, no engine."""
+"""A request's body to what the engine is asked and how the reply is to be read. Pure: no server, no
+engine."""
 
 import dataclasses
 import secrets
@@ -137,7 +138,8 @@ def _room(ids: Sequence[int], window: int, param: str) -> int:
     """Tokens that the window leaves for a reply."""
     if len(ids) >= window:
         raise refused(
-            f"the prompt has {len(ids)} tokens and the model's window is {window}; nothing was cut, send less",
+            f"the prompt has {len(ids)} tokens and the model's window is {window}; nothing was cut, send "
+            "less",
             param,
             "context_length_exceeded",
         )

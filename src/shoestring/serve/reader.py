@@ -53,8 +53,8 @@ class StopCut:
 
 
 class CallCut:
-    """Text up to the first mark of a call; from there on all is kept, to be read when the reply is over. White
-    space before a mark goes with it."""
+    """Text up to the first mark of a call; from there on all is kept, to be read when the reply is over.
+    White space before a mark goes with it."""
 
     def __init__(self, on: bool) -> None:
         self._on, self._held = on, ""

@@ -17,7 +17,7 @@ class ServeSettings(Settings):
     device: str = "cpu"
     dtype: str = "auto"
     keys: Path | None = None  # a TOML file of hashed keys, see docs/api.md
-    allowed_hosts: list[str] = []  # names under which it may be asked without keys, beside localhost
+    allowed_hosts: tuple[str, ...] = ()  # names under which it may be asked without keys, beside localhost
 
     max_tokens: int = Field(default=2048, ge=1)
     answer_reserve: int = Field(default=256, ge=0)

@@ -1,4 +1,5 @@
-"""Replies in OpenAI's shapes: whole bodies and the chunks of a stream. Pure; `stream.py` puts chunks on a line."""
+"""Replies in OpenAI's shapes: whole bodies and the chunks of a stream. Pure; `stream.py` puts chunks on a
+line."""
 
 import json
 import time

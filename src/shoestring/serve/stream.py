@@ -13,8 +13,8 @@ HEADERS = {
 
 
 def event(text: str) -> bytes:
-    """JSON has no line break of its own, but for two that json.dumps leaves as they are; SSE splits at \\n and
-    \\r alone, so they are safe."""
+    """One line: json.dumps writes line breaks as escapes, all but U+2028 and U+2029, at which SSE doesn't
+    split."""
     assert "\n" not in text and "\r" not in text
     return f"data: {text}\n\n".encode()
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from shoestring.serve.errors import refused
 from shoestring.serve.schema import ResponseFormat
-from shoestring.serve.tools import ToolUse, call_grammar
+from shoestring.serve.tools import ToolUse, call_grammar, compact
 from shoestring.text.tool_calls import Form
 
 Kind = Literal["json", "lark", "regex"]
@@ -32,11 +32,11 @@ def structure_of(wanted: ResponseFormat | None) -> Structure | None:
     if wanted.type == "text":
         return None
     if wanted.type == "json_object":
-        return Structure("json", '{"type": "object"}', "response_format")
+        return Structure("json", json.dumps(compact({"type": "object"})), "response_format")
     if wanted.type == "json_schema":
         if wanted.json_schema is None or wanted.json_schema.schema_ is None:
             raise refused("'response_format.json_schema.schema' is needed", "response_format.json_schema")
-        text = json.dumps(wanted.json_schema.schema_, ensure_ascii=False)
+        text = json.dumps(compact(wanted.json_schema.schema_), ensure_ascii=False)
         return Structure("json", text, "response_format.json_schema.schema")
     text = wanted.grammar if wanted.type == "grammar" else wanted.regex
     if not text:
@@ -45,15 +45,7 @@ def structure_of(wanted: ResponseFormat | None) -> Structure | None:
 
 
 def tool_structure(use: ToolUse, form: Form, special_ids: Mapping[str, int]) -> Structure | None:
-    """What holds the answer to a call where one has to be made. A free reply is held to nothing: `strict`
-    functions need tool_choice "required" or a named one."""
-    if use.forced:
-        return Structure("lark", call_grammar(use, form, special_ids), "tools")
-    if use.strict:
-        raise refused(
-            "'strict' functions need tool_choice \"required\" or a named one here: the arguments of a free "
-            "call aren't held to their schema",
-            "tools",
-            "unsupported_parameter",
-        )
-    return None
+    """What holds the answer to a call where one has to be made, and free calls where functions are strict."""
+    if not use.functions or not (use.forced or use.strict):
+        return None
+    return Structure("lark", call_grammar(use, form, special_ids), "tools")

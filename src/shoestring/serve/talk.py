@@ -1,5 +1,5 @@
-"""One request from the line to its last token: what happens to it, as events. Whole bodies and streams are made
-of the same ones."""
+"""One request from the line to its last token: what happens to it, as events. Whole bodies and streams are
+made of the same ones."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator

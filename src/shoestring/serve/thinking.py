@@ -1,4 +1,5 @@
-"""A reply's token ids, one by one, to pieces of thinking and of answer, from the state that the prompt left."""
+"""A reply's token ids, one by one, to pieces of thinking and of answer, from the state that the prompt
+left."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ class How:
 
 
 class ThinkingParser:
-    """Which piece a token belongs to depends on the ids alone, not on how they are handed over. A character or
-    a tag that may still be coming is held back. Token ids are counted under the part that they are made in,
-    those of the tags under thinking, the end of the turn under what it ends."""
+    """Which piece a token belongs to depends on the ids alone, not on how they are handed over. A character
+    or a tag that may still be coming is held back. Token ids are counted under the part that they are made
+    in, those of the tags under thinking, the end of the turn under what it ends."""
 
     def __init__(self, how: How, state: State) -> None:
         self._how, self._text = how, TextStream(how.tokenizer)

@@ -1,9 +1,9 @@
-"""OpenAI's tools in the form of this model's template and back. What a call looks like, and how one is read, is
-`text/tool_calls.py`'s; see docs/tools.md."""
+"""OpenAI's tools in the form of this model's template and back. What a call looks like, and how one is read,
+is `text/tool_calls.py`'s; see docs/tools.md."""
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ from shoestring.text.tool_calls import (
     read_calls,
 )
 
+MAX_CALLS = 8  # in one turn that has to call: a small model may find no end
+# llguidance's own key: no white space but after commas and colons, where small models find no end either
+COMPACT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 EXAMPLES = {"string": "...", "integer": 1, "number": 1.5, "boolean": True, "array": [], "null": None}
 
 
@@ -73,6 +76,11 @@ def cards(functions: Sequence[Function]) -> list[ToolCard]:
 def schema_of(function: Function) -> Mapping[str, Any]:
     """Of its arguments; a function without parameters takes an empty object."""
     return function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def compact(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema, its JSON to be written on one line."""
+    return {"x-guidance": COMPACT, **schema}
 
 
 def example(function: Function) -> dict[str, Any]:
@@ -179,26 +187,32 @@ SPELLINGS: dict[Form, Spelling] = {
 
 
 def call_grammar(use: ToolUse, form: Form, special_ids: Mapping[str, int]) -> str:
-    """Lark, as llguidance reads it, of an answer that is one call, or several where they may be parallel.
-    Marks that are special tokens are matched by id: their letters would be another text."""
+    """Lark, as llguidance reads it, of an answer that calls, once or several times where that may be. One
+    that is not forced may be any text instead, and any text may come before its calls. Marks that are special
+    tokens are matched by id: their letters would be another text."""
     spelling = SPELLINGS[form]
 
     def marks(texts: Sequence[str]) -> str:
         return " ".join(f"<[{special_ids[t]}]>" if t in special_ids else json.dumps(t) for t in texts)
 
-    def rules() -> Iterator[str]:
-        opening, closing = marks(spelling.opening), marks(spelling.closing)
-        more = f"({json.dumps(spelling.joint)} call)*" if use.parallel else ""
-        yield " ".join(filter(None, ("start:", opening, "call", more, closing)))
-        yield "call: " + " | ".join(f"call{i}" for i in range(len(use.functions)))
-        for i, f in enumerate(use.functions):
-            yield (
-                f"call{i}: {marks(spelling.before)} {json.dumps(f.name)} {marks(spelling.between)} "
-                f"arguments{i} {marks(spelling.after)}"
-            )
-            yield f"arguments{i}: %json {_text(schema_of(f))}"
-
-    return "\n".join(rules())
+    first, *before = spelling.before
+    numbers = range(len(use.functions))
+    more = f"({json.dumps(spelling.joint)} call){{0,{MAX_CALLS - 1}}}" if use.parallel else ""
+    begun, trigger = ("call", spelling.opening[0]) if spelling.opening else ("body", first)
+    rest = f"{begun} {more} {marks(spelling.closing)}"
+    rules = [
+        f"start: {marks([trigger])} {rest}" if use.forced else f"start: TEXT | head {rest}",
+        f"call: {marks([first])} body",
+        "body: " + " | ".join(f"body{i}" for i in numbers),
+    ]
+    if not use.forced:  # lazy: the first mark ends the text, so that what comes after it is a call
+        lazy = "" if trigger in special_ids else "[lazy]"
+        rules += ["TEXT: /(.|\\n)*/", f"head{lazy}: TEXT {marks([trigger])}"]
+    for i, f in enumerate(use.functions):
+        named = f"{marks(before)} {json.dumps(f.name)} {marks(spelling.between)}"
+        rules.append(f"body{i}: {named} arguments{i} {marks(spelling.after)}")
+        rules.append(f"arguments{i}: %json {_text(compact(schema_of(f)))}")
+    return "\n".join(rules)
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,8 @@ class SoFar:
 
 class WatchedEngine(Engine):
     def so_far(self) -> dict[int, list[SoFar]]:
-        """By request that runs, each of its samples: those that wait have made nothing, those that ended all."""
+        """By request that runs, each of its samples: those that wait have made nothing, those that ended
+        all."""
         found: dict[int, list[SoFar]] = {}
         for sequence in self.scheduler.running:
             request = sequence.request
@@ -25,7 +26,7 @@ class WatchedEngine(Engine):
                 found[request.id] = [SoFar()] * request.params.n
                 for sample, done in request.done.items():
                     found[request.id][sample] = SoFar(done.ids, done.logprobs, done.top_logprobs)
-            tops = getattr(sequence, "top_logprobs", [])
+            tops = sequence.top_logprobs
             found[request.id][sequence.sample] = SoFar(sequence.ids, sequence.logprobs, tops)
         return found
 
