@@ -11,6 +11,7 @@ import torch
 from shoestring.engine import logprobs as logprobs_module
 from shoestring.engine.adjust import TokenCounts, adjust_
 from shoestring.engine.engine import Engine
+from shoestring.engine.logprobs import likeliest
 from shoestring.engine.request import SamplingParams
 from shoestring.engine.sampler import Sampler
 from shoestring.engine.scheduler import Request, Sequence
@@ -46,11 +47,14 @@ def wanted_of(params: list[SamplingParams]) -> list[tuple[Sequence, int]]:
     return [(running(p, f"k{row}"), row % 5) for row, p in enumerate(params)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
 @torch.no_grad()
-def test_plain_requests_are_drawn_as_without_a_sampler_whatever_their_neighbours(lm, temperature):
+def test_plain_requests_are_drawn_as_without_a_sampler_whatever_their_neighbours(temperature, dtype):
     """Bit for bit what the network draws by their own numbers."""
-    hidden, plain = hidden_of(lm, 12), SamplingParams(temperature=temperature, seed=3)
+    lm = tiny_lm()
+    lm.network.to(dtype)
+    hidden, plain = hidden_of(lm, 12).to(dtype), SamplingParams(temperature=temperature, seed=3)
     keys = np.array([stream_key(3, f"k{row}", 0) for row in range(12)], dtype=np.uint64)
     draws = torch.from_numpy(uniforms(keys, np.arange(12) % 5))
     ids, logprobs = lm.network.draw(hidden, draws, temperature)
@@ -195,6 +199,19 @@ def test_top_logprobs_are_the_models(model, temperature):
             assert [list(top) for top in completion.top_logprobs] == best.indices.tolist()
             for top, values in zip(completion.top_logprobs, best.values.tolist(), strict=True):
                 assert list(top.values()) == pytest.approx(values, abs=1e-4)
+
+
+@pytest.mark.parametrize("vocab", [7, 300, 5000, 5120])
+def test_the_likeliest_of_a_large_vocabulary(vocab):
+    logits = torch.randn(6, vocab, generator=torch.Generator().manual_seed(1)) * 3
+    logits[2, 4:] = -math.inf
+    counts = [5, 0, 5, 1, 3, 5]
+    found = likeliest(logits, counts)
+    wanted = logits.log_softmax(-1).topk(5)
+    for row, count in enumerate(counts):
+        count = min(count, 4) if row == 2 else count
+        assert list(found[row]) == wanted.indices[row, :count].tolist()
+        assert list(found[row].values()) == pytest.approx(wanted.values[row, :count].tolist(), abs=1e-5)
 
 
 LONG = [[*range(60, 100), 100 + i, 7 * i] for i in range(3)]  # a common beginning that is read once

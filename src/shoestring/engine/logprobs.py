@@ -8,19 +8,35 @@ from torch import Tensor
 from shoestring.models.transformer import Transformer
 from shoestring.ops.head import target_logprobs
 
+BLOCK = 256
 LOGITS_AT_ONCE = 1 << 22  # 16 MB in float32
 
 
 def likeliest(logits: Tensor, counts: Sequence[int]) -> list[dict[int, float]]:
     """logits (R, V) -> of each row the counts[r] likeliest tokens that can come at all, with their logprobs,
     in falling order."""
-    values, ids = logits.topk(min(max(counts), logits.shape[1]), dim=-1)
+    values, ids = _largest(logits, min(max(counts), logits.shape[1]))
     logprobs = values - logits.logsumexp(-1, keepdim=True)
     rows = zip(ids.tolist(), logprobs.tolist(), counts, strict=True)
     return [
         {token: p for token, p in zip(own[:count], likely[:count], strict=True) if p > -float("inf")}
         for own, likely, count in rows
     ]
+
+
+def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`logits.topk(count)`, in two steps where it pays: the largest lie in the blocks with the largest
+    maxima. torch's own over 49k entries took longer than the head."""
+    rows, words = logits.shape
+    if count * BLOCK * 2 > words:
+        return logits.topk(count, dim=-1)
+    short = -words % BLOCK
+    blocks = torch.nn.functional.pad(logits, (0, short), value=-float("inf")) if short else logits
+    blocks = blocks.view(rows, -1, BLOCK)
+    chosen = blocks.amax(-1).topk(count, dim=-1).indices
+    inside = blocks.gather(1, chosen[..., None].expand(-1, -1, BLOCK)).flatten(1)
+    values, at = inside.topk(count, dim=-1)
+    return values, chosen.gather(1, at // BLOCK) * BLOCK + at % BLOCK
 
 
 @torch.no_grad()

@@ -78,8 +78,11 @@ class Sampler:
         rows = [row for row, count in enumerate(counts) if count]
         tops: list[dict[int, float] | None] = [None] * len(counts)
         if rows:
+            logits = self.network.head(hidden[rows])  # its own memory
             temperature = sequences[0].request.params.temperature or 1.0
-            found = likeliest(self.network.head(hidden[rows]) / temperature, [counts[row] for row in rows])
+            if temperature != 1.0:
+                logits /= temperature
+            found = likeliest(logits, [counts[row] for row in rows])
             for row, top in zip(rows, found, strict=True):
                 tops[row] = top
         return tops
@@ -100,7 +103,7 @@ class Sampler:
         ids, logprobs = draw_limited(logits, uniform, limits, masks, drop=any(counts))
         tops: list[dict[int, float] | None] = [None] * len(params)
         if any(counts):
-            found = likeliest(logits / limits.scale(logits), counts)
+            found = likeliest(logits.div_(limits.scale(logits)), counts)
             tops = [top if count else None for top, count in zip(found, counts, strict=True)]
         return list(map(Token, ids.tolist(), logprobs.tolist(), tops))
 

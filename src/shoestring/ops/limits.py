@@ -33,6 +33,8 @@ def keep_plain(logits: Tensor, limits: Limits) -> Tensor:
     """The reference: logits (R, V) with everything outside at -inf. In this order: tokens less likely than
     min_p of the likeliest go; of the rest, all below the k-th largest; of the rest, all but the smallest set
     of mass >= top_p, of equal ones the first. All at the row's temperature. The likeliest always stays."""
+    if not (any(limits.top_k) or any(limits.min_p) or min(limits.top_p) < 1):
+        return logits
     words = logits.shape[1]
     ordered, order = logits.double().sort(dim=-1, descending=True, stable=True)
     scale = limits.scale(ordered)

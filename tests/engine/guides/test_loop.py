@@ -61,10 +61,10 @@ def test_a_token_costs_the_same_however_long_the_reply():
     ids = words(60_000)
 
     def seconds(part: list[int]) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         for token in part:
             steering.take(token)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     first, last = seconds(ids[:20_000]), seconds(ids[40_000:])
     assert last < 3 * first

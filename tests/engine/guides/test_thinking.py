@@ -63,7 +63,7 @@ def test_a_thinking_that_the_reply_opens_is_held_to_the_budget_too():
     assert say(guide, LM.tokenizer, script, 30).text == "<think>xxxx\n</think>\n" + "x" * 9
 
 
-def test_a_thousand_stubborn_replies_all_get_an_answer():
+def test_two_hundred_stubborn_replies_all_get_an_answer():
     """An engine with a model of random weights, which never closes its thinking by itself."""
     prompt = LM.tokenizer.encode("why?<think>")
     guide = ThinkingBudget(Reading.of(LM, prompt), limit=40, budget=15, reserve=10)

@@ -94,7 +94,7 @@ class _Grammar:
         self._own, self._reader = guide.grammars, guide.reading.start()
         self._matcher = self._own.matcher(guide.compiled)
         self._begun = False  # something of the answer was made
-        self._led_in = 0
+        self._newlines = 0  # that may still come between the thinking's end and the answer
         self._undecided: list[int] = []  # tokens that may yet begin an answer or open the thinking
         self._lost = False  # ... and that the grammar can't begin with
         self._mask: Tensor | None = None
@@ -118,6 +118,7 @@ class _Grammar:
                 self._matcher.reset()
                 self._lost = False
         elif before == "thinking":
+            self._newlines = LEAD_IN
             if said:  # the tag's last token says the answer's first characters too
                 self._matcher.consume_tokens(self._own.vocabulary.tokenize_str(said))
                 self._begun = True
@@ -126,8 +127,8 @@ class _Grammar:
             self._lost = self._lost or not self._matcher.validate_tokens([token])
             if not self._lost:
                 self._matcher.consume_token(token)
-        elif before == "answer" and not self._begun and self._own.lead_in[token]:
-            self._led_in += 1
+        elif self._newlines and not self._begun and self._own.lead_in[token]:
+            self._newlines -= 1
         else:
             self._matcher.consume_token(token)
             self._begun = True
@@ -144,6 +145,6 @@ class _Grammar:
             mask[list(own.stop_ids)] = self._matcher.is_accepting()
         if self._reader.state == "undecided":
             mask |= own.opening(own.tokenizer.decode(self._undecided))
-        elif not self._begun and self._led_in < LEAD_IN:
+        elif self._newlines and not self._begun:
             mask |= own.lead_in
         return mask

@@ -129,7 +129,7 @@ static Cut cut_at_mass(const Candidates& from, double target) {
         before = mass;
         begin = equal;
     }
-    return {LOWEST, from.count};  // rounding: all of them
+    return {*std::min_element(from.x.begin(), from.x.begin() + from.count), from.count};  // rounding: all of them
 }
 
 static Cut cut_of(const Row& row, int64_t top_k, double top_p, double min_p, Candidates& scratch) {
@@ -160,6 +160,39 @@ static void drop_below(const Row& row, Cut cut) {
     int64_t seen = 0;
     for (int64_t i = 0; i < row.vocab; i++)
         if (row.x[i] == cut.at && ++seen > cut.equal) row.x[i] = -INFINITY;
+}
+
+// Without limits: among all, by sums of blocks, then inside one
+static void draw_all(const Row& row, double uniform, int64_t* id, float* logprob) {
+    double total = 0.0;
+    std::vector<double> ends(size_t(row.blocks()));
+    for (int64_t b = 0; b < row.blocks(); b++) {
+        if (row.tops[b] >= LOWEST) total += weigh(row.x + b * BLOCK, row.size(b), row.scale, row.top, nullptr);
+        ends[size_t(b)] = total;
+    }
+    int64_t block = 0;
+    if (uniform < 0.0) {
+        while (row.tops[block] < row.top) block++;
+    } else {
+        while (block + 1 < row.blocks() && !(ends[size_t(block)] > uniform * total)) block++;
+        while (block > 0 && !(ends[size_t(block)] > ends[size_t(block - 1)])) block--;
+    }
+    const float* x = row.x + block * BLOCK;
+    float weights[BLOCK];
+    weigh(x, row.size(block), row.scale, row.top, weights);
+    int64_t chosen = 0;
+    double reached = block ? ends[size_t(block - 1)] : 0.0;
+    for (int64_t i = 0; i < row.size(block); i++) {
+        if (uniform < 0.0) {
+            if (x[i] > x[chosen]) chosen = i;
+            continue;
+        }
+        if (weights[i] > 0.0f) chosen = i;
+        reached += weights[i];
+        if (reached > uniform * total) break;
+    }
+    *id = block * BLOCK + chosen;
+    *logprob = (x[chosen] - row.top) * row.scale - float(std::log(total));
 }
 
 // Among what is kept, in the order of the vocabulary; uniform < 0 is greedy
@@ -208,7 +241,12 @@ API void draw_limited_f32(float* logits, const double* uniform, const double* nu
             if (!std::isfinite(top)) continue;
             const Row row{x, vocab, temperature > 0.0 ? float(1.0 / temperature) : 1.0f, top, tops.data()};
             const Cut cut = cut_of(row, top_ks[r], top_p, min_p, scratch);
-            draw_kept(row, cut, temperature > 0.0 ? uniform[r] : -1.0, ids + r, logprobs + r, scratch);
+            const double draw = temperature > 0.0 ? uniform[r] : -1.0;
+            if (cut.at == LOWEST) {
+                draw_all(row, draw, ids + r, logprobs + r);
+                continue;
+            }
+            draw_kept(row, cut, draw, ids + r, logprobs + r, scratch);
             if (drop) drop_below(row, cut);
         }
     });
