@@ -4,7 +4,8 @@
 
 Starts `shoestring serve` on a free port, keeps it busy, then lets it end by SIGTERM. Counted: statuses by
 kind of client, replies that said nothing, places and requests left over afterwards (from /metrics), memory
-every two seconds. Fails where anything but 503 of the 5xx came, a 200 was empty, a place leaked or memory grew."""
+every two seconds. Fails where anything but 503 of the 5xx came, a 200 was empty, a place leaked or memory
+grew."""
 
 import argparse
 import asyncio
@@ -76,9 +77,10 @@ class Client:
         self, body: bytes, length: int | None = None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 16)
+        size = len(body) if length is None else length
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
         )
         writer.write(head.encode() + body)
         await writer.drain()
