@@ -130,7 +130,8 @@ export function readChunk(data) {
   return found;
 }
 
-const said = (warning) => (typeof warning === "string" ? warning : warning.message || JSON.stringify(warning));
+const said = (warning) =>
+  typeof warning === "string" ? warning : warning.message || JSON.stringify(warning);
 
 async function refusal(response) {
   const text = await response.text();

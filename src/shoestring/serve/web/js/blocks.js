@@ -4,7 +4,7 @@
  * the same blocks, and they joined give the text.
  */
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})/;
+export const FENCE = /^ {0,3}(`{3,}|~{3,})/;
 const MARKER = /^( {0,3})([-*+]|\d{1,9}[.)])(\s|$)/;
 // a block that goes on for longer is split where it can be: rendering the open one costs its length
 const LONG_LINE = 4000;
@@ -112,7 +112,12 @@ export class BlockSplitter {
 
   /** Closes what is too long of a line that has no end yet; what is left of it. */
   #splitLong(line, closed) {
-    if (this.#fence || this.#maths || this.#list || /^\s*([|>#]|[-*+]\s|\d+[.)]\s|`{3}|~{3}|\$\$|\\\[)/.test(line)) {
+    if (
+      this.#fence ||
+      this.#maths ||
+      this.#list ||
+      /^\s*([|>#]|[-*+]\s|\d+[.)]\s|`{3}|~{3}|\$\$|\\\[)/.test(line)
+    ) {
       return line;
     }
     let rest = line;

@@ -36,7 +36,9 @@ const row = (name, value) => [
 
 /** The stages in a line: base > cold-start > rl-1 */
 function chain(stages) {
-  const items = stages.map((stage) => el("li", {}, el("b", { text: stage.name }), el("span", { text: stage.job })));
+  const items = stages.map((stage) =>
+    el("li", {}, el("b", { text: stage.name }), el("span", { text: stage.job })),
+  );
   return el("ol", { class: "chain", "aria-label": "How it was made" }, ...items);
 }
 
@@ -54,7 +56,8 @@ function stageWords(model, stages) {
 }
 
 /** Nothing of a reply is withheld or taken back without being named here and in the reply. */
-const filterWords = (filters) => (filters.length ? filters.map(String).join(", ") : "none: what it writes is what you see");
+const filterWords = (filters) =>
+  filters.length ? filters.map(String).join(", ") : "none: what it writes is what you see";
 
 function teacherWords(stages, teachers) {
   const origins = stages.flatMap((stage) => stage.origins ?? []);
@@ -66,7 +69,9 @@ function teacherWords(stages, teachers) {
   }
   if (!named.size) return origins.length ? "none: no row of its training was written by a model" : NOT;
   const words = [...named].map(([name, terms]) => (terms ? `${name} (${terms})` : name));
-  const behind = Object.values(teachers).map((own) => own[0]?.name).filter(Boolean);
+  const behind = Object.values(teachers)
+    .map((own) => own[0]?.name)
+    .filter(Boolean);
   return words.join("; ") + (behind.length ? `. Made from ${[...new Set(behind)].join(", ")}` : "");
 }
 
@@ -94,7 +99,10 @@ function costWords(cost) {
 function auditNodes(audits) {
   const rows = Array.isArray(audits)
     ? audits.map((one) => [one.name, [one.result, one.detail].filter(Boolean).join(": ")])
-    : Object.entries(audits ?? {}).map(([name, result]) => [name, typeof result === "string" ? result : JSON.stringify(result)]);
+    : Object.entries(audits ?? {}).map(([name, result]) => [
+        name,
+        typeof result === "string" ? result : JSON.stringify(result),
+      ]);
   if (!rows.length) return "none on record for this model";
   return rows.map(([name, result]) => el("p", {}, el("b", { text: name }), ` ${result}`));
 }

@@ -23,7 +23,9 @@ export class Composer {
       this.submit();
     });
     byId("think").addEventListener("click", () => this.#turnThink());
-    byId("budget").addEventListener("change", (event) => options.set({ budget: Number(event.target.value) || null }));
+    byId("budget").addEventListener("change", (event) =>
+      options.set({ budget: Number(event.target.value) || null }),
+    );
     options.addEventListener("change", () => this.#showOptions());
     this.#showOptions();
   }
@@ -87,7 +89,10 @@ export class Composer {
     if (box.dataset.text === text) return;
     box.dataset.text = text;
     box.hidden = !text;
-    box.replaceChildren(el("span", { text }), wordButton("New chat from this one", () => this.does.carryOver()));
+    box.replaceChildren(
+      el("span", { text }),
+      wordButton("New chat from this one", () => this.does.carryOver()),
+    );
   }
 
   #turnThink() {
@@ -98,7 +103,7 @@ export class Composer {
   #showOptions() {
     const { think, budget } = this.options;
     const button = byId("think");
-    button.textContent = { auto: "Thinking: model’s choice", on: "Thinking: on", off: "Thinking: off" }[think];
+    button.textContent = { auto: "Thinking: auto", on: "Thinking: on", off: "Thinking: off" }[think];
     button.dataset.think = think;
     const select = byId("budget");
     select.disabled = think === "off";

@@ -30,7 +30,8 @@ export function contextUse(conversation, draft, model) {
 export function warning({ used, window, share }) {
   if (share === null || share < 0.8) return "";
   const full = `${Math.min(100, Math.floor(100 * share))} % of this model's window of ${window.toLocaleString("en")} tokens`;
-  if (share >= 1) return `This is longer than the window: about ${used.toLocaleString("en")} tokens, and it holds ${window.toLocaleString("en")}. The server will refuse it.`;
+  if (share >= 1)
+    return `This is longer than the window: about ${used.toLocaleString("en")} tokens, and it holds ${window.toLocaleString("en")}. The server will refuse it.`;
   if (share >= 0.95) return `Nearly full: this conversation takes ${full}. A reply may be cut.`;
   return `This conversation takes ${full}.`;
 }

@@ -10,7 +10,16 @@
 export const newId = () => crypto.randomUUID();
 
 export function newConversation(now) {
-  return { id: newId(), title: "", created: now, changed: now, pinned: false, system: "", nodes: {}, chosen: {} };
+  return {
+    id: newId(),
+    title: "",
+    created: now,
+    changed: now,
+    pinned: false,
+    system: "",
+    nodes: {},
+    chosen: {},
+  };
 }
 
 export function add(conversation, parent, values, now) {

@@ -18,7 +18,12 @@ export function colour(name) {
 
 export function axes() {
   const grid = { stroke: colour("--rule"), width: 1 };
-  const shared = { stroke: colour("--quiet"), grid, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+  const shared = {
+    stroke: colour("--quiet"),
+    grid,
+    ticks: { show: false },
+    font: "11px system-ui, sans-serif",
+  };
   return [
     { ...shared, size: 26, values: (_, marks) => marks.map((mark) => (Number.isInteger(mark) ? mark : "")) },
     { ...shared, size: 48, values: (_, marks) => marks.map(figure) },
@@ -120,7 +125,8 @@ export class Curves {
 
   #resize() {
     for (const { chart, box } of this.#charts.values()) {
-      if (box.isConnected && box.clientWidth !== chart.width) chart.setSize({ width: box.clientWidth, height: HEIGHT });
+      if (box.isConnected && box.clientWidth !== chart.width)
+        chart.setSize({ width: box.clientWidth, height: HEIGHT });
     }
   }
 

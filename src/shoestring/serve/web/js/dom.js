@@ -84,7 +84,10 @@ export function toast(text, action = null) {
     box.hidden = true;
     action.run();
   };
-  box.replaceChildren(text, action ? el("button", { type: "button", text: action.text, on: { click: run } }) : "");
+  box.replaceChildren(
+    text,
+    action ? el("button", { type: "button", text: action.text, on: { click: run } }) : "",
+  );
   box.hidden = false;
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => (box.hidden = true), action ? 8000 : 4000);

@@ -3,7 +3,8 @@
 import { byId } from "./dom.js";
 
 export function setUpKeys({ stop, create, composer, sidebar }) {
-  for (const button of document.querySelectorAll("[data-sidebar]")) button.addEventListener("click", toggleSidebar);
+  for (const button of document.querySelectorAll("[data-sidebar]"))
+    button.addEventListener("click", toggleSidebar);
   addEventListener("keydown", (event) => {
     const command = event.ctrlKey || event.metaKey;
     const writing = event.target.matches?.("input, textarea, select");
@@ -29,11 +30,14 @@ export function setUpKeys({ stop, create, composer, sidebar }) {
 const narrow = matchMedia("(max-width: 52rem)");
 
 const sidebarShown = () =>
-  narrow.matches ? document.body.classList.contains("sidebar-over") : !document.body.classList.contains("sidebar-off");
+  narrow.matches
+    ? document.body.classList.contains("sidebar-over")
+    : !document.body.classList.contains("sidebar-off");
 
 /** Beside the conversation where there is room, over it where there is none. */
 function toggleSidebar() {
   document.body.classList.toggle(narrow.matches ? "sidebar-over" : "sidebar-off");
   const shown = sidebarShown();
-  for (const button of document.querySelectorAll("[data-sidebar]")) button.setAttribute("aria-expanded", String(shown));
+  for (const button of document.querySelectorAll("[data-sidebar]"))
+    button.setAttribute("aria-expanded", String(shown));
 }

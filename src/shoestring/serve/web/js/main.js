@@ -37,7 +37,11 @@ const turns = new Turns({
   refused: () => settings.askForKey(),
 });
 const thread = new Thread({ turns, options, edited: () => edited() });
-const settings = new SettingsDialog(options, { conversation: () => current, save, keyChanged: () => loadModels() });
+const settings = new SettingsDialog(options, {
+  conversation: () => current,
+  save,
+  keyChanged: () => loadModels(),
+});
 const composer = new Composer(options, {
   send: (text) => send(text),
   stop: () => turns.stop(current),
@@ -101,21 +105,30 @@ async function loadModels() {
     trouble.hidden = true;
   } catch (error) {
     trouble.hidden = false;
-    trouble.replaceChildren(error.message, el("button", { type: "button", class: "word", text: "Try again", on: { click: loadModels } }));
+    trouble.replaceChildren(
+      error.message,
+      el("button", { type: "button", class: "word", text: "Try again", on: { click: loadModels } }),
+    );
     if (error.status === 401) settings.askForKey();
   }
   draw();
 }
 
 setUpDialogs();
-setUpKeys({ stop: () => turns.stop(current), create: () => open(newConversation(Date.now())), composer, sidebar });
+setUpKeys({
+  stop: () => turns.stop(current),
+  create: () => open(newConversation(Date.now())),
+  composer,
+  sidebar,
+});
 options.addEventListener("change", () => applyTheme(options.theme));
 applyTheme(options.theme);
 byId("what").addEventListener("click", () => models.current && showCard(models.current));
 byId("open-settings").addEventListener("click", () => settings.open());
-for (const button of document.querySelectorAll(".try")) button.addEventListener("click", () => send(button.textContent));
+for (const button of document.querySelectorAll(".try"))
+  button.addEventListener("click", () => send(button.textContent));
 byId("where").textContent = store.lasting
-  ? `Kept in this browser and nowhere else. Sent to ${location.host} for the reply, which keeps no words of it unless it was started to log them.`
+  ? `Kept in this browser and nowhere else. ${location.host} makes the replies and keeps no words, unless it was started to log them.`
   : "This browser keeps nothing here (a private window?): conversations are gone when the page is closed. Export what you want to keep.";
 const latest = conversations.toSorted((a, b) => b.changed - a.changed)[0];
 // a reply that was broken off is what one comes back for

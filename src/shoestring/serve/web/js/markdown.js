@@ -20,7 +20,10 @@ const RULES = {
 const PLAIN_HTML = /^<\/?(br|sub|sup)\s*\/?>$/i; // what models write in tables
 
 const escape = (text) =>
-  text.replace(/[&<>"']/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[sign]);
+  text.replace(
+    /[&<>"']/g,
+    (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[sign],
+  );
 
 const tex = (text, display) =>
   `<span class="tex" data-tex="${escape(text)}"${display ? ' data-display="1"' : ""}>${escape(text)}</span>`;
@@ -100,7 +103,7 @@ const MOST_HIGHLIGHTED = 40000; // characters; beyond, colours aren't worth the 
 const COLOURED = { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"], RETURN_DOM_FRAGMENT: true };
 let hljs = null;
 /** Loaded with the first code; languages that it doesn't know stay plain. */
-async function highlight(node) {
+export async function highlight(node) {
   const name = /language-([\w+#-]+)/.exec(node.className)?.[1];
   if (!name || node.textContent.length > MOST_HIGHLIGHTED) return;
   hljs ??= import("../vendor/highlight.js").then((found) => found.default);

@@ -2,7 +2,7 @@
 
 import { byId, el } from "./dom.js";
 
-const CHOICES = { auto: "model’s choice", on: "thinking on", off: "thinking off" };
+const CHOICES = { auto: "thinking auto", on: "thinking on", off: "thinking off" };
 
 export class Models extends EventTarget {
   all = [];
@@ -13,7 +13,9 @@ export class Models extends EventTarget {
     this.#options = options;
     byId("model").addEventListener("change", (event) => options.set({ model: event.target.value }));
     byId("other").addEventListener("change", (event) => options.set({ other: event.target.value }));
-    byId("other-think").addEventListener("change", (event) => options.set({ otherThink: event.target.value }));
+    byId("other-think").addEventListener("change", (event) =>
+      options.set({ otherThink: event.target.value }),
+    );
     byId("compare").addEventListener("click", () => this.#compare());
     options.addEventListener("change", () => this.#show());
   }

@@ -34,7 +34,8 @@ export function newReply(model, budget, now) {
 export function take(reply, event, now) {
   switch (event.kind) {
     case "queued":
-      if (!reply.times.first) Object.assign(reply, { state: "queued", position: event.position, eta: event.eta });
+      if (!reply.times.first)
+        Object.assign(reply, { state: "queued", position: event.position, eta: event.eta });
       break;
     case "thinking":
     case "answer":
@@ -67,7 +68,8 @@ function finish(reply, { reason, details }, now) {
     reply.state = "done";
   }
   if (/loop/i.test(reply.why)) reply.state = "looped";
-  if (details.failure) Object.assign(reply, { state: "failed", error: `The server could not go on: ${details.failure}.` });
+  if (details.failure)
+    Object.assign(reply, { state: "failed", error: `The server could not go on: ${details.failure}.` });
   for (const guard of details.guards ?? []) if (guard in GUARDS) reply.notes.push(GUARDS[guard]);
   if (reason === "content_filter") reply.notes.push("A filter of this server ended the reply.");
 }

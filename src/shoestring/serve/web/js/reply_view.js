@@ -46,7 +46,8 @@ export class ReplyView {
     this.#fill(reply);
     const waits = reply.state === "sending" || reply.state === "queued";
     this.waiting.hidden = !waits;
-    if (waits) this.waiting.lastChild.textContent = `${stateWords(reply)} · ${seconds(spans(reply, now).waited)}`;
+    if (waits)
+      this.waiting.lastChild.textContent = `${stateWords(reply)} · ${seconds(spans(reply, now).waited)}`;
     this.banner.hidden = !ENDED_EARLY.has(reply.state);
     if (!this.banner.hidden) this.banner.textContent = stateWords(reply);
     this.notes.replaceChildren(...reply.notes.map((text) => el("p", { class: "note", text })));
@@ -81,7 +82,8 @@ export class ReplyView {
     if (isLive(reply)) return this.foot.append(this.figures);
     const { nodes, index } = branches(conversation, node);
     const beside = paired(conversation, node);
-    if (nodes.length > 1 && beside[0] === node) this.foot.append(branchButtons(index, nodes.length, (by) => does.step(node, by)));
+    if (nodes.length > 1 && beside[0] === node)
+      this.foot.append(branchButtons(index, nodes.length, (by) => does.step(node, by)));
     if (reply.answer) this.foot.append(iconButton("copy", "Copy this reply", () => copy(reply.answer)));
     this.foot.append(iconButton("again", "Ask again (this reply is kept)", () => does.again(node)));
     const partial = reply.answer || reply.thinking;
@@ -109,7 +111,8 @@ async function copy(text) {
   toast("Copied.");
 }
 
-export const wordButton = (text, click) => el("button", { type: "button", class: "word", text, on: { click } });
+export const wordButton = (text, click) =>
+  el("button", { type: "button", class: "word", text, on: { click } });
 
 export function branchButtons(index, length, step) {
   const place = `${index + 1} / ${length}`;
@@ -130,7 +133,8 @@ function figures(reply, now) {
   const cached = reply.usage?.prompt_tokens_details?.cached_tokens;
   const parts = [plural(thinking + answer, "token")];
   if (rate) parts.push(`${rate < 9.95 ? rate.toFixed(1) : Math.round(rate)} tokens/s`);
-  if (!isLive(reply)) parts.push(`first after ${seconds(spans(reply, now).waited)}`, seconds(spans(reply, now).all));
+  if (!isLive(reply))
+    parts.push(`first after ${seconds(spans(reply, now).waited)}`, seconds(spans(reply, now).all));
   if (cached) parts.push(`${plural(cached, "token")} of the prompt from the cache`);
   return parts.join(" · ");
 }

@@ -47,7 +47,9 @@ export class Rollouts {
     const { steps, counts } = this.#unit;
     const shown = steps.includes(this.#step) ? this.#step : steps.at(-1);
     const select = byId("step");
-    select.replaceChildren(...steps.toReversed().map((step) => el("option", { value: step, text: `step ${step}` })));
+    select.replaceChildren(
+      ...steps.toReversed().map((step) => el("option", { value: step, text: `step ${step}` })),
+    );
     select.value = String(shown);
     const verdict = byId("verdict");
     const kept = verdict.value;
@@ -91,7 +93,12 @@ export class Rollouts {
 
   async #samples(offset = 0) {
     const asked = (this.#asked += 1);
-    const query = { run: this.#run, unit: byId("unit").value, step: byId("step").value, verdict: byId("verdict").value };
+    const query = {
+      run: this.#run,
+      unit: byId("unit").value,
+      step: byId("step").value,
+      verdict: byId("verdict").value,
+    };
     const found = await this.api.json(`runs/rollouts?${new URLSearchParams({ ...query, offset })}`);
     if (asked !== this.#asked) return;
     const box = byId("samples");
@@ -100,7 +107,8 @@ export class Rollouts {
     if (offset) box.append(...cards);
     else box.replaceChildren(...cards);
     const next = offset + found.samples.length;
-    if (next < found.total) box.append(wordButton(`Show more (${count(found.total - next)} are left)`, () => this.#samples(next)));
+    if (next < found.total)
+      box.append(wordButton(`Show more (${count(found.total - next)} are left)`, () => this.#samples(next)));
     if (!found.total) box.replaceChildren(el("p", { class: "told", text: "None of this step." }));
   }
 }
@@ -116,15 +124,26 @@ function card(sample) {
   const parts = Object.entries(sample.parts).map(([name, value]) => `${name} ${figure(value)}`);
   const facts = [
     sample.reward === null ? "" : `reward ${figure(sample.reward)}`,
-    sample.advantage === null ? "" : `advantage ${sample.advantage > 0 ? "+" : ""}${figure(sample.advantage)}`,
+    sample.advantage === null
+      ? ""
+      : `advantage ${sample.advantage > 0 ? "+" : ""}${figure(sample.advantage)}`,
     ...parts,
     sample.tokens === null ? "" : plural(sample.tokens, "token"),
   ];
-  const text = el("pre", {}, ...sample.pieces.map(([kind, piece]) => el("span", { class: kind || "mark", text: piece })));
+  const text = el(
+    "pre",
+    {},
+    ...sample.pieces.map(([kind, piece]) => el("span", { class: kind || "mark", text: piece })),
+  );
   return el(
     "article",
     { class: "sample", data: { verdict: sample.outcome } },
-    el("p", { class: "told" }, el("b", { text: sample.outcome + (sample.cut ? ", cut" : "") }), ` ${facts.filter(Boolean).join(" · ")}`),
+    el(
+      "p",
+      { class: "told" },
+      el("b", { text: sample.outcome + (sample.cut ? ", cut" : "") }),
+      ` ${facts.filter(Boolean).join(" · ")}`,
+    ),
     el("p", { class: "prompt", text: sample.prompt }),
     text,
     sample.detail ? el("p", { class: "told", text: sample.detail }) : null,

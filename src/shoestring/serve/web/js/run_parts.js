@@ -1,7 +1,7 @@
 /** The parts of the Runs page that are words, bars and tables. */
 
 import { announce, byId, el } from "./dom.js";
-import { count, figure, percent, plural, seconds } from "./words.js";
+import { count, figure, money, percent, plural, seconds } from "./words.js";
 
 const SILENT_S = 120; // a running run that says nothing for so long may be dead
 
@@ -16,7 +16,7 @@ export function drawStanding(standing) {
     running && total ? `${count(done)} of ${count(total)}` : "",
     running && eta !== null ? `about ${seconds(eta)} left in this stage` : "",
     running && elapsed ? `${seconds(elapsed)} so far` : "",
-    ...Object.entries(shown).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`),
+    ...Object.entries(shown).map(([name, value]) => `${name.replaceAll("_", " ")} ${shortened(value)}`),
   ];
   byId("standing").replaceChildren(
     el(
@@ -24,14 +24,27 @@ export function drawStanding(standing) {
       { class: "title" },
       el("h1", { text: standing.name }),
       el("span", { class: "badge", data: { state }, text: state }),
-      el("span", { class: "told", text: `${standing.stages_finished} of ${plural(standing.stages, "stage")} finished` }),
+      el("span", {
+        class: "told",
+        text: `${standing.stages_finished} of ${plural(standing.stages, "stage")} finished`,
+      }),
     ),
     standing.description ? el("p", { class: "told", text: standing.description }) : "",
-    running ? el("p", { class: "now" }, el("b", { text: unitName(standing.unit) }), ` ${facts.filter(Boolean).join(" · ")}`) : "",
+    running
+      ? el(
+          "p",
+          { class: "now" },
+          el("b", { text: unitName(standing.unit) }),
+          ` ${facts.filter(Boolean).join(" · ")}`,
+        )
+      : "",
     running ? el("progress", { max: 1, value: share, "aria-label": "How far this stage is" }) : "",
     standing.detail ? el("p", { class: "banner", text: standing.detail }) : "",
     running && quiet > SILENT_S
-      ? el("p", { class: "banner", text: `It has said nothing for ${seconds(quiet)}: a long piece of work, or it was killed. shoestring run … --resume goes on.` })
+      ? el("p", {
+          class: "banner",
+          text: `It has said nothing for ${seconds(quiet)}: a long piece of work, or it was killed. shoestring run … --resume goes on.`,
+        })
       : "",
   );
   const words = `${standing.name}: ${state}${running ? ` ${unitName(standing.unit)}` : ""}`;
@@ -39,15 +52,23 @@ export function drawStanding(standing) {
   said = words;
 }
 
+/** A long fraction to three figures; words as they are. */
+const shortened = (value) => (/^-?\d+\.\d{4,}$/.test(value) ? figure(Number(value)) : value);
+
 /** stages/03-rl-1/seed-2 -> "rl-1 seed-2" */
-const unitName = (unit) => unit.replace(/^stages\/\d+-/, "").replaceAll("/", " ").replace(/^\.$/, "");
+const unitName = (unit) =>
+  unit
+    .replace(/^stages\/\d+-/, "")
+    .replaceAll("/", " ")
+    .replace(/^\.$/, "");
 
 export function drawStages({ stages, standing }) {
   const items = stages.map((stage) => {
-    const now = standing.state === "running" && standing.unit.split("/")[1]?.replace(/^\d+-/, "") === stage.name;
+    const now =
+      standing.state === "running" && standing.unit.split("/")[1]?.replace(/^\d+-/, "") === stage.name;
     const whole = stage.units > 0 && stage.finished === stage.units && !now;
     const state = now ? "running" : whole ? "finished" : stage.units ? "begun" : "to come";
-    const used = stage.used.seconds ? `${seconds(stage.used.seconds)} · ${figure(stage.used.usd)} USD` : state;
+    const used = stage.used.seconds ? `${seconds(stage.used.seconds)} · ${money(stage.used.usd)}` : state;
     const arms = stage.units > 1 ? `${stage.finished} of ${stage.units} arms and seeds` : stage.job;
     return el(
       "li",
@@ -66,18 +87,37 @@ export function drawBill({ figures, wasted, stages }) {
       "div",
       { class: "tile", title: basis },
       el("span", { text: name }),
-      el("b", { text: unit === "s" ? seconds(value) : `${figure(value)} ${unit}` }),
+      el("b", { text: shown(value, unit) }),
       el("small", { text: basis }),
     ),
   );
   const all = stages.reduce((sum, stage) => sum + stage.used.seconds, 0) || 1;
   const bars = stages
     .filter((stage) => stage.used.seconds)
-    .map((stage) => bar(stage.name, stage.used.seconds / all, `${seconds(stage.used.seconds)}, ${percent(stage.used.seconds / all)}`));
+    .map((stage) =>
+      bar(
+        stage.name,
+        stage.used.seconds / all,
+        `${seconds(stage.used.seconds)}, ${percent(stage.used.seconds / all)}`,
+      ),
+    );
   const lost = Object.entries(wasted).map(([reason, used]) =>
-    bar(`on nothing: ${reason.replaceAll("_", " ")}`, used.seconds / all, `${seconds(used.seconds)}, ${percent(used.seconds / all)}`, "lost"),
+    bar(
+      `on nothing: ${reason.replaceAll("_", " ")}`,
+      used.seconds / all,
+      `${seconds(used.seconds)}, ${percent(used.seconds / all)}`,
+      "lost",
+    ),
   );
-  byId("bill").replaceChildren(el("div", { class: "tiles" }, ...tiles), el("div", { class: "bars" }, ...bars, ...lost));
+  byId("bill").replaceChildren(
+    el("div", { class: "tiles" }, ...tiles),
+    el("div", { class: "bars" }, ...bars, ...lost),
+  );
+}
+
+function shown(value, unit) {
+  if (unit === "s") return seconds(value);
+  return unit === "USD" ? money(value) : `${figure(value)} ${unit}`;
 }
 
 function bar(name, share, words, kind = "") {
@@ -100,9 +140,19 @@ export function drawScores(evals) {
     const row = best.find((one) => one.suite === suite && one.model === model);
     if (!row) return el("td", { text: "–" });
     const title = `${row.variant || "as it is"}, n = ${row.n}, 95 % interval ${percent(row.low, 1)} to ${percent(row.high, 1)}`;
-    return el("td", { title }, el("b", { text: percent(row.score, 1) }), el("small", { text: ` ±${(50 * (row.high - row.low)).toFixed(1)}` }));
+    return el(
+      "td",
+      { title },
+      el("b", { text: percent(row.score, 1) }),
+      el("small", { text: ` ±${(50 * (row.high - row.low)).toFixed(1)}` }),
+    );
   };
-  const head = el("tr", {}, el("th", { text: "" }), ...models.map((model) => el("th", { scope: "col", text: model })));
+  const head = el(
+    "tr",
+    {},
+    el("th", { text: "" }),
+    ...models.map((model) => el("th", { scope: "col", text: model })),
+  );
   const rows = suites.map((suite) =>
     el("tr", {}, el("th", { scope: "row", text: suite }), ...models.map((model) => cell(suite, model))),
   );
@@ -112,7 +162,13 @@ export function drawScores(evals) {
 export function drawFindings(findings) {
   byId("findings-section").hidden = !findings.length;
   const rows = findings.map(({ unit, step, name, text }) =>
-    el("p", {}, el("b", { text: `${unit}, ${step ? `step ${step}` : "before the first step"}` }), ` ${name}: `, el("span", { text })),
+    el(
+      "p",
+      {},
+      el("b", { text: `${unit}, ${step ? `step ${step}` : "before the first step"}` }),
+      ` ${name}: `,
+      el("span", { text }),
+    ),
   );
   byId("findings").replaceChildren(...rows);
 }

@@ -27,7 +27,9 @@ async function list() {
   if (!runs.some((run) => run.id === chosen)) chosen = runs[0].id;
   const select = byId("run");
   select.replaceChildren(
-    ...runs.map((run) => el("option", { value: run.id, text: `${run.id === "." ? root : run.id} (${run.state})` })),
+    ...runs.map((run) =>
+      el("option", { value: run.id, text: `${run.id === "." ? root : run.id} (${run.state})` }),
+    ),
   );
   select.value = chosen;
 }
@@ -61,7 +63,9 @@ async function loop() {
     } catch (error) {
       trouble.hidden = false;
       trouble.textContent =
-        error.status === 401 ? "This server wants a key: give it in the chat page's settings." : error.message;
+        error.status === 401
+          ? "This server wants a key: give it in the chat page's settings."
+          : error.message;
     }
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
   }

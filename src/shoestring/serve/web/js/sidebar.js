@@ -41,7 +41,9 @@ export class Sidebar {
       last = group;
       rows.push(this.#row(one));
     }
-    const none = wanted ? `Nothing with “${this.search.value.trim()}” in it.` : "Your conversations will be here.";
+    const none = wanted
+      ? `Nothing with “${this.search.value.trim()}” in it.`
+      : "Your conversations will be here.";
     this.list.replaceChildren(...(rows.length ? rows : [el("p", { class: "none", text: none })]));
   }
 
@@ -49,7 +51,13 @@ export class Sidebar {
     const current = one === this.#current;
     const open = el(
       "button",
-      { type: "button", class: "open", "aria-current": current && "true", title: one.title, on: { click: () => this.does.open(one) } },
+      {
+        type: "button",
+        class: "open",
+        "aria-current": current && "true",
+        title: one.title,
+        on: { click: () => this.does.open(one) },
+      },
       one.title || "Conversation",
     );
     const pin = iconButton("pin", one.pinned ? "Unpin" : "Pin", () => this.#pin(one));

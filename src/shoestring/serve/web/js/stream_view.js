@@ -4,8 +4,9 @@
  * length, and not its square, and the page never freezes.
  */
 
-import { BlockSplitter } from "./blocks.js";
-import { el, iconButton, toast } from "./dom.js";
+import { BlockSplitter, FENCE } from "./blocks.js";
+import { CodeView, codeBox } from "./code_view.js";
+import { el } from "./dom.js";
 import { renderBlock } from "./markdown.js";
 
 const REST = 6; // of the time that the last rendering took, at least
@@ -16,7 +17,7 @@ export class StreamView {
   #splitter = new BlockSplitter();
   #queue = []; // closed, not drawn yet
   #open = el("div", { class: "open-block" });
-  #code = null; // the text node of an open block of code, and how much of the block it holds
+  #code = null; // of an open block of code: it goes on into the closed one
   #timer = 0;
   #next = 0;
 
@@ -45,23 +46,27 @@ export class StreamView {
   #draw() {
     this.#timer = 0;
     const began = performance.now();
-    let drawn = 0;
     while (this.#queue.length && performance.now() - began < SLICE_MS) {
-      this.#clearOpen();
       this.#open.before(this.#closed(this.#queue.shift()));
-      drawn += 1;
     }
     if (!this.#queue.length) this.#drawOpen();
     const took = performance.now() - began;
     this.#next = performance.now() + (this.#queue.length ? 0 : Math.max(SOONEST_MS, took * REST));
     if (this.#queue.length) this.#plan();
-    this.shown(drawn);
+    this.shown();
   }
 
   #closed(text) {
     const block = el("div", { class: "block" });
-    block.append(renderBlock(text));
-    for (const pre of block.querySelectorAll("pre")) addCopy(pre);
+    if (FENCE.test(text)) {
+      const view = this.#code ?? new CodeView(text);
+      view.end(text);
+      block.append(view.node);
+    } else {
+      block.append(renderBlock(text));
+      for (const pre of block.querySelectorAll("pre")) pre.replaceWith(codeBox(pre.firstElementChild));
+    }
+    this.#clearOpen();
     return block;
   }
 
@@ -72,31 +77,15 @@ export class StreamView {
       if (text.trim()) this.#open.append(renderBlock(text, false));
       return;
     }
-    const start = text.indexOf("\n") + 1;
     if (!this.#code) {
-      this.#clearOpen();
-      this.#code = { node: document.createTextNode(""), at: start };
-      this.#open.append(el("pre", {}, el("code", {}, this.#code.node)));
+      this.#code = new CodeView(text);
+      this.#open.replaceChildren(this.#code.node);
     }
-    this.#code.node.appendData(text.slice(this.#code.at));
-    this.#code.at = text.length;
+    this.#code.show(text);
   }
 
   #clearOpen() {
     this.#code = null;
     this.#open.replaceChildren();
   }
-}
-
-function addCopy(pre) {
-  const code = pre.querySelector("code");
-  const name = /language-([\w+#-]+)/.exec(code?.className ?? "")?.[1] ?? "";
-  const copy = iconButton("copy", "Copy this code", async () => {
-    await navigator.clipboard.writeText(code.textContent);
-    toast("Copied.");
-  });
-  const box = el("div", { class: "code-box" }, el("div", { class: "code-head" }, el("span", { text: name }), copy));
-  pre.replaceWith(box);
-  pre.tabIndex = 0; // so that the keyboard can scroll it
-  box.append(pre);
 }

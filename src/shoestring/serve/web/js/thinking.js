@@ -39,7 +39,11 @@ export class ThinkingPanel {
     const { reply } = this;
     const { thinking, exact } = tokens(reply);
     const thought = spans(reply, now).thought;
-    this.words.textContent = live ? "Thinking" : reply.cutIn === "thinking" ? "Cut while thinking" : "Thought";
+    this.words.textContent = live
+      ? "Thinking"
+      : reply.cutIn === "thinking"
+        ? "Cut while thinking"
+        : "Thought";
     // while it goes on a chunk is taken for a token
     const about = exact || !thinking ? "" : "about ";
     const parts = [thought ? seconds(thought) : "", thinking ? about + plural(thinking, "token") : ""];

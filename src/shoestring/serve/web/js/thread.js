@@ -32,7 +32,9 @@ export class Thread {
     if (conversation !== this.#conversation) this.#views.clear();
     const fresh = conversation !== this.#conversation;
     this.#conversation = conversation;
-    const rows = path(conversation).map((node) => (node.role === "user" ? this.#user(node) : this.#replies(node)));
+    const rows = path(conversation).map((node) =>
+      node.role === "user" ? this.#user(node) : this.#replies(node),
+    );
     // only what differs is moved: a node that is taken out and put back loses its focus and scroll
     rows.forEach((row, i) => {
       if (this.list.children[i] !== row) this.list.insertBefore(row, this.list.children[i] ?? null);
@@ -62,7 +64,9 @@ export class Thread {
   #replies(node) {
     const beside = paired(this.#conversation, node).map((one) => this.#view(one).element);
     if (beside.length === 1) return beside[0];
-    const row = beside[0].parentElement?.matches(".pair") ? beside[0].parentElement : el("div", { class: "pair" });
+    const row = beside[0].parentElement?.matches(".pair")
+      ? beside[0].parentElement
+      : el("div", { class: "pair" });
     if (row.children.length !== beside.length) row.replaceChildren(...beside);
     return row;
   }
@@ -89,7 +93,9 @@ export class Thread {
     if (old?.dataset.branches === `${index}/${nodes.length}`) return old;
     const foot = el("div", { class: "foot" });
     if (nodes.length > 1) foot.append(branchButtons(index, nodes.length, (by) => this.#step(node, by)));
-    foot.append(iconButton("edit", "Edit this message (a new branch; this one is kept)", () => this.edit(node)));
+    foot.append(
+      iconButton("edit", "Edit this message (a new branch; this one is kept)", () => this.edit(node)),
+    );
     const text = el("div", { class: "bubble", text: node.text });
     const data = { id: node.id, branches: `${index}/${nodes.length}` };
     return el("article", { class: "said", data, "aria-label": "Your message" }, text, foot);
@@ -116,7 +122,14 @@ export class Thread {
       }
       event.stopPropagation();
     });
-    row.replaceChildren(el("div", { class: "editing" }, field, el("div", { class: "foot" }, wordButton("Cancel", back), wordButton("Send", send))));
+    row.replaceChildren(
+      el(
+        "div",
+        { class: "editing" },
+        field,
+        el("div", { class: "foot" }, wordButton("Cancel", back), wordButton("Send", send)),
+      ),
+    );
     field.focus();
   }
 

@@ -106,7 +106,8 @@ function fromMessages(turns, now) {
   for (const { role, content, reasoning_content: thinking } of turns) {
     if (role === "system") conversation.system = string(content);
     else if (role === "user") parent = add(conversation, parent, { role, text: string(content) }, now).id;
-    else if (role === "assistant") parent = addReply(conversation, parent, "imported", thinking, content, now).id;
+    else if (role === "assistant")
+      parent = addReply(conversation, parent, "imported", thinking, content, now).id;
   }
   return conversation;
 }

@@ -31,3 +31,6 @@ export function day(time, now = Date.now()) {
 }
 
 export const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
+
+/** Small sums keep two figures: 0.00065 USD. */
+export const money = (usd) => `${usd < 0.1 ? Number(usd.toPrecision(2)) : usd.toFixed(2)} USD`;
