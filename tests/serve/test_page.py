@@ -367,6 +367,14 @@ def test_it_opens_without_the_server_once_it_was_there(server, browser):
         assert page.locator("#conversations .open").all_inner_texts() == ["kept"]
 
 
+def test_it_can_be_installed_as_an_app(page, server):
+    devtools = page.context.new_cdp_session(page)
+    found = devtools.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert [error["errorId"] for error in found] in ([], ["in-incognito"])  # the test's window is a private one
+    manifest = json.loads(devtools.send("Page.getAppManifest")["data"])
+    assert (manifest["display"], manifest["start_url"]) == ("standalone", "./")
+
+
 def test_nothing_is_loaded_from_elsewhere(page, server):
     hosts = set()
     page.on("request", lambda request: hosts.add(re.sub(r"^(\w+://[^/]+/).*", r"\1", request.url)))

@@ -108,8 +108,8 @@ ENDS = [
     ("stop", {}, "done", ""),
     ("length", {"truncated_in": "reasoning"}, "cut", "thinking"),
     ("length", {}, "cut", "answer"),
-    ("stop", {"reason": "loop", "guards": ["loop_in_content"]}, "looped", ""),
-    ("stop", {"reason": "end_of_turn", "guards": ["loop_in_reasoning"]}, "done", ""),
+    ("stop", {"reason": "loop", "guards": ["loop_in_answer"]}, "looped", ""),
+    ("stop", {"reason": "end_of_turn", "guards": ["loop_in_thinking"]}, "done", ""),
     ("length", {"reason": "failed", "failure": "guide failed"}, "failed", "answer"),
 ]
 

@@ -55,7 +55,10 @@ function draw() {
   thread.show(current);
   sidebar.show(conversations, current);
   composer.show(current, turns.runningIn(current));
-  byId("welcome").hidden = path(current).length > 0;
+  const begun = path(current).length > 0;
+  byId("welcome").hidden = begun;
+  byId("title").hidden = !begun;
+  byId("title").textContent = current.title;
   document.title = current.title ? `${current.title} – Shoestring` : "Shoestring";
 }
 

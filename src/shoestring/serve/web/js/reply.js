@@ -78,7 +78,7 @@ function finish(reply, { reason, details }, now) {
 const GUARDS = {
   thinking_budget: "Its thinking was ended where the budget was used up; it answered from there.",
   answer_reserve: "Its thinking was ended to leave room for an answer.",
-  loop_in_reasoning: "It went round in circles while it thought, and the loop guard stepped in.",
+  loop_in_thinking: "It went round in circles while it thought, and the loop guard ended its thinking.",
 };
 
 /** It ended without the server's word: "stopped", "failed" or "broken". */
