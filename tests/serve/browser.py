@@ -15,6 +15,7 @@ chromium = pytest.mark.skipif(
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
+    "--host-resolver-rules=MAP box.lan 127.0.0.1",  # a page over plain http from another machine
 ]
 
 

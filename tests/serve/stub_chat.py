@@ -42,7 +42,8 @@ LINEAGE = {
 }
 MODELS = [
     {"id": "reasoner", "object": "model", "max_model_len": 2048, "licence": "Apache-2.0", "stage": "sft"}
-    | {"lineage": LINEAGE, "audits": [{"name": "identity", "result": "passed", "detail": "0 of 200"}]},
+    | {"lineage": LINEAGE, "audits": [{"name": "identity", "result": "passed", "detail": "0 of 200"}]}
+    | {"cost": {"seconds": 75.0, "kwh": 0.0123, "usd": 0.00065, "stages": ["cold-start"]}, "filters": []},
     {"id": "base", "object": "model", "max_model_len": 2048},
 ]
 NASTY = """\

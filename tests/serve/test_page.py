@@ -296,7 +296,9 @@ def test_what_am_i(page):
     text = card.inner_text()
     for part in ("tiny-base, a copy of Someone/Tiny", "big-r1 (MIT)", "cold-start", "Apache-2.0", "0 of 200"):
         assert part in text
-    assert "Cost\nnot stated" in text
+    assert "1m15s of one machine, 0.0123 kWh, 0.00065 USD for cold-start" in text
+    assert "none: what it writes is what you see" in text
+    assert "Thinking\nnot stated" in text
     page.keyboard.press("Escape")
     assert not card.is_visible()
 
@@ -367,10 +369,37 @@ def test_it_opens_without_the_server_once_it_was_there(server, browser):
         assert page.locator("#conversations .open").all_inner_texts() == ["kept"]
 
 
+def test_over_plain_http_from_another_machine(server, browser):
+    with opened(browser) as context:
+        page = context.new_page()
+        page.goto(server.url.replace("127.0.0.1", "box.lan"))
+        ready(page)
+        assert page.evaluate("isSecureContext") is False
+        ask(page, "rich")
+        wait_state(page, "done").get_by_role("button", name="Copy this reply").click()
+        page.wait_for_selector("#toast >> text=Copied")
+        page.reload()
+        page.wait_for_selector("#conversations .open >> text=rich")
+
+
+def test_a_browser_that_keeps_nothing_says_so(server, browser):
+    with opened(browser) as context:
+        context.add_init_script("Object.defineProperty(window, 'indexedDB', { value: undefined })")
+        page = context.new_page()
+        page.goto(server.url)
+        ready(page)
+        assert "This browser keeps nothing here" in page.locator("#where").inner_text()
+        ask(page, "one")
+        wait_state(page, "done")
+
+
 def test_it_can_be_installed_as_an_app(page, server):
     devtools = page.context.new_cdp_session(page)
     found = devtools.send("Page.getInstallabilityErrors")["installabilityErrors"]
-    assert [error["errorId"] for error in found] in ([], ["in-incognito"])  # the test's window is a private one
+    assert [error["errorId"] for error in found] in (
+        [],
+        ["in-incognito"],
+    )  # the test's window is a private one
     manifest = json.loads(devtools.send("Page.getAppManifest")["data"])
     assert (manifest["display"], manifest["start_url"]) == ("standalone", "./")
 

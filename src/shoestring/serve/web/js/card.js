@@ -1,7 +1,7 @@
 /** "What am I": where a model comes from, as its lineage says. What isn't stated is said to be not stated. */
 
 import { el } from "./dom.js";
-import { figure, plural, seconds } from "./words.js";
+import { figure, money, plural, seconds } from "./words.js";
 
 const NOT = "not stated";
 
@@ -64,7 +64,9 @@ function teacherWords(stages, teachers) {
   const named = new Map();
   for (const origin of origins) {
     if (!origin.teacher) continue;
-    const terms = [origin.teacher_licence, origin.terms].filter(Boolean).join(", ");
+    const terms = [origin.teacher_licence, origin.terms && `terms: ${origin.terms}`]
+      .filter(Boolean)
+      .join(", ");
     named.set(origin.teacher, terms);
   }
   if (!named.size) return origins.length ? "none: no row of its training was written by a model" : NOT;
@@ -84,15 +86,16 @@ function dataWords(stages) {
   return [...kinds].map(([licence, sources]) => `${[...sources].join(", ")} (${licence})`).join("; ");
 }
 
-/** {seconds, kwh, usd} or a sentence. */
+/** {seconds, kwh, usd, stages} or a sentence. */
 function costWords(cost) {
   if (!cost) return NOT;
   if (typeof cost === "string") return cost;
   const parts = [];
-  if (cost.seconds !== undefined) parts.push(`${seconds(cost.seconds)} of this kind of machine`);
+  if (cost.seconds !== undefined) parts.push(`${seconds(cost.seconds)} of one machine`);
   if (cost.kwh !== undefined) parts.push(`${figure(cost.kwh)} kWh`);
-  if (cost.usd !== undefined) parts.push(`${figure(cost.usd)} USD`);
-  return parts.join(", ") || JSON.stringify(cost);
+  if (cost.usd !== undefined) parts.push(money(cost.usd));
+  const of = cost.stages?.length ? ` for ${cost.stages.join(", ")}` : "";
+  return parts.join(", ") + of || JSON.stringify(cost);
 }
 
 /** [{name, result, detail}], or {name: result}. */

@@ -1,6 +1,6 @@
 /** A block of code: its language, a button that copies it, and lines that may still be coming. */
 
-import { el, iconButton, toast } from "./dom.js";
+import { copyText, el, iconButton } from "./dom.js";
 import { highlight } from "./markdown.js";
 
 const PIECE = 2000; // characters: a piece that is full is laid out once, however long the code grows
@@ -8,10 +8,7 @@ const PIECE = 2000; // characters: a piece that is full is laid out once, howeve
 /** The box around a <pre><code>. */
 export function codeBox(code) {
   const name = /language-([\w+#-]+)/.exec(code.className)?.[1] ?? "";
-  const copy = iconButton("copy", "Copy this code", async () => {
-    await navigator.clipboard.writeText(code.textContent);
-    toast("Copied.");
-  });
+  const copy = iconButton("copy", "Copy this code", () => copyText(code.textContent));
   const head = el("div", { class: "code-head" }, el("span", { text: name }), copy);
   const pre = el("pre", { tabindex: "0" }, code); // so that the keyboard can scroll it
   return el("div", { class: "code-box" }, head, pre);
@@ -45,7 +42,7 @@ export class CodeView {
   }
 
   #append(text) {
-    for (let rest = text; rest; ) {
+    for (let rest = text; rest;) {
       const full = this.#piece && this.#piece.length >= PIECE && this.#piece.data.endsWith("\n");
       if (!this.#piece || full) {
         this.#piece = document.createTextNode("");

@@ -7,7 +7,11 @@
  * side by side.
  */
 
-export const newId = () => crypto.randomUUID();
+/** 128 random bits; crypto.randomUUID isn't there on a page over plain http. */
+export function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 export function newConversation(now) {
   return {

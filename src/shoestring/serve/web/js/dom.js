@@ -64,6 +64,20 @@ export function iconButton(name, label, clicked, props = {}) {
   );
 }
 
+/** The clipboard's own door is open on safe origins only; a page over plain http in the house takes the old one. */
+export async function copyText(text) {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+  } else {
+    const field = el("textarea", { class: "unseen", value: text });
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+  toast("Copied.");
+}
+
 /** Hand the user a file that was made here; nothing is sent anywhere. */
 export function download(name, type, text) {
   const url = URL.createObjectURL(new Blob([text], { type }));

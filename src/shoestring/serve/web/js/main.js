@@ -131,7 +131,7 @@ byId("open-settings").addEventListener("click", () => settings.open());
 for (const button of document.querySelectorAll(".try"))
   button.addEventListener("click", () => send(button.textContent));
 byId("where").textContent = store.lasting
-  ? `Kept in this browser and nowhere else. ${location.host} makes the replies and keeps no words, unless it was started to log them.`
+  ? `Kept in this browser and nowhere else. ${location.host} makes the replies and keeps none, unless told to log.`
   : "This browser keeps nothing here (a private window?): conversations are gone when the page is closed. Export what you want to keep.";
 const latest = conversations.toSorted((a, b) => b.changed - a.changed)[0];
 // a reply that was broken off is what one comes back for

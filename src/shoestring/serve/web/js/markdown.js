@@ -66,7 +66,7 @@ const renderer = {
   checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
 };
 
-const marked = new Marked({ gfm: true, breaks: false, extensions: [displayMaths, inlineMaths], renderer });
+const marked = new Marked({ gfm: true, breaks: true, extensions: [displayMaths, inlineMaths], renderer });
 
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName !== "A") return;

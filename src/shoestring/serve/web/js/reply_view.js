@@ -1,7 +1,7 @@
 /** A reply on the page. `update` is called after each event; it touches only what has changed. */
 
 import { branches, paired } from "./conversation.js";
-import { el, iconButton, toast } from "./dom.js";
+import { copyText, el, iconButton } from "./dom.js";
 import { ENDED_EARLY, isLive, pace, spans, stateWords, tokens } from "./reply.js";
 import { StreamView } from "./stream_view.js";
 import { ThinkingPanel } from "./thinking.js";
@@ -84,7 +84,7 @@ export class ReplyView {
     const beside = paired(conversation, node);
     if (nodes.length > 1 && beside[0] === node)
       this.foot.append(branchButtons(index, nodes.length, (by) => does.step(node, by)));
-    if (reply.answer) this.foot.append(iconButton("copy", "Copy this reply", () => copy(reply.answer)));
+    if (reply.answer) this.foot.append(iconButton("copy", "Copy this reply", () => copyText(reply.answer)));
     this.foot.append(iconButton("again", "Ask again (this reply is kept)", () => does.again(node)));
     const partial = reply.answer || reply.thinking;
     if (partial && ["cut", "stopped", "broken", "failed"].includes(reply.state)) {
@@ -105,11 +105,6 @@ export class ReplyView {
 
 const ways = { on: "thinking on", off: "thinking off" };
 const named = (reply) => [reply.model || "model", ways[reply.asked]].filter(Boolean).join(", ");
-
-async function copy(text) {
-  await navigator.clipboard.writeText(text);
-  toast("Copied.");
-}
 
 export const wordButton = (text, click) =>
   el("button", { type: "button", class: "word", text, on: { click } });
