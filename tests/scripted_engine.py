@@ -107,8 +107,8 @@ class ScriptedEngine:
         self.aborted.append(request)
         self.running.pop(request, None)
 
-    def so_far(self) -> dict[int, list[SoFar]]:
-        return {number: [s.so_far for s in samples] for number, (_, _, samples) in self.running.items()}
+    def progress(self, request: int) -> list[SoFar]:
+        return [sample.so_far for sample in self.running[request][2]]
 
     def take_finished(self) -> list[tuple[int, list[Completion]]]:
         done = [n for n, (_, _, samples) in self.running.items() if all(s.over for s in samples)]

@@ -15,7 +15,7 @@ from shoestring.errors import BadInput
 def serve(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL...", help="Names, folders, .gguf files, runs or stages."),
+        typer.Argument(metavar="MODEL...", help="A name, folder, .gguf file, run or stage, or NAME=one."),
     ] = None,
     port: Annotated[int, typer.Option(help="0: any that is free.")] = 8000,
     host: Annotated[str, typer.Option(help="Others than this machine need a key.")] = "127.0.0.1",

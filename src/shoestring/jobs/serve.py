@@ -5,14 +5,16 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from shoestring.errors import BadInput
 from shoestring.jobs.describe import headline
-from shoestring.lm import LanguageModel, load
+from shoestring.lm import load
+from shoestring.report.model_facts import model_facts
 from shoestring.serve.app import make_app
 from shoestring.serve.engine_thread import EngineThread
 from shoestring.serve.house import House
@@ -34,9 +36,10 @@ def main(settings: ServeSettings, key: str = "") -> None:
             f"host {settings.host} is open to other machines and there is no key: set SHOESTRING_API_KEY or "
             "--keys FILE (shoestring serve --new-key NAME makes one), or keep to 127.0.0.1"
         )
+    named = _named(settings.models)
     listening = listen(settings.host, settings.port)
     try:
-        models = [load(model, dtype=settings.dtype, device=settings.device) for model in settings.models]
+        models = [_load(name, model, settings) for name, model in named.items()]
         asyncio.run(_serve(models, Door(keys), settings, listening))
     finally:
         listening.close()
@@ -69,24 +72,39 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def _serve(
-    models: list[LanguageModel], door: Door, settings: ServeSettings, listening: socket.socket
-) -> None:
-    house = House([served(lm, settings) for lm in models], door, settings)
+async def _serve(models: list[Served], door: Door, settings: ServeSettings, listening: socket.socket) -> None:
+    house = House(models, door, settings)
     server = Server(house, settings)
     host, port = listening.getsockname()[:2]
-    for lm in models:
-        print(headline(lm), file=sys.stderr)
+    for model in models:
+        print(headline(model.lm), file=sys.stderr)
     keys = "" if door.locked else "; no key is asked for"
     print(f"http://{host}:{port}/v1 serves {', '.join(house.models)}{keys}", file=sys.stderr, flush=True)
     await server.run(listening)
 
 
-def served(lm: LanguageModel, settings: ServeSettings) -> Served:
+def _named(models: Sequence[str]) -> dict[str, str]:
+    """NAME=MODEL, or a model under its own name: that of its folder or file. Raises BadInput where two have
+    one name."""
+    named: dict[str, str] = {}
+    for given in models:
+        name, equals, model = given.partition("=")
+        if not equals:
+            name, model = Path(given).resolve().name.removesuffix(".gguf"), given
+        if not name or name in named:
+            raise BadInput(f"two models are called '{name}': write NAME={model}")
+        named[name] = model
+    return named
+
+
+def _load(name: str, model: str, settings: ServeSettings) -> Served:
+    lm = load(model, dtype=settings.dtype, device=settings.device)
+
     def make() -> WatchedEngine:
         return WatchedEngine(lm, max_batch=settings.max_running)
 
-    return Served(lm.name, lm, EngineThread(make))
+    facts = model_facts(Path(model)) if Path(model).is_dir() else None
+    return Served(name, lm, EngineThread(make), facts)
 
 
 class Server(uvicorn.Server):

@@ -2,15 +2,12 @@
 `reply.py`."""
 
 import asyncio
-import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
@@ -19,13 +16,14 @@ from shoestring.serve.house import House
 from shoestring.serve.intake import check_host, read_json
 from shoestring.serve.keys import Caller
 from shoestring.serve.openapi import describe
+from shoestring.serve.pages import Pages
 from shoestring.serve.plan import plan_chat, plan_completion
 from shoestring.serve.refusals import read_body
+from shoestring.serve.runs import runs_router
 from shoestring.serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from shoestring.serve.served import version
 from shoestring.serve.tokens import detokenized, tokenized
 
-WEB = Path(__file__).parent / "web"
 ALIASES = ("/v1", "", "/beta")  # DeepSeek's clients leave /v1 out, or write /beta
 INLINE_BYTES = 20_000  # a larger body is rendered and encoded beside the event loop
 T = TypeVar("T")
@@ -161,12 +159,9 @@ def _health(house: House) -> JSONResponse:
 
 
 def _pages(app: FastAPI, house: House) -> None:
-    """The chat page and the Runs page, where they are there."""
-    if importlib.util.find_spec("shoestring.serve.runs") is not None:
-        runs = importlib.import_module("shoestring.serve.runs")
-        app.include_router(runs.router, dependencies=[Depends(caller_of(house))])
-    if WEB.is_dir():
-        app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
+    """The chat page and the Runs page: files that are open to all, and what they show."""
+    app.include_router(runs_router(house.settings.runs), dependencies=[Depends(caller_of(house))])
+    app.mount("/", Pages(), name="pages")
 
 
 def _errors(app: FastAPI, house: House) -> None:

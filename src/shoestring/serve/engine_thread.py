@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,7 +41,7 @@ class Watched(Protocol):
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int: ...
     def step(self) -> None: ...
     def abort(self, request: int) -> None: ...
-    def so_far(self) -> Mapping[int, Sequence[Made]]: ...
+    def progress(self, request: int) -> Sequence[Made]: ...
     def take_finished(self) -> list[tuple[int, list[Completion]]]: ...
 
 
@@ -216,12 +216,12 @@ class EngineThread:
     def _look(self) -> list[_Told]:
         """What every request made in this step, and those that ended."""
         told: list[_Told] = []
-        finished, so_far = dict(self.engine.take_finished()), self.engine.so_far()
+        finished = dict(self.engine.take_finished())
         for running in list(self._running.values()):
             completions = finished.get(running.number)
             if completions is not None:
                 self._forget(running)
-            made = so_far.get(running.number, ()) if completions is None else completions
+            made = self.engine.progress(running.number) if completions is None else completions
             news = []
             for sample, m in enumerate(made):
                 at = running.shown[sample]

@@ -2,12 +2,14 @@
 
 import hashlib
 import time
+from dataclasses import asdict
 from functools import cached_property
 from importlib import metadata
 from typing import Any
 
 from shoestring.engine.guides import Grammars, Reading, State
 from shoestring.lm import LanguageModel
+from shoestring.report.model_facts import ModelFacts
 from shoestring.serve.engine_thread import EngineThread
 from shoestring.serve.logprobs import Spell
 from shoestring.serve.prompt import Prompter
@@ -15,8 +17,11 @@ from shoestring.serve.thinking import How
 
 
 class Served:
-    def __init__(self, name: str, lm: LanguageModel, engine: EngineThread) -> None:
-        self.name, self.lm, self.engine = name, lm, engine
+    def __init__(
+        self, name: str, lm: LanguageModel, engine: EngineThread, facts: ModelFacts | None = None
+    ) -> None:
+        """facts: what its run knows of it."""
+        self.name, self.lm, self.engine, self.facts = name, lm, engine, facts or ModelFacts()
         self.created = int(time.time())
         self.prompter = Prompter(lm.tokenizer, lm.template)
 
@@ -82,6 +87,8 @@ class Served:
             "thinking": self._thinking(),
             "dtype": str(self.lm.dtype).removeprefix("torch."),
             "filters": [],
+            "cost": None if self.facts.cost is None else asdict(self.facts.cost),
+            "audits": [asdict(audit) for audit in self.facts.audits],
         }
 
     def _thinking(self) -> str:

@@ -16,6 +16,7 @@ class ServeSettings(Settings):
     port: int = Field(default=8000, ge=0, le=65535)  # 0: any that is free
     device: str = "cpu"
     dtype: str = "auto"
+    runs: Path = Path(".")  # the Runs page shows the run folders below it
     keys: Path | None = None  # a TOML file of hashed keys, see docs/api.md
     allowed_hosts: tuple[str, ...] = ()  # names under which it may be asked without keys, beside localhost
 

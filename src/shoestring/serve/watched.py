@@ -16,19 +16,16 @@ class SoFar:
 
 
 class WatchedEngine(Engine):
-    def so_far(self) -> dict[int, list[SoFar]]:
-        """By request that runs, each of its samples: those that wait have made nothing, those that ended
-        all."""
-        found: dict[int, list[SoFar]] = {}
-        for sequence in self.scheduler.running:
-            request = sequence.request
-            if request.id not in found:
-                found[request.id] = [SoFar()] * request.params.n
-                for sample, done in request.done.items():
-                    found[request.id][sample] = SoFar(done.ids, done.logprobs, done.top_logprobs)
-            tops = sequence.top_logprobs
-            found[request.id][sequence.sample] = SoFar(sequence.ids, sequence.logprobs, tops)
-        return found
+    def progress(self, request: int) -> list[SoFar]:
+        """Each of its samples: those that wait have made nothing, those that ended all."""
+        found = self._requests[request]
+        made = [SoFar()] * found.params.n
+        for sample, done in found.done.items():
+            made[sample] = SoFar(done.ids, done.logprobs, done.top_logprobs)
+        for s in self.scheduler.running:
+            if s.request is found:
+                made[s.sample] = SoFar(s.ids, s.logprobs, s.top_logprobs)
+        return made
 
     def take_finished(self) -> list[tuple[int, list[Completion]]]:
         """The requests that ended since this was asked last."""
