@@ -10,6 +10,7 @@ import uvicorn
 
 from shoestring.engine.guide import Steering
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
+from shoestring.engine.usage import EngineUsage, Made
 from shoestring.errors import BadInput
 from shoestring.jobs.serve import listen
 from shoestring.lm import LanguageModel
@@ -20,7 +21,6 @@ from shoestring.serve.keys import Door, KeySettings
 from shoestring.serve.probe import Probe
 from shoestring.serve.served import Served
 from shoestring.serve.settings import ServeSettings
-from shoestring.serve.watched import SoFar
 
 Say = Callable[[str, int], str]  # the prompt's text and the sample's number -> the reply's text
 
@@ -35,8 +35,8 @@ class Sample:
     stopped_by: str = ""
 
     @property
-    def so_far(self) -> SoFar:
-        return SoFar(self.ids, [-0.5] * len(self.ids), [{i: -0.5, 0: -1.5} for i in self.ids])
+    def so_far(self) -> Made:
+        return Made(self.ids, [-0.5] * len(self.ids), [{i: -0.5, 0: -1.5} for i in self.ids], self.over)
 
 
 class ScriptedEngine:
@@ -107,8 +107,11 @@ class ScriptedEngine:
         self.aborted.append(request)
         self.running.pop(request, None)
 
-    def progress(self, request: int) -> list[SoFar]:
+    def progress(self, request: int) -> list[Made]:
         return [sample.so_far for sample in self.running[request][2]]
+
+    def usage(self) -> EngineUsage:
+        return EngineUsage(len(self.running), 0, 0, 16, 100, 2 * len(self.running), 5, 40, 20, 0)
 
     def take_finished(self) -> list[tuple[int, list[Completion]]]:
         done = [n for n, (_, _, samples) in self.running.items() if all(s.over for s in samples)]

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from shoestring.cli import app
 from shoestring.serve.probe import Probe
 from tiny import tiny_lm
 
+ENDLESS = {"ignore_eos": True, "loop_guard": False, "answer_reserve": 0}
 COMMAND = [sys.executable, "-m", "shoestring.cli", "serve"]
 
 
@@ -52,6 +54,13 @@ def started(*words: str, **environment: str) -> Iterator[tuple[subprocess.Popen[
     finally:
         server.kill()
         server.communicate()
+
+
+def until_it_runs(probe: Probe) -> None:
+    until = time.monotonic() + 30
+    while b'num_requests_running{model_name="tiny"} 1.0' not in probe.get("/metrics", root=True).raw:
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def refusal(*words: str) -> str:
@@ -93,11 +102,10 @@ def test_sigterm_lets_what_runs_finish_and_refuses_the_rest(folder: Path) -> Non
     with started(str(folder), "--set", "drain_seconds=20") as (server, probe):
         assert probe.chat(max_tokens=2).status == 200
         said: list[Any] = []
-        body = {"max_tokens": 1500, "ignore_eos": True, "loop_guard": False, "answer_reserve": 0}
+        body = {"max_tokens": 2000, "n": 8, **ENDLESS}
         work = threading.Thread(target=lambda: said.append(probe.stream(**body)))
         work.start()
-        while b'num_requests_running{model_name="tiny"} 1.0' not in probe.get("/metrics", root=True).raw:
-            pass
+        until_it_runs(probe)
         server.send_signal(signal.SIGTERM)
         while probe.get("/health", root=True).status == 200:
             pass
@@ -113,14 +121,11 @@ def test_sigterm_lets_what_runs_finish_and_refuses_the_rest(folder: Path) -> Non
 def test_what_runs_too_long_after_sigterm_ends_with_what_it_has(folder: Path) -> None:
     with started(str(folder), "--set", "drain_seconds=0.2") as (server, probe):
         said: list[Any] = []
-        body = {"max_tokens": 3500, "ignore_eos": True, "loop_guard": False, "answer_reserve": 0}
+        body = {"max_tokens": 3900, "n": 16, **ENDLESS}
         work = threading.Thread(target=lambda: said.append(probe.chat(**body)))
         work.start()
-        while (
-            b"generation" not in (text := probe.get("/metrics", root=True).raw)
-            or b'running{model_name="tiny"} 1.0' not in text
-        ):
-            pass
+        until_it_runs(probe)
+        time.sleep(0.5)  # some tokens
         server.send_signal(signal.SIGTERM)
         work.join(60)
         choice = said[0].json["choices"][0]
@@ -164,9 +169,8 @@ def test_bench_conformance_tells_and_writes_what_it_found(folder: Path, tmp_path
     with started(str(folder)) as (_, probe):
         path = tmp_path / "found.json"
         only = ["--only", "models_are_listed", "--only", "unknown_field"]
-        result = CliRunner().invoke(
-            app, ["bench", "conformance", probe._parts.geturl(), *only, "--json", str(path)]
-        )
+        words = ["bench", "conformance", probe._parts.geturl(), *only, "--json", str(path)]
+        result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
         assert "2 checks of tiny" in result.output
         assert json.loads(path.read_text())["passed"] == 2

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from scripted_engine import ScriptedEngine, house_of, serving
-from shoestring.serve.watched import WatchedEngine
+from shoestring.engine.engine import Engine
 from tiny import tiny_lm
 
 pytestmark = pytest.mark.slow
@@ -187,7 +187,7 @@ print(json.dumps([openai.invoke("q").content, thought.content,
 @pytest.fixture(scope="module")
 def real() -> Iterator[str]:
     """With a real engine, so that logprobs are real."""
-    with serving(house_of(LM, lambda: WatchedEngine(LM))) as probe:
+    with serving(house_of(LM, lambda: Engine(LM))) as probe:
         yield probe._parts.geturl()
 
 

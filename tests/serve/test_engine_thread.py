@@ -11,7 +11,6 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.serve.engine_thread import FAULTS, EngineThread, Job, Watched
 from shoestring.serve.errors import ApiError
-from shoestring.serve.watched import WatchedEngine
 from tiny import tiny_lm
 
 LM = tiny_lm()
@@ -65,7 +64,7 @@ def test_tokens_come_as_they_are_made_and_are_the_engines() -> None:
             assert job.completions is not None
             assert job.completions[0].ids == wanted.ids
 
-    run(lambda: WatchedEngine(LM), work)
+    run(lambda: Engine(LM), work)
 
 
 def test_samples_are_told_apart() -> None:

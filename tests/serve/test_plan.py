@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chat_shapes import QWEN3, R1
+from shoestring.engine.engine import Engine
 from shoestring.lm import LanguageModel
 from shoestring.serve.engine_thread import EngineThread
 from shoestring.serve.errors import ApiError
@@ -14,7 +15,6 @@ from shoestring.serve.refusals import UNSUPPORTED, read_body
 from shoestring.serve.schema import ChatRequest, CompletionRequest
 from shoestring.serve.served import Served
 from shoestring.serve.settings import ServeSettings
-from shoestring.serve.watched import WatchedEngine
 from shoestring.serve.written import encode, filled
 from tiny import CHATML, byte_tokenizer, tiny_lm
 
@@ -29,7 +29,7 @@ V31 = (
 
 def served(template: str = CHATML, window: int = 2048) -> Served:
     lm = tiny_lm(window=window, template=template)
-    return Served("tiny", lm, EngineThread(lambda: WatchedEngine(lm)))
+    return Served("tiny", lm, EngineThread(lambda: Engine(lm)))
 
 
 TINY = served()

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput
 from shoestring.jobs.describe import headline
 from shoestring.lm import load
@@ -22,8 +23,8 @@ from shoestring.serve.intake import is_loopback
 from shoestring.serve.keys import Door, KeySettings, hashed, read_keys
 from shoestring.serve.served import Served
 from shoestring.serve.settings import ServeSettings
-from shoestring.serve.watched import WatchedEngine
 
+BACKLOG = 1024  # connections that aren't taken yet
 SEND_BUFFER = 1 << 17  # bytes of a connection
 AFTER_DRAIN_S = 5.0  # for connections to take what they are sent
 
@@ -64,6 +65,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         listening.bind((host, port))
+        listening.listen(BACKLOG)  # who comes while the model is loaded waits
     except OSError as error:
         listening.close()
         raise BadInput(
@@ -100,8 +102,14 @@ def _named(models: Sequence[str]) -> dict[str, str]:
 def _load(name: str, model: str, settings: ServeSettings) -> Served:
     lm = load(model, dtype=settings.dtype, device=settings.device)
 
-    def make() -> WatchedEngine:
-        return WatchedEngine(lm, max_batch=settings.max_running)
+    def make() -> Engine:
+        return Engine(
+            lm,
+            max_batch=settings.max_running,
+            chunk_tokens=settings.chunk_tokens,
+            prefix_cache=settings.prefix_cache,
+            cache_gib=settings.cache_gib,
+        )
 
     facts = model_facts(Path(model)) if Path(model).is_dir() else None
     return Served(name, lm, EngineThread(make), facts)

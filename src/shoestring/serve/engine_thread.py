@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shoestring.engine.request import Completion, SamplingParams
+from shoestring.engine.usage import EngineUsage, Made
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.serve.errors import ApiError
 
@@ -24,25 +25,15 @@ STRIKES = 2  # faults of the engine at which a request was there
 FAULTS, WITHIN_SECONDS = 5, 300  # more faults than that in so long: the engine stays down
 
 
-class Made(Protocol):
-    """What a sample has made, whether it goes on or is done."""
-
-    @property
-    def ids(self) -> list[int]: ...
-    @property
-    def logprobs(self) -> list[float]: ...
-    @property
-    def top_logprobs(self) -> list[dict[int, float]]: ...
-
-
 class Watched(Protocol):
-    """What is needed of an engine (`watched.py`)."""
+    """What is needed of an engine."""
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int: ...
     def step(self) -> None: ...
     def abort(self, request: int) -> None: ...
-    def progress(self, request: int) -> Sequence[Made]: ...
+    def progress(self, request: int) -> list[Made]: ...
     def take_finished(self) -> list[tuple[int, list[Completion]]]: ...
+    def usage(self) -> EngineUsage: ...
 
 
 @dataclass(frozen=True)
@@ -131,6 +122,7 @@ class EngineThread:
         self._strikes: Counter[bytes] = Counter()
         self._faults: deque[float] = deque(maxlen=FAULTS)
         self.health = Health(up=True)
+        self.usage = self.engine.usage()  # after its last step
 
     def start(self) -> None:
         """In the running event loop, which is told what is made."""
@@ -216,6 +208,7 @@ class EngineThread:
     def _look(self) -> list[_Told]:
         """What every request made in this step, and those that ended."""
         told: list[_Told] = []
+        self.usage = self.engine.usage()
         finished = dict(self.engine.take_finished())
         for running in list(self._running.values()):
             completions = finished.get(running.number)

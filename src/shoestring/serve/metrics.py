@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from shoestring.engine.usage import EngineUsage
 from shoestring.serve.choice import Choice
 from shoestring.serve.engine_thread import EngineThread
 from shoestring.serve.line import Line
@@ -17,6 +18,7 @@ MODEL = "model_name"
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._before: dict[str, EngineUsage] = {}  # when it was last looked at
         counter, gauge, seconds = self._counter, self._gauge, self._seconds
         self.prompt_tokens = counter("prompt_tokens", "Tokens of prompts that were read.")
         self.generation_tokens = counter("generation_tokens", "Tokens that were made.")
@@ -51,18 +53,24 @@ class Metrics:
         self.samples.labels(model).set(line.running)
         self.waiting.labels(model).set(len(line.waiting))
         self.restarts.labels(model).set(engine.health.restarts)
+        usage, before = engine.usage, self._before.get(model)
+        self.cache_usage.labels(model).set(usage.blocks_used / max(1, usage.blocks_total))
+        for counter, field in (
+            (self.prefix_queries, "prefix_queries"),
+            (self.prefix_hits, "prefix_hits"),
+            (self.preemptions, "preemptions"),
+        ):
+            now, then = getattr(usage, field), getattr(before, field) if before is not None else 0
+            counter.labels(model).inc(now - then if now >= then else now)  # a new engine counts from 0
+        self._before[model] = usage
 
-    def finished(
-        self, model: str, prompt: int, cached: int, choices: Sequence[Choice], times: "Times"
-    ) -> None:
-        """A request that was answered; prompt and cached are tokens."""
+    def finished(self, model: str, prompt: int, choices: Sequence[Choice], times: "Times") -> None:
+        """A request that was answered; prompt is in tokens."""
         for choice in choices:
             self.success.labels(model, choice.reason).inc()
             for guard in choice.guards:
                 self.guards.labels(model, guard).inc()
         self.prompt_tokens.labels(model).inc(prompt)
-        self.prefix_queries.labels(model).inc(prompt)
-        self.prefix_hits.labels(model).inc(cached)
         self.generation_tokens.labels(model).inc(sum(len(c.ids) for c in choices))
         self.reasoning_tokens.labels(model).inc(sum(c.reader.parser.reasoning_tokens for c in choices))
         self.whole.labels(model).observe(times.whole)

@@ -137,9 +137,7 @@ class TalkReply(Response):
         talk = self.talk
         talk.times.end()
         talk.times.longest = max((len(choice.ids) for choice in talk.choices), default=0)
-        self.metrics.finished(
-            talk.served.name, talk.prompt_tokens, talk.cached_tokens, talk.choices, talk.times
-        )
+        self.metrics.finished(talk.served.name, talk.prompt_tokens, talk.choices, talk.times)
 
     def _over(self) -> None:
         """Whoever asked pays for what was made for them, and the log gets its line."""
