@@ -206,7 +206,10 @@ def test_lm_eval(real: str, kind: str, tmp_path: Path) -> None:
         f"metric_list: [{{metric: {'acc' if kind == 'local-completions' else 'exact_match'}}}]\n"
     )
     path = "completions" if kind == "local-completions" else "chat/completions"
-    arguments = f"model=tiny,base_url={real}/{path},num_concurrent=2,tokenizer_backend=None,max_retries=1"
+    backend = "remote" if kind == "local-completions" else "None"
+    arguments = (
+        f"model=tiny,base_url={real}/{path},num_concurrent=2,tokenizer_backend={backend},max_retries=1"
+    )
     script = f"""
 import json, lm_eval
 from lm_eval.tasks import TaskManager

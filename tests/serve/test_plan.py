@@ -266,11 +266,13 @@ def test_tools_are_told_with_their_schema_in_the_system_turn() -> None:
     assert "get" not in text(chat(tools=[tool], tool_choice="none"), TINY.lm)
 
 
-def test_special_tokens_in_a_prompt_are_letters_unless_asked_for() -> None:
+def test_special_tokens_in_a_raw_prompt_are_tokens_and_in_messages_letters() -> None:
     tokenizer = TINY.lm.tokenizer
     end = tokenizer.special_ids["<|im_end|>"]
-    assert end not in completion(prompt="a<|im_end|>b").prompts[0]
-    assert completion(prompt="a<|im_end|>b", parse_special=True).prompts[0] == [
+    assert end not in completion(prompt="a<|im_end|>b", parse_special=False).prompts[0]
+    said = chat(messages=[{"role": "user", "content": "a<|im_end|>b"}]).prompts[0]
+    assert said.count(end) == chat().prompts[0].count(end)
+    assert completion(prompt="a<|im_end|>b").prompts[0] == [
         *tokenizer.encode("a"),
         end,
         *tokenizer.encode("b"),

@@ -22,7 +22,7 @@ from shoestring.serve.refusals import read_body
 from shoestring.serve.runs import runs_router
 from shoestring.serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from shoestring.serve.served import version
-from shoestring.serve.tokens import detokenized, tokenized
+from shoestring.serve.tokens import detokenized, tokenized, tokenizer_info
 
 ALIASES = ("/v1", "", "/beta")  # DeepSeek's clients leave /v1 out, or write /beta
 INLINE_BYTES = 20_000  # a larger body is rendered and encoded beside the event loop
@@ -124,6 +124,10 @@ def _facts(app: FastAPI, house: House) -> None:
         body = read_body(DetokenizeRequest, await read_json(request, house.settings))
         return detokenized(body, house.model(body.model))
 
+    async def info(request: Request) -> dict[str, Any]:
+        known(request)
+        return tokenizer_info(house.model(None))
+
     async def health() -> JSONResponse:
         return _health(house)
 
@@ -142,7 +146,8 @@ def _facts(app: FastAPI, house: House) -> None:
         app.add_api_route(f"{prefix}/models/{{name}}", model, methods=["GET"], include_in_schema=shown)
     for path, post in (("/tokenize", tokenize), ("/detokenize", detokenize)):
         app.add_api_route(path, post, methods=["POST"])
-    for path, get in (("/health", health), ("/version", versions), ("/metrics", metrics)):
+    gets = {"/health": health, "/version": versions, "/metrics": metrics, "/tokenizer_info": info}
+    for path, get in gets.items():
         app.add_api_route(path, get, methods=["GET"], response_model=None)
 
 

@@ -61,8 +61,7 @@ class TalkReply(Response):
             if self._begun:
                 await self._send(send, stream.error(error.body()) + stream.DONE, more=False)
             else:
-                await self._start(send, error.status, "application/json", error.headers())
-                await self._send(send, _json(error.body()), more=False)
+                await self._send_json(send, error.status, error.body(), error.headers())
 
     async def _whole(self, ticket: Ticket, send: Send) -> None:
         told: list[list[Delta]] = [[] for _ in self.talk.choices]
@@ -73,8 +72,7 @@ class TalkReply(Response):
                     told[event.choice.index] += event.deltas
         body = self.shape.whole(self.talk.choices, told, self._usage())
         self._finished()
-        await self._start(send, 200, "application/json", headers)
-        await self._send(send, _json(body), more=False)
+        await self._send_json(send, 200, body, headers)
 
     async def _stream(self, ticket: Ticket, send: Send) -> None:
         """The status goes out with the first event, so that what fails before is no 200."""
@@ -121,6 +119,11 @@ class TalkReply(Response):
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
         await self._within(send({"type": "http.response.start", "status": status, "headers": raw}))
 
+    async def _send_json(self, send: Send, status: int, body: Any, headers: dict[str, str]) -> None:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        await self._start(send, status, "application/json", {"Content-Length": str(len(text)), **headers})
+        await self._send(send, text, more=False)
+
     async def _send(self, send: Send, body: bytes, more: bool = True) -> None:
         await self._within(send({"type": "http.response.body", "body": body, "more_body": more}))
 
@@ -144,10 +147,6 @@ class TalkReply(Response):
         if self.talk.made_tokens:
             self.caller.spend(self.talk.prompt_tokens + self.talk.made_tokens)
         self.note(self, self.status_code)
-
-
-def _json(body: Any) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def _until_gone(receive: Receive) -> None:

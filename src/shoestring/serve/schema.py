@@ -165,7 +165,7 @@ class CompletionRequest(Sampling):
     suffix: str | None = None
     best_of: int | None = Field(default=None, ge=1)
     add_special_tokens: bool | None = None  # the tokenizer's own beginning of a text, where it has one
-    parse_special: bool | None = None  # read special tokens out of the prompt's text
+    parse_special: bool | None = None  # False: a special token's spelling in the prompt is plain letters
 
 
 class TokenizeRequest(Body):

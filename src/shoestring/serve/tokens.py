@@ -17,11 +17,18 @@ def tokenized(request: TokenizeRequest, served: Served) -> dict[str, Any]:
         ids = served.prompter.conversation_ids(request)
     else:
         begin = tokenizer.opening_ids if request.add_special_tokens is not False else []
-        ids = [*begin, *encode(tokenizer, request.prompt or "", request.parse_special is True)]
+        ids = [*begin, *encode(tokenizer, request.prompt or "", request.parse_special is not False)]
     found: dict[str, Any] = {"count": len(ids), "max_model_len": served.window, "tokens": ids}
     if request.return_token_strs:
         found["token_strs"] = [served.spell.text(token) for token in ids]
     return found
+
+
+def tokenizer_info(served: Served) -> dict[str, Any]:
+    """What a client needs of a tokenizer that it hasn't: lm-eval's remote one asks for it."""
+    tokenizer, template = served.lm.tokenizer, served.lm.template
+    found = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": served.window}
+    return {**found, **tokenizer.special.named(), "chat_template": template.source}
 
 
 def detokenized(request: DetokenizeRequest, served: Served) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def read_prompts(request: CompletionRequest, tokenizer: Tokenizer, vocab: int) -
         prompts = [ids] if ids else [list(p) for p in given if isinstance(p, list)]
         _check_ids(prompts, vocab)
     else:
-        special = request.parse_special is True
+        special = request.parse_special is not False
         prompts = [begin + encode(tokenizer, text, special) for text in texts]
     if request.suffix is not None:
         if not texts or request.echo:
