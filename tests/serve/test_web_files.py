@@ -1,4 +1,4 @@
-"""The pages' files: what they refer to is there, nothing is inline or elsewhere, libraries are what is listed."""
+"""The pages' files: what they refer to is there, nothing is inline, libraries are what is listed."""
 
 import hashlib
 import re
@@ -71,4 +71,4 @@ def test_the_policy_of_the_pages_is_the_one_they_are_served_under():
     for page in PAGES:
         metas = [attributes for tag, attributes in Tags(page.read_text()).found if tag == "meta"]
         own = next(m["content"] for m in metas if m.get("http-equiv") == "Content-Security-Policy")
-        assert POLICY == f"{own}; frame-ancestors 'none'"  # which a page can't say of itself
+        assert f"{own}; frame-ancestors 'none'" == POLICY  # which a page can't say of itself
