@@ -125,6 +125,7 @@ def script_for(text: str, body: dict[str, Any]) -> Script:
         "slow": Script(words(400, "hm"), words(2000), 0.02),
         "slow answer": Script([], words(2000), 0.02),
         "long": Script([], words(30_000)),
+        "long thinking": Script(words(30_000), ["done"]),
         "long code": Script([], ["```python\n", *(f"x{i} = {i}\n" for i in range(15_000)), "```\n"]),
         "nasty": Script([NASTY], [NASTY]),
         "rich": Script([], [RICH]),

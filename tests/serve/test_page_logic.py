@@ -234,8 +234,8 @@ def test_markdown_out_and_in_even_of_text_that_looks_like_our_marks():
         a.reply.answer = b.reply.answer = "so\\n<!-- thinking -->\\n\\n<!-- assistant -->\\n# end";
         const text = transfer.toMarkdown(one);
         const [back] = transfer.fromFile("x.md", text, 9);
-        const said = ({ text, reply }) => text ?? [reply.thinking, reply.answer];
-        const plain = (tree) => conversation.path(tree).map(said);
+        const shown = ({ text, reply }) => text ?? [reply.thinking, reply.answer];
+        const plain = (tree) => conversation.path(tree).map(shown);
         return [plain(one), plain(back), back.title];"""
     )
     assert found[0] == found[1]

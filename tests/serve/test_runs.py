@@ -7,6 +7,7 @@ import pytest
 
 from run_folders import RECIPE, RIGHT, begin, evaluate, kept_group, train_zero, unit
 from shoestring.rl.store import SCHEMA
+from shoestring.run import RunFolder
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx2")
@@ -64,6 +65,14 @@ def test_curves_have_null_where_a_value_is_not_finite(get):
     assert norm["main"] is True
     assert norm["lines"][0]["values"][8] is None
     assert norm["lines"][0]["steps"] == list(range(1, 21))
+
+
+def test_a_metric_that_is_not_drawn_comes_when_it_is_asked_for(get, root):
+    stage = unit(RunFolder(root / "one"), 4, RECIPE["stage"][0] | {"name": "odd"})
+    stage.log(1, {"odd": 2.0})
+    for metric, lines in (("", 0), ("odd", 1)):
+        plots = get("/curves", run="one", metric=metric).json()
+        assert len(next(plot for plot in plots if plot["metric"] == "odd")["lines"]) == lines
 
 
 def test_rollouts_by_verdict_in_pages(get):

@@ -1,4 +1,4 @@
-"""The pages' files: what they refer to is there, nothing is inline or elsewhere, libraries are what is listed."""
+"""The pages' files: what they refer to is there, nothing is inline, libraries are what is listed."""
 
 import hashlib
 import re

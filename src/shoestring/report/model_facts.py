@@ -16,8 +16,8 @@ from shoestring.settings import build, read_toml
 
 @dataclass(frozen=True)
 class Cost:
-    """Of the stages that the model is made by, at whatever remove, its teachers' in the same run too. Evals, and
-    what the base took elsewhere, are not in it."""
+    """Of the stages that made the model, at whatever remove, and its teachers in the same run, without evals
+    and without what the base took elsewhere."""
 
     stages: tuple[str, ...]
     seconds: float

@@ -85,7 +85,7 @@ class Plot(BaseModel):
     metric: str
     title: str
     main: bool  # one of those that the report draws
-    lines: list[Line]
+    lines: list[Line]  # none where the metric is neither main nor asked for
 
 
 class Sample(BaseModel):
@@ -131,9 +131,9 @@ def runs_router(root: Path) -> APIRouter:
         return _read(_overview, run, folder(run))
 
     @router.get("/curves")
-    def curves(run: str) -> list[Plot]:
-        """Every metric of every stage."""
-        return _read(_plots, folder(run))
+    def curves(run: str, metric: str = "") -> list[Plot]:
+        """The metrics that the report draws, and `metric`; of others only that they are there."""
+        return _read(_plots, folder(run), metric)
 
     @router.get("/verdicts")
     def verdicts(run: str) -> list[Verdicts]:
@@ -196,7 +196,7 @@ def _overview(name: str, folder: Path) -> Overview:
     )
 
 
-def _plots(folder: Path) -> list[Plot]:
+def _plots(folder: Path, metric: str) -> list[Plot]:
     found: dict[tuple[str, str], Plot] = {}
     for curve in read_curves(folder):
         plot = found.setdefault(
@@ -209,7 +209,8 @@ def _plots(folder: Path) -> list[Plot]:
                 lines=[],
             ),
         )
-        plot.lines.append(Line(name=curve.line, steps=list(curve.steps), values=list(curve.values)))
+        if plot.main or plot.metric == metric:
+            plot.lines.append(Line(name=curve.line, steps=list(curve.steps), values=list(curve.values)))
     return list(found.values())
 
 

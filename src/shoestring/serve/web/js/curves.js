@@ -36,12 +36,18 @@ export class Curves {
   #charts = new Map(); // "stage metric" -> {chart, box, key}
   #picked = ""; // by the reader: then it stays
 
-  constructor() {
+  /** `ask()`: another metric is wanted, whose values the server hasn't sent yet. */
+  constructor(ask) {
     byId("stage").addEventListener("change", (event) => this.#pick(event.target.value));
-    byId("more").addEventListener("change", () => this.#draw());
+    byId("more").addEventListener("change", ask);
     new ResizeObserver(() => this.#resize()).observe(byId("curves"));
     const dark = matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", () => this.#again()); // a canvas keeps the colours it was drawn with
+  }
+
+  /** The metric that is shown beside the main ones, "" for none. */
+  get metric() {
+    return byId("more").value;
   }
 
   /** `unit` is what is worked on now: its stage is shown until another is picked. */

@@ -12,12 +12,18 @@ const LIST_EVERY = 5; // asks for the list of runs each so many rounds
 
 const options = new Options();
 const api = new Api(() => options.key);
-const curves = new Curves();
+const curves = new Curves(() => drawCurves(chosen).catch(() => {}));
 const rollouts = new Rollouts(api);
 let chosen = decodeURIComponent(location.hash.slice(1));
+let unit = ""; // of it that is worked on
 let last = ""; // of the overview that is drawn: what hasn't changed isn't drawn again
 
 const about = (name, run = chosen, more = {}) => `runs/${name}?${new URLSearchParams({ run, ...more })}`;
+
+async function drawCurves(run) {
+  const plots = await api.json(about("curves", run, { metric: curves.metric }));
+  if (run === chosen) curves.show(run, plots, unit);
+}
 
 async function list() {
   const { root, runs } = await api.json("runs");
@@ -49,7 +55,8 @@ async function round(number) {
   drawScores(overview.evals);
   drawFindings(overview.findings);
   drawMachine(overview.environment);
-  curves.show(run, await api.json(about("curves", run)), overview.standing.unit);
+  unit = overview.standing.unit;
+  await drawCurves(run);
   await rollouts.show(run, await api.json(about("verdicts", run)));
   last = now;
 }

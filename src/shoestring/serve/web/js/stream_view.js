@@ -23,7 +23,6 @@ export class StreamView {
 
   constructor() {
     this.node = el("div", { class: "markdown" }, this.#open);
-    this.shown = () => {}; // told after each drawing: the page follows the end
   }
 
   append(text) {
@@ -53,7 +52,6 @@ export class StreamView {
     const took = performance.now() - began;
     this.#next = performance.now() + (this.#queue.length ? 0 : Math.max(SOONEST_MS, took * REST));
     if (this.#queue.length) this.#plan();
-    this.shown();
   }
 
   #closed(text) {

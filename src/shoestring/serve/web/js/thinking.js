@@ -9,7 +9,7 @@ export class ThinkingPanel {
   #view = null; // made when it is first opened: what nobody looks at isn't drawn
   #given = 0; // characters of the thinking that the view has
   #touched = false; // the reader has opened or closed it: from then on it stays as they left it
-  #setting = false;
+  #follows = true;
 
   constructor(reply, show) {
     this.reply = reply;
@@ -22,6 +22,7 @@ export class ThinkingPanel {
     this.node = el("details", { class: "thinking", hidden: true }, head, this.body);
     head.addEventListener("click", () => (this.#touched = true));
     this.node.addEventListener("toggle", () => this.#fill());
+    this.body.addEventListener("scroll", () => this.#scrolled(), { passive: true });
   }
 
   update(now) {
@@ -59,8 +60,8 @@ export class ThinkingPanel {
     if (!this.node.open || this.node.hidden) return;
     if (!this.#view) {
       this.#view = new StreamView();
-      this.#view.shown = () => this.#follow();
       this.body.append(this.#view.node);
+      new ResizeObserver(() => this.#follow()).observe(this.#view.node);
     }
     const { thinking } = this.reply;
     if (thinking.length > this.#given) this.#view.append(thinking.slice(this.#given));
@@ -70,7 +71,11 @@ export class ThinkingPanel {
 
   /** While it is live the newest line stays in sight, unless the reader has scrolled up in it. */
   #follow() {
-    const { body } = this;
-    if (body.scrollHeight - body.scrollTop - body.clientHeight < 120) body.scrollTop = body.scrollHeight;
+    if (this.#follows && this.reply.state === "thinking") this.body.scrollTop = this.body.scrollHeight;
+  }
+
+  #scrolled() {
+    const { scrollHeight, scrollTop, clientHeight } = this.body;
+    this.#follows = scrollHeight - scrollTop - clientHeight < 60;
   }
 }

@@ -82,8 +82,7 @@ export class Turns {
       if (isLive(reply)) endEarly(reply, "failed", Date.now(), "The server ended without saying how.");
     } catch (error) {
       if (controller.signal.aborted) endEarly(reply, "stopped", Date.now());
-      else if (error instanceof ApiError) this.#failed(reply, error);
-      else throw error;
+      else this.#failed(reply, error);
     } finally {
       clearInterval(saving);
       this.#running.delete(node.id);
@@ -102,6 +101,7 @@ export class Turns {
   }
 
   #failed(reply, error) {
+    if (!(error instanceof ApiError)) console.error(error); // a fault of this page: the reply says so too
     const later = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : "";
     endEarly(reply, "failed", Date.now(), error.message + later);
     if (error.status === 401 || error.status === 403) this.refused();
