@@ -42,6 +42,7 @@ class BlockStore:
                 new[: len(old)] = old
                 part[i] = new
 
+    @torch.no_grad()
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Block to block, (from, to); no block is in two pairs' ends."""
         if not pairs:
@@ -50,7 +51,7 @@ class BlockStore:
         source, target = torch.tensor(pairs, device=device).unbind(1)
         for part in self.parts:
             for tensor in part:
-                tensor[target] = tensor[source]
+                tensor.index_copy_(0, target, tensor.index_select(0, source))
 
     def clear(self) -> None:
         """Give the memory back."""
