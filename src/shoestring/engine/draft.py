@@ -56,7 +56,7 @@ class Drafter:
     ) -> None:
         config = network.config
         self.network, self.ahead, self.device = network, ahead, device
-        library = library_for(network.embed_tokens)
+        library = library_for(network.norm)
         self.cache = LatentCache(config, 1, dtype, device, library, first=config.num_hidden_layers)
         self.states = torch.empty(0, self.window, config.hidden_size, dtype=dtype, device=device)
         self.waiting: list[int] = []  # states of each slot, 1 to `window`

@@ -44,8 +44,8 @@ class Runner:
 
     def __init__(self, network: Transformer, draft_tokens: int | None) -> None:
         self.network, self.draft_tokens = network, draft_tokens
-        weight = network.embed_tokens
-        self.device, self.dtype = weight.device, weight.dtype
+        weight = network.norm  # the embedding may be quantised
+        self.device, self.dtype = network.device, network.dtype
         config, kind = network.config, (self.dtype, self.device)
         self.cache: DecodeCache
         self.drafter: Drafter | None = None  # of the sequences that run now
