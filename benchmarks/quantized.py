@@ -52,7 +52,7 @@ def main() -> None:
     if unknown:
         raise BadInput(f"{unknown[0]!r} is not known; parts: {', '.join(PARTS)}; forms: {', '.join(FORMS)}")
     results: dict[str, Any] = {"threads": torch.get_num_threads()}
-    with torch.inference_mode():
+    with torch.no_grad():
         if "products" in wanted:
             results["read_gb_s"] = read_speed(args.rounds)
             results["products"] = products(args.rounds)
@@ -177,7 +177,7 @@ def decode_speed(lm: LanguageModel, count: int) -> float:
 def accuracy(lms: dict[str, LanguageModel]) -> dict[str, Any]:
     first = next(iter(lms.values()))
     prompts = [
-        first.template.render([Message("user", p.turns[0])], add_generation_prompt=True).ids
+        first.template.render([Message(role="user", content=p.turns[0])], add_generation_prompt=True).ids
         for p in CHAT_PROMPTS
     ]
     replies = Engine(first).generate(prompts, SamplingParams(max_tokens=48, temperature=0.0))

@@ -67,7 +67,8 @@ def _settle(network: Transformer, matrices: dict[Linear, list[Part]], device: st
 
 class _Reader:
     def __init__(self, weights: GGUFWeights, form: Form | None) -> None:
-        self.weights, self.form = weights, form
+        self.weights = weights
+        self.form: Form | None = form
         self._kept: dict[str, int] = {}  # tensors of each kind
         self._rounded: dict[str, int] = {}
 
@@ -75,11 +76,8 @@ class _Reader:
         """Tensors whose rows lie in one product: all in one form, so where the file has several kinds the
         rows are in 8 bits."""
         kept = [self._as_stored(name) for name in names]
-        if self.form is None:
-            four = all(groups is not None and groups.bits == 4 for groups in kept)
-            form: Form = "int4" if four else "int8"
-        else:
-            form: Form = self.form
+        four = all(groups is not None and groups.bits == 4 for groups in kept)
+        form: Form = self.form or ("int4" if four else "int8")
         bits = 4 if form == "int4" else 8
         parts = [
             groups if groups is not None and groups.bits == bits else groups_of(self._read(name), form)
