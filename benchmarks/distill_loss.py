@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from shoestring.distill.distribution import KeptLoss, KeptRows, distribution_loss
+from shoestring.distill.distribution import KeptLoss, distribution_loss
 from shoestring.distill.divergence import DivergenceSettings
 from shoestring.distill.live import LiveTeacher, keep
+from shoestring.distill.teacher_rows import KeptRows
 from shoestring.jobs.distill_store import with_teacher
 from shoestring.jobs.sft import SFTSettings, Tally, take_rows
 from shoestring.jobs.sft_rows import WorkedRows

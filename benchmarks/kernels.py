@@ -26,6 +26,7 @@ from shoestring.models.cache import PackedRows, RowProducts
 from shoestring.models.config import ModelConfig
 from shoestring.ops import head, norm, rotary, sample, swiglu
 from shoestring.ops.hostmemory import keep_freed_memory
+from shoestring.ops.limits import Limits, draw_limited
 from shoestring.ops.native import Library, find_library, library_for
 
 HIDDEN, INNER, HEADS, KV_HEADS, DIM, VOCAB = 576, 1536, 9, 3, 64, 49152
@@ -82,7 +83,7 @@ def pairs() -> dict[str, tuple[Call, Call]]:
             else:
                 calls = [functools.partial(f, *leaves) for f in (native, plain)]
             found[f"{name} {rows}" + " + backward" * (what == "train")] = (calls[0], calls[1])
-    return found | vocabulary_pairs() | attention_pairs()
+    return found | vocabulary_pairs() | limit_pairs() | attention_pairs()
 
 
 def vocabulary_pairs() -> dict[str, tuple[Call, Call]]:
@@ -108,6 +109,30 @@ def vocabulary_pairs() -> dict[str, tuple[Call, Call]]:
             lambda: sample.sample_blocks(logits, uniform, 0.0),
         ),
     }
+
+
+def limit_pairs() -> dict[str, tuple[Call, Call]]:
+    """Drawing within limits against torch's sort of the same logits alone, for one row and for many. The
+    logits fall off as a model's do: a few likely words, and a long tail."""
+    found: dict[str, tuple[Call, Call]] = {}
+    for rows, vocab in ((1, VOCAB), (64, VOCAB), (64, 151936)):
+        logits = torch.randn(rows, vocab) * 2.5
+        logits[:, :50] += torch.linspace(14, 6, 50)
+        uniform = torch.rand(rows, dtype=torch.float64)
+        mask = torch.rand(vocab) < 0.01
+        mask[:50] = True
+        for name, top_k, top_p, min_p, masks in (
+            ("top_p 0.95", 0, 0.95, 0.0, [None] * rows),
+            ("top_k 50", 50, 1.0, 0.0, [None] * rows),
+            ("min_p 0.05", 0, 1.0, 0.05, [None] * rows),
+            ("a mask of 1 %", 0, 1.0, 0.0, [mask] * rows),
+        ):
+            limits = Limits([0.8] * rows, [top_k] * rows, [top_p] * rows, [min_p] * rows)
+            found[f"{name}, {rows} x {vocab}"] = (
+                partial(draw_limited, logits, uniform, limits, masks),
+                partial(torch.sort, logits, dim=-1, descending=True),
+            )
+    return found
 
 
 def attention_pairs() -> dict[str, tuple[Call, Call]]:

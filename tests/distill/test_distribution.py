@@ -7,15 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from shoestring.distill import distribution
-from shoestring.distill.distribution import (
-    KeptLoss,
-    KeptRows,
-    WholeRows,
-    distribution_loss,
-    held_rows,
-)
+from shoestring.distill.distribution import KeptLoss, distribution_loss, held_rows
 from shoestring.distill.divergence import DivergenceSettings, distribution_loss_plain, divergence
 from shoestring.distill.live import LiveTeacher, keep
+from shoestring.distill.teacher_rows import KeptRows, WholeRows
 from shoestring.text.message import Rendered
 from shoestring.text.packing import Family, pack
 from shoestring.train.batch import MicroBatch

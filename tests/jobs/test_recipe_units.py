@@ -40,7 +40,8 @@ def test_arms_and_seeds_reach_what_is_built_on_them_and_nothing_else(tmp_path, c
     assert by_title["more long seed 2"].needs["stage:zero"].title == "zero seed 2"  # no such arm of zero
     assert by_title["more long seed 2"].values["steps"] == 4
     assert by_title["zero random seed 2"].values == {"model": "base", "reward": "random", "seed": 2}
-    assert by_title["more seed 2"].values["seed"] == 4  # it only follows: the recipe's
+    assert by_title["more seed 2"].values["seed"] == 2  # it follows what it is built on
+    assert by_title["apart"].values["seed"] == 4  # the recipe's
 
 
 def test_the_recipe_as_written_comes_before_any_arm(tmp_path, calls):

@@ -161,7 +161,7 @@ def test_head(dtype, rows, vocab, temperature):
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
 def test_sample(dtype, vocab, temperature):
     logits = random(64, vocab, dtype=dtype, scale=3)
-    logits[:, : vocab // 3] = -INF  # as `truncate` leaves it
+    logits[:, : vocab // 3] = -INF  # as a mask leaves it
     uniform = torch.from_numpy(np.random.default_rng(0).random(64))
     uniform[0], uniform[1] = 0.0, 0.9999
     ids, logprobs = sample(logits, uniform, temperature)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from shoestring.ops.sample import sample, sample_plain, stream_key, truncate, uniforms
+from shoestring.ops.sample import sample, sample_plain, stream_key, uniforms
 
 ALMOST_ONE = 1 - 2.0**-53  # the largest that `uniforms` gives
 
@@ -79,19 +79,3 @@ def test_keys_are_fixed_and_every_part_of_them_counts():
     assert one.item() == pytest.approx(
         0.7917422582482938, abs=1e-15
     )  # a change would change every seeded run
-
-
-def test_truncate():
-    logits = torch.tensor([[0.0, math.log(5), math.log(3), math.log(1)]])  # 1, 5, 3, 1 of 10
-
-    def kept(top_p: float, top_k: int, temperature: float = 1.0) -> list[int]:
-        return torch.isfinite(truncate(logits, temperature, top_p, top_k))[0].nonzero()[:, 0].tolist()
-
-    assert kept(0.5, 0) == [1]  # its mass reaches 0.5 exactly
-    assert kept(0.51, 0) == [1, 2]
-    assert kept(0.85, 0) == [0, 1, 2]  # equal ones: the first
-    assert kept(1e-9, 0) == [1]
-    assert kept(1.0, 2) == [1, 2]
-    assert kept(0.6, 2) == [1]  # of the two that are left: 5 / 8
-    assert kept(1.0, 99) == [0, 1, 2, 3]
-    assert kept(0.6, 0, temperature=0.25) == [1]  # 625 of 708

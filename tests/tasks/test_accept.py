@@ -88,12 +88,13 @@ def test_what_is_kept_of_several():
     ]
     kept = {
         (prefer, k): [d.reason for d in decide(several, Filters(prefer=prefer, keep_per_problem=k))]
-        for prefer in ("shortest", "first", "readable")
+        for prefer in ("shortest", "longest", "first", "readable")
         for k in (1, 2, 9)
     }
     enough = "enough of this problem"
     assert kept["shortest", 1] == [enough, "duplicate", "", enough, "wrong"]
     assert kept["shortest", 2] == [enough, "duplicate", "", "", "wrong"]
+    assert kept["longest", 2] == ["", enough, enough, "", "wrong"]
     assert kept["first", 2] == ["", "", "duplicate", enough, "wrong"]
     assert kept["first", 9] == ["", "", "duplicate", "", "wrong"]
     assert kept["readable", 1] == [enough, "duplicate", "", enough, "wrong"]

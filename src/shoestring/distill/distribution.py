@@ -8,14 +8,14 @@ Logits and their gradient are held for so many rows at once that they take the s
 of the vocabulary.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shoestring.distill.divergence import ABSENT, DivergenceSettings, divergence
+from shoestring.distill.divergence import DivergenceSettings
+from shoestring.distill.teacher_rows import KeptRows, Teacher
 from shoestring.ops.head import softmax_gradient_, target_logprobs
 from shoestring.ops.linear import weight_gradient
 from shoestring.train.batch import MicroBatch
@@ -23,79 +23,6 @@ from shoestring.train.loss import CHUNK, HeadLoss
 
 LOGITS_HELD = 256 * 65_536  # numbers, in float32
 GRADIENT_HELD = 4 * LOGITS_HELD  # in the weight's dtype: products of few rows are slow
-_HIDDEN = -1e30  # a logit without weight; an infinite one would make NaN where a row has no other
-
-
-class Teacher(ABC):
-    """The teacher's side of a micro-batch's targets."""
-
-    @abstractmethod
-    def compare(
-        self, logits: Tensor, rows: slice, settings: DivergenceSettings, weights: Tensor, out: Tensor
-    ) -> Tensor:
-        """logits (R, V) of the targets `rows`, which may be overwritten -> divergences (R,) by token; out
-        (R, V) = the gradient of sum(weights * divergences) by the logits."""
-
-
-@dataclass(frozen=True)
-class KeptRows(Teacher):
-    """Of N targets: ids (N, K), their logprobs and the log of the rest's mass, tempered."""
-
-    ids: Tensor
-    logprobs: Tensor
-    tail: Tensor
-
-    @classmethod
-    def of(cls, batch: MicroBatch) -> "KeptRows":
-        assert batch.teacher_ids is not None
-        assert batch.teacher_logprobs is not None
-        assert batch.teacher_tail is not None
-        return cls(batch.teacher_ids, batch.teacher_logprobs, batch.teacher_tail)
-
-    def compare(
-        self, logits: Tensor, rows: slice, settings: DivergenceSettings, weights: Tensor, out: Tensor
-    ) -> Tensor:
-        ids, temperature = self.ids[rows], settings.temperature
-        own = logits.gather(1, ids) / temperature
-        if not self.has_rest(logits.shape[1], settings):
-            value, slope = divergence(own.log_softmax(-1), self._classes(rows, own, False), settings)
-            out.zero_()
-        else:
-            logits.scatter_(1, ids, _HIDDEN)
-            _, rest = target_logprobs(logits, ids[:, 0], temperature)
-            student = torch.cat((own, rest[:, None]), 1).log_softmax(-1)
-            value, slope = divergence(student, self._classes(rows, own, True), settings)
-            softmax_gradient_(logits, rest, ids[:, 0], -slope[:, -1] * weights, temperature, out)
-        kept = slope[:, : ids.shape[1]] * (weights / temperature)[:, None]
-        out.scatter_(1, ids, kept.to(out.dtype))
-        return value
-
-    def has_rest(self, vocab: int, settings: DivergenceSettings) -> bool:
-        return settings.tail == "class" and self.ids.shape[1] < vocab
-
-    def _classes(self, rows: slice, like: Tensor, rest: bool) -> Tensor:
-        """(R, K) or with the rest (R, K + 1) log-probabilities that sum to 1 again after rounding."""
-        logprobs = self.logprobs[rows].to(like.dtype)
-        if rest:
-            tail = self.tail[rows].to(like.dtype).clamp(min=ABSENT)
-            logprobs = torch.cat((logprobs, tail[:, None]), 1)
-        return logprobs.log_softmax(-1)
-
-
-@dataclass(frozen=True)
-class WholeRows(Teacher):
-    """`logits_of`: the teacher's logits (R, V) of some of the N targets, in the student's ids."""
-
-    logits_of: Callable[[slice], Tensor]
-
-    def compare(
-        self, logits: Tensor, rows: slice, settings: DivergenceSettings, weights: Tensor, out: Tensor
-    ) -> Tensor:
-        temperature = settings.temperature
-        teacher = (self.logits_of(rows).to(logits.dtype) / temperature).log_softmax(-1).clamp(min=_HIDDEN)
-        value, slope = divergence((logits / temperature).log_softmax(-1), teacher, settings)
-        out.copy_(slope.mul_((weights / temperature)[:, None]))
-        return value
 
 
 def held_rows(vocab: int) -> tuple[int, int]:
@@ -166,14 +93,16 @@ def _one_chunk(
     """Losses (R,) by token and the targets' logprobs (R,) at temperature `at`; out (R, V) = the gradient of
     sum(weights * losses)."""
     share = settings.cross_entropy
+    if not share and at == settings.temperature:  # a pass over the logits less
+        return teacher.compare(logits, targets, rows, settings, weights, out)
     logprobs, normalizer = target_logprobs(logits, targets, at)
     if not share:
-        return teacher.compare(logits, rows, settings, weights, out), logprobs
+        return teacher.compare(logits, targets, rows, settings, weights, out)[0], logprobs
     # the mean with -log p(target), whose gradient needs the logits as they are
     both = torch.empty_like(logits)
     softmax_gradient_(logits, normalizer, targets, -share * weights, 1.0, both)
     own = torch.empty_like(logits)
-    value = teacher.compare(logits, rows, settings, (1 - share) * weights, own)
+    value, _ = teacher.compare(logits, targets, rows, settings, (1 - share) * weights, own)
     out.copy_(both.add_(own))
     return (1 - share) * value - share * logprobs, logprobs
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shoestring.distill.distribution import WholeRows, distribution_loss, held_rows
+from shoestring.distill.distribution import distribution_loss, held_rows
 from shoestring.distill.divergence import ABSENT, DivergenceSettings
+from shoestring.distill.teacher_rows import WholeRows
 from shoestring.models.transformer import Transformer
 from shoestring.ops.head import target_logprobs
 from shoestring.train.batch import MicroBatch, hidden_at_targets

@@ -47,6 +47,9 @@ class Engine:
             raise BadInput("the prompt is empty; give at least one token")
         if len(prompt) >= window:
             raise BadInput(f"the prompt has {len(prompt)} tokens and the model's window is {window}")
+        words = self.lm.config.vocab_size
+        if unknown := [token for token, _ in params.logit_bias if token >= words]:
+            raise BadInput(f"logit_bias: token {unknown[0]}, and the model's ids end at {words - 1}")
         if params.ignore_eos:
             stop_ids: frozenset[int] = frozenset()
         elif params.stop_token_ids is not None:
@@ -170,11 +173,9 @@ class Engine:
         end."""
         done: dict[int, FinishReason] = {}
         for slot in reversed(range(len(self.scheduler.running))):
-            sequence = self.scheduler.running[slot]
-            if sequence.stopped:
-                done[slot] = FinishReason.STOP
-            elif sequence.ended:
-                done[slot] = FinishReason.LENGTH
+            reason = self.scheduler.running[slot].ending
+            if reason is not None:
+                done[slot] = reason
         self._finished += [request for request in self._remove(done) if request.finished]
 
     def _remove(self, slots: Mapping[int, FinishReason]) -> list[Request]:

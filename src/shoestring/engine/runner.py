@@ -1,18 +1,19 @@
 """One forward pass of the engine: prompts in, or one token for each running sequence."""
 
-import numpy as np
+from itertools import islice
+
 import torch
 from torch import Tensor
 
 from shoestring.engine.cache import DecodeCache, HeadsCache
 from shoestring.engine.draft import DraftCount, Drafter, drafting_pays
 from shoestring.engine.latent import LatentCache
+from shoestring.engine.logprobs import prompt_logprobs
 from shoestring.engine.prefill import Prefill
-from shoestring.engine.request import SamplingParams
-from shoestring.engine.scheduler import Admission, Sequence
+from shoestring.engine.sampler import Sampler
+from shoestring.engine.scheduler import Admission, Sequence, Token
 from shoestring.models.transformer import Transformer
 from shoestring.ops.native import library_for
-from shoestring.ops.sample import sample, truncate, uniforms
 
 
 def _newest(sequence: Sequence, count: int) -> list[int]:
@@ -22,19 +23,17 @@ def _newest(sequence: Sequence, count: int) -> list[int]:
     return [*sequence.request.prompt[-missing:], *ids] if missing else ids
 
 
-def _take(
-    sequence: Sequence, drafts: list[int], drawn: list[int], logprobs: list[float], count: DraftCount
-) -> int:
+def _take(sequence: Sequence, drafts: list[int], drawn: list[Token], count: DraftCount) -> int:
     """drawn[i] follows the newest token and i drafts, and is taken while those are right -> tokens taken."""
     for i, draft in enumerate(drafts):
-        sequence.take(drawn[i], logprobs[i])
-        right = drawn[i] == draft
+        sequence.take(drawn[i])
+        right, ended = drawn[i].id == draft, sequence.ending is not None
         count.accepted += int(right)
-        if sequence.ended or not right:
-            count.drafted += i + 1 if sequence.ended else len(drafts)
+        if ended or not right:
+            count.drafted += i + 1 if ended else len(drafts)
             return i + 1
     count.drafted += len(drafts)
-    sequence.take(drawn[len(drafts)], logprobs[len(drafts)])
+    sequence.take(drawn[len(drafts)])
     return len(drafts) + 1
 
 
@@ -46,6 +45,7 @@ class Runner:
         self.network, self.draft_tokens = network, draft_tokens
         weight = network.norm  # the embedding may be quantised
         self.device, self.dtype = network.device, network.dtype
+        self.sampler = Sampler(network)
         config, kind = network.config, (self.dtype, self.device)
         self.cache: DecodeCache
         self.drafter: Drafter | None = None  # of the sequences that run now
@@ -57,16 +57,16 @@ class Runner:
         else:
             self.cache = HeadsCache(config, *kind, library_for(weight))
 
-    def _choose_drafting(self, new: int) -> None:
+    def _choose_drafting(self, new: list[Sequence]) -> None:
         """Drafting begins with nothing running and ends for all when too many run: the module has to have
         seen every token."""
         if self.drafts is None:
             return
         running = self.cache.own.count
-        wanted = self.draft_tokens is not None or drafting_pays(running + new, self.device)
+        wanted = self.draft_tokens is not None or drafting_pays(running + len(new), self.device)
         if not wanted:
             self.drafter = None
-        elif not running and self.drafter is None:
+        elif not running and self.drafter is None and not all(s.undrafted for s in new):
             ahead = 1 if self.draft_tokens is None else self.draft_tokens
             self.drafter = Drafter(self.network, ahead, self.drafts, self.dtype, self.device)
 
@@ -74,24 +74,25 @@ class Runner:
     def prefill(self, admissions: list[Admission]) -> None:
         """Run each prompt once, fill the cache, and draw every sample's first token."""
         counts = [len(a.sequences) for a in admissions]
-        self._choose_drafting(sum(counts))
+        sequences = [s for a in admissions for s in a.sequences]
+        self._choose_drafting(sequences)
         drafts = self.drafter is not None
         context = Prefill([a.request.prompt for a in admissions], self.device, spare=int(drafts))
         output = self.network(context.ids, context.positions, cache=context)
         longest = max(len(a.request.prompt) for a in admissions)
         self.cache.reserve(len(counts), sum(counts), longest)
         self.cache.add_groups(context.prefilled(slice(None)), counts)
-        sequences = [s for a in admissions for s in a.sequences]
         repeats = torch.tensor(counts, device=self.device)
         last = output.hidden[context.starts + context.lengths - 1].repeat_interleave(repeats, dim=0)
         if output.routing is not None:
             self._record_prompts(admissions, context, output.routing)
+        self._read_prompts(admissions, context, output.hidden)
         if self.drafter is not None:
             self._prefill_drafter(self.drafter, context, output.hidden, counts, longest)
             self.drafter.add(last)
-        ids, logprobs = self._draw(last, [(s, len(s.ids)) for s in sequences])
-        for row, sequence in enumerate(sequences):
-            sequence.take(ids[row], logprobs[row])
+        drawn = self.sampler.draw(last, [(s, len(s.ids)) for s in sequences])
+        for sequence, token in zip(sequences, drawn, strict=True):
+            sequence.take(token)
 
     def _prefill_drafter(
         self, drafter: Drafter, context: Prefill, hidden: Tensor, counts: list[int], longest: int
@@ -102,6 +103,16 @@ class Runner:
         self.network.predict_further(0, hidden, following, context.positions, context)
         drafter.cache.reserve(len(counts), sum(counts), longest)
         drafter.cache.add_groups(context.prefilled(slice(before, None), without_last=True), counts)
+
+    def _read_prompts(self, admissions: list[Admission], context: Prefill, hidden: Tensor) -> None:
+        """hidden (T, d) of the prompts' tokens: the logprobs of these, for requests that asked."""
+        spans = zip(admissions, context.starts.tolist(), context.lengths.tolist(), strict=True)
+        for admission, start, length in spans:
+            request, top = admission.request, admission.request.params.prompt_logprobs
+            if top is not None and request.prompt_logprobs is None:
+                whole = torch.cat((hidden[: context.shared], hidden[start : start + length - 1]))
+                found = prompt_logprobs(self.network, whole, request.prompt[1:], top)
+                request.prompt_logprobs = [{}, *found]
 
     def _record_prompts(self, admissions: list[Admission], context: Prefill, routing: Tensor) -> None:
         """routing (T, layers, K) of the prompts' tokens to the samples that asked for it."""
@@ -124,9 +135,9 @@ class Runner:
         output = self.network(ids, places, cache=self.cache)
         self.cache.end_step()
         self._record(running, output.routing, 1, [1] * len(running))
-        drawn, logprobs = self._draw(output.hidden, [(s, len(s.ids)) for s in running])
-        for row, sequence in enumerate(running):
-            sequence.take(drawn[row], logprobs[row])
+        drawn = self.sampler.draw(output.hidden, [(s, len(s.ids)) for s in running])
+        for sequence, token in zip(running, drawn, strict=True):
+            sequence.take(token)
 
     def _decode_checked(self, drafter: Drafter, running: list[Sequence]) -> None:
         window, places = drafter.window, [s.place for s in running]
@@ -134,7 +145,7 @@ class Runner:
 
         def drawn_ahead(hidden: Tensor, further: int) -> list[int]:
             wanted = [(s, number + further) for s, number in zip(running, numbers, strict=True)]
-            return self._draw(hidden, wanted)[0]
+            return self.sampler.draft(hidden, wanted)
 
         drafts = drafter.draft([_newest(s, window) for s in running], places, drawn_ahead)
         fed = [token for s, own in zip(running, drafts, strict=True) for token in (s.ids[-1], *own)]
@@ -142,15 +153,24 @@ class Runner:
         self.cache.begin_step(window)
         ids, positions = (torch.tensor(numbers, device=self.device) for numbers in (fed, at))
         output = self.network(ids, positions, cache=self.cache)
-        wanted = [(s, len(s.ids) + ahead) for s in running for ahead in range(window)]
-        drawn, logprobs = self._draw(output.hidden, wanted)
+        drawn = self._draw_checked(output.hidden, running, window)
         kept: list[int] = []
-        for row, sequence in enumerate(running):
-            own = slice(window * row, window * (row + 1))
-            kept.append(_take(sequence, drafts[row], drawn[own], logprobs[own], drafter.count))
+        for sequence, own, tokens in zip(running, drafts, drawn, strict=True):
+            kept.append(_take(sequence, own[: len(tokens) - 1], tokens, drafter.count))
         self.cache.end_step(torch.tensor(kept, device=self.device))
         self._record(running, output.routing, window, kept)
         drafter.checked(output.hidden, kept)
+
+    def _draw_checked(self, hidden: Tensor, running: list[Sequence], window: int) -> list[list[Token]]:
+        """hidden (A * window, h) after each slot's newest token and its drafts -> the tokens that follow
+        there; of a sequence that isn't drafted only the first."""
+        ahead = [1 if s.undrafted else window for s in running]
+        if min(ahead) < window:
+            rows = [window * slot + j for slot, count in enumerate(ahead) for j in range(count)]
+            hidden = hidden[torch.tensor(rows, device=self.device)]
+        wanted = [(s, len(s.ids) + j) for s, count in zip(running, ahead, strict=True) for j in range(count)]
+        drawn = iter(self.sampler.draw(hidden, wanted))
+        return [list(islice(drawn, count)) for count in ahead]
 
     def _record(self, running: list[Sequence], routing: Tensor | None, tokens: int, kept: list[int]) -> None:
         """routing (A * tokens, layers, K) of the tokens fed, of which the first kept[i] of slot i stand."""
@@ -166,32 +186,3 @@ class Runner:
         self.cache.remove(slots)
         if self.drafter is not None:
             self.drafter.remove(slots)
-
-    def _draw(self, hidden: Tensor, wanted: list[tuple[Sequence, int]]) -> tuple[list[int], list[float]]:
-        """hidden (R, d), and for each row its sequence and the number of the token in it -> ids and logprobs,
-        by the sequence's own random number for that token."""
-        if any(sequence.request.params.temperature for sequence, _ in wanted):
-            keys = np.array([s.key for s, _ in wanted], dtype=np.uint64)
-            draws = uniforms(keys, np.array([number for _, number in wanted]))
-        else:
-            draws = np.zeros(len(wanted))
-        uniform = torch.from_numpy(draws).to(self.device)
-        by_params: dict[tuple[float, float, int], list[int]] = {}
-        for row, (sequence, _) in enumerate(wanted):
-            by_params.setdefault(_sampling(sequence.request.params), []).append(row)
-        ids, logprobs = [0] * len(wanted), [0.0] * len(wanted)
-        for (temperature, top_p, top_k), rows in by_params.items():
-            whole = len(rows) == len(wanted)
-            part, draw = (hidden, uniform) if whole else (hidden[rows], uniform[rows])
-            if top_p < 1 or top_k:
-                logits = truncate(self.network.head(part), temperature, top_p, top_k)
-                made, how_likely = sample(logits, draw, temperature)
-            else:
-                made, how_likely = self.network.draw(part, draw, temperature)
-            for row, token, logprob in zip(rows, made.tolist(), how_likely.tolist(), strict=True):
-                ids[row], logprobs[row] = token, logprob
-        return ids, logprobs
-
-
-def _sampling(params: SamplingParams) -> tuple[float, float, int]:
-    return params.temperature, params.top_p, params.top_k

@@ -2,13 +2,23 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from shoestring.engine.adjust import TokenCounts
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.errors import ShoestringError
 from shoestring.ops.sample import stream_key
+
+
+class Token(NamedTuple):
+    """What comes next in a sequence, and the likeliest there where they were asked for."""
+
+    id: int
+    logprob: float
+    top: dict[int, float] | None = None
 
 
 @dataclass(eq=False)
@@ -20,16 +30,39 @@ class Sequence:
     key: int  # of its random numbers
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    top_logprobs: list[dict[int, float]] = field(default_factory=list)
     routing: list[Tensor] = field(default_factory=list)  # (tokens, layers, K) int16, if asked for, in order
+    stopped_by: str = ""  # its guide's word
+    failure: str = ""  # why there is no next token
 
-    def take(self, token: int, logprob: float) -> None:
+    def __post_init__(self) -> None:
+        params = self.request.params
+        self.steering = None if params.guide is None else params.guide.start(self.sample)
+        self.counts = TokenCounts(params, self.request.prompt) if params.penalised else None
+        self.limited = params.limited  # asked for each token
+
+    @property
+    def undrafted(self) -> bool:
+        """Its next token depends on the one before by more than the model, so it isn't drafted ahead."""
+        return self.steering is not None or self.counts is not None
+
+    def take(self, token: Token) -> None:
         """The next token. Raises ShoestringError where its logprob is not a number."""
-        if logprob != logprob:
+        if self.failure:
+            return
+        if token.logprob != token.logprob:
             raise ShoestringError(
                 "the model's logits are not finite (NaN): its weights are damaged or training diverged"
             )
-        self.ids.append(token)
-        self.logprobs.append(logprob)
+        self.ids.append(token.id)
+        self.logprobs.append(token.logprob)
+        if token.top is not None:
+            self.top_logprobs.append(token.top)
+        if self.counts is not None:
+            self.counts.take(token.id)
+        if self.steering is not None and token.id not in self.request.stop_ids:
+            self.steering.take(token.id)
+            self.stopped_by = self.steering.stop()
 
     @property
     def place(self) -> int:
@@ -37,13 +70,13 @@ class Sequence:
         return len(self.request.prompt) + len(self.ids) - 1
 
     @property
-    def stopped(self) -> bool:
-        return self.ids[-1] in self.request.stop_ids
-
-    @property
-    def ended(self) -> bool:
-        """By an end-of-turn id or by its limit."""
-        return self.stopped or len(self.ids) >= self.request.limit
+    def ending(self) -> FinishReason | None:
+        """Why nothing follows; None while it goes on."""
+        if self.failure:
+            return FinishReason.ABORT
+        if self.stopped_by or self.ids[-1] in self.request.stop_ids:
+            return FinishReason.STOP
+        return FinishReason.LENGTH if len(self.ids) >= self.request.limit else None
 
 
 @dataclass(eq=False)
@@ -55,6 +88,7 @@ class Request:
     stop_ids: frozenset[int]
     limit: int  # tokens that may be made: max_tokens, or less where the context window ends first
     admitted: int = 0  # samples that have started
+    prompt_logprobs: list[dict[int, float]] | None = None
     done: dict[int, Completion] = field(default_factory=dict)
 
     @property
@@ -73,6 +107,9 @@ class Request:
             reason,
             version,
             torch.cat(sequence.routing) if sequence.routing else None,
+            sequence.top_logprobs,
+            self.prompt_logprobs,
+            stopped_by=sequence.failure or sequence.stopped_by,
         )
 
 

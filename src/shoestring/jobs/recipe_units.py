@@ -61,7 +61,10 @@ def expand(recipe: Recipe, jobs: JobTable) -> list[Unit]:
             values = with_overrides(plan.values, _changes(arm, name))
             for seed in plan.head.seeds or _seeds_of(values, made):
                 listed = seed if plan.head.seeds else None
-                own = _with_seed(values, listed, recipe.head.seed, job, where)
+                follows = (
+                    seed if seed is not None and (job.makes_model or job.makes_rows) else recipe.head.seed
+                )
+                own = _with_seed(values, listed, follows, job, where)
                 if "device" in job.settings.model_fields:
                     own = {"device": recipe.head.device} | own
                 settings = build(job.settings, own, where)
@@ -189,7 +192,8 @@ def _changes(arm: Arm | None, stage: str) -> dict[str, Any]:
 def _with_seed(
     values: dict[str, Any], seed: int | None, default: int, job: Job, where: str
 ) -> dict[str, Any]:
-    """The unit's seed where the stage lists `seeds`; else its own `seed`, else the recipe's."""
+    """The unit's seed where the stage lists `seeds`; else its own `seed`, else `default`: that of what it is
+    built on, or the recipe's. An eval has the recipe's, for all seeds are asked the same problems."""
     takes_seed = "seed" in job.settings.model_fields
     if seed is None:
         return {"seed": default} | values if takes_seed else values

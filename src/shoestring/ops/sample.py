@@ -1,7 +1,6 @@
 """Drawing the next token. One uniform number decides each draw, so a sample depends on its own key alone."""
 
 import hashlib
-import math
 
 import numpy as np
 import torch
@@ -84,19 +83,3 @@ def sample_blocks(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[
     ids = (block * _BLOCK + torch.minimum(within, last)).squeeze(1)
     chosen = scaled.gather(1, ids[:, None]).squeeze(1)
     return ids, chosen - peak.squeeze(1) - ends[:, -1].log().float()
-
-
-def truncate(logits: Tensor, temperature: float, top_p: float, top_k: int) -> Tensor:
-    """Logits with everything outside the top k, then outside the smallest set of mass >= top_p, at -inf; both
-    at the given temperature. The most likely token always stays."""
-    scaled = logits.float()
-    if top_k and top_k < logits.shape[1]:
-        floor = scaled.topk(top_k, dim=-1).values[:, -1:]
-        scaled = scaled.masked_fill(scaled < floor, -math.inf)
-    if top_p < 1.0:
-        ordered, order = scaled.sort(dim=-1, descending=True)
-        probs = (ordered / (temperature or 1.0)).softmax(-1)
-        outside = probs.cumsum(-1) - probs >= top_p
-        drop = torch.zeros_like(outside).scatter_(1, order, outside)
-        scaled = scaled.masked_fill(drop, -math.inf)
-    return scaled

@@ -54,7 +54,7 @@ class Filters(Settings):
     )  # share of runs of 4 tokens seen before; a loop is 1
     max_overlap: float = Field(default=0.8, ge=0, le=1)  # of two samples' runs of words, for both to be kept
     keep_per_problem: int = Field(default=1, ge=1)
-    prefer: Literal["shortest", "readable", "first"] = "shortest"  # which of a problem's are kept
+    prefer: Literal["shortest", "longest", "readable", "first"] = "shortest"  # which of a problem's are kept
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,8 @@ def _rank(sample: Sample, scores: dict[str, float], prefer: str) -> tuple[float,
     """Lower is kept first; ties go to the one sampled first."""
     if prefer == "shortest":
         return (scores["tokens"], sample.number)
+    if prefer == "longest":
+        return (-scores["tokens"], sample.number)
     if prefer == "readable":
         return (scores["repetition"], -scores["language"], scores["tokens"], sample.number)
     return (sample.number,)

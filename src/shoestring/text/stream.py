@@ -43,7 +43,8 @@ class ReplyStream:
                 self._emit(thought[: len(thought) - self._newlines(thought)], out)
                 self._enter("answer", rest)
             else:
-                tag = next((n for n in range(len(CLOSE) - 1, 0, -1) if thought.endswith(CLOSE[:n])), 0)
+                at = thought.rfind(CLOSE[0], max(0, len(thought) - len(CLOSE) + 1))
+                tag = len(thought) - at if at >= 0 and CLOSE.startswith(thought[at:]) else 0
                 self._emit_but(tag + self._newlines(thought[: len(thought) - tag]), out)
         if self._state == "answer":
             self._emit_but(0, out)

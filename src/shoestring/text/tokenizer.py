@@ -49,6 +49,7 @@ class Tokenizer:
         added = backend.get_added_tokens_decoder()
         self.special_ids: dict[str, int] = {t.content: i for i, t in added.items() if t.special}
         self._added = frozenset(added)
+        self._spelled: dict[int, str | None] = {}
         self.own_words: tuple[str, ...] = tuple(t.content for t in added.values() if not t.special)
         pad = backend.token_to_id(special.pad) if special.pad is not None else None
         assert pad is not None, f"pad token {special.pad!r} is not in the vocabulary"
@@ -74,9 +75,22 @@ class Tokenizer:
         """Special tokens are shown as they are spelled."""
         return self._backend.decode(list(ids), skip_special_tokens=False)
 
+    def spells(self, token: int) -> str | None:
+        """What one id reads as whatever stands beside it; None where that depends on its neighbours: part of
+        a character, or a tokenizer that writes a text's first word apart."""
+        if token not in self._spelled:
+            text = self.decode([token]) if self._byte_level else "\ufffd"
+            self._spelled[token] = None if "\ufffd" in text else text
+        return self._spelled[token]
+
     def num_bytes(self, ids: Iterable[int]) -> int:
         """UTF-8 bytes of the text that ids spell. Added tokens (roles, <think>, end of text) are no text."""
         return len(self.decode(i for i in ids if i not in self._added).encode())
+
+    @property
+    def json(self) -> str:
+        """What `save` writes as tokenizer.json."""
+        return self._json
 
     def token_id(self, token: str) -> int | None:
         return self._backend.token_to_id(token)
@@ -127,6 +141,11 @@ class Tokenizer:
         return Tokenizer(backend, dataclasses.replace(self.special, pad=token), self.max_length)
 
     @cached_property
+    def _byte_level(self) -> bool:
+        """Whether a text is its tokens' bytes one after the other."""
+        return (json.loads(self._json).get("decoder") or {}).get("type") == "ByteLevel"
+
+    @cached_property
     def _prefixes_only_the_first(self) -> bool:
         return '"prepend_scheme":"first"' in self._json.replace(" ", "")
 
@@ -153,12 +172,17 @@ class TextStream:
         self._tokenizer = tokenizer
         self._window: list[int] = []  # the ids that may still change how the next one reads
         self._told = 0  # characters of the window's text already given
+        self._held = False
 
     def push(self, token: int) -> str:
+        known = None if self._held else self._tokenizer.spells(token)
+        if known is not None:
+            self._window, self._told = [token], len(known)
+            return known
         self._window.append(token)
         text = self._tokenizer.decode(self._window)
         # an incomplete character decodes to one U+FFFD at the end; so may a real one, which then waits a turn
-        held = text.endswith("\ufffd")
+        held = self._held = text.endswith("\ufffd")
         new = text[self._told : len(text) - held]
         self._told = max(self._told, len(text) - held)
         if not held:
@@ -169,7 +193,7 @@ class TextStream:
     def flush(self) -> str:
         """What is held back, as it stands; the stream is then empty."""
         text = self._tokenizer.decode(self._window)[self._told :]
-        self._window, self._told = [], 0
+        self._window, self._told, self._held = [], 0, False
         return text
 
 

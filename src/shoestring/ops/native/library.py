@@ -48,6 +48,7 @@ _BF16 = {
     "head_sample_bf16": [_P] * 5 + [_N] * 3 + [_F],
     "transpose_bf16": [_P] * 2 + [_N] * 2,
 }
+_F32 = {"draw_limited_f32": [_P] * 8 + [_N] * 3}
 _PAIRED = {
     "softmax_gradient": [_P] * 5 + [_N] * 2 + [_F],
     "norm_forward": [_P] * 6 + [_N] * 2 + [_F],
@@ -55,6 +56,7 @@ _PAIRED = {
 }
 _KERNELS = {f"{kind}_{name}": args for kind, args in _COMMON.items() for name in _NAMES.values()}
 _KERNELS |= {f"{k}_{pair}": a for k, a in _PAIRED.items() for pair in ("f32_f32", "f32_bf16", "bf16_bf16")}
+_KERNELS |= _F32
 _CODED = ("plain loops", "AVX2", "AVX-512 VNNI", "AVX-512 VNNI and AMX")  # native/quantized.cpp, coded_kind
 _PRODUCTS = ("head_logits_bf16", "head_sample_bf16")  # only where the processor has bf16 products
 
@@ -77,7 +79,9 @@ class Library:
         self._functions: dict[tuple[str, *tuple[torch.dtype, ...]], _Kernel] = {}
         self.product_depth: int = self._handle["product_depth"]()
         self.coded_kind: str = _CODED[self._handle["coded_kind"]()]
-        wanted = _KERNELS | {n: a for n, a in _BF16.items() if self.product_depth or n not in _PRODUCTS}
+        wanted = (
+            _KERNELS | _F32 | {n: a for n, a in _BF16.items() if self.product_depth or n not in _PRODUCTS}
+        )
         for name, args in wanted.items():
             function = self._handle[name]
             function.argtypes, function.restype = [*args, ctypes.c_int], None
