@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from shoestring.ops.native import Library, library_for
 
 SIZE = 32  # numbers under one scale
-LANES = 16  # rows of a panel (native/quantized.h)
+LANES = 16  # rows of a panel (native/coded.h)
 Bits = Literal[8, 4]
 
 
@@ -63,7 +63,7 @@ class Quantized:
 
 
 def matrix_words(matrix: Quantized, bias: Tensor | None) -> list[int]:
-    """native/quantized.h's Matrix. Whoever keeps them keeps the tensors."""
+    """native/coded.h's Matrix. Whoever keeps them keeps the tensors."""
     tensors = (matrix.values, matrix.scales, matrix.mins, bias)
     return [matrix.bits, matrix.rows, matrix.depth, *(0 if t is None else t.data_ptr() for t in tensors)]
 

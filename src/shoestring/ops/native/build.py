@@ -48,8 +48,8 @@ def built_library() -> Path:
 
 
 def _compile(command: list[str], sources: Sequence[Path], target: Path) -> None:
-    """A file on each core. In a folder of its own first: several processes may be at it, and half a library must
-    not load."""
+    """A file on each core. In a folder of its own first: several processes may be at it, and half a library
+    must not load."""
     with TemporaryDirectory(dir=target.parent, suffix=".tmp") as folder:
         made = [Path(folder) / f"{source.stem}.o" for source in sources]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
