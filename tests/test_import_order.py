@@ -15,7 +15,8 @@ models text
 lm tasks
 engine train run
 rl distill provenance evals budget
-report release serve
+report
+release serve
 cluster
 jobs
 cli

@@ -177,8 +177,9 @@ def assert_empty(engine: Engine) -> None:
     assert not engine.scheduler.waiting
     assert not engine._requests
     assert not engine._finished
-    pools = (engine.runner.cache.prompts, engine.runner.cache.own)
-    assert [t.numel() for pool in pools for store in pool.stores for t in store] == [0] * 8
+    assert engine.idle
+    assert engine.usage().blocks_used == 0
+    assert [t.numel() for part in engine.runner.cache.store.parts for t in part] == [0] * 4
 
 
 def test_a_stream_gives_the_tokens_and_closing_it_ends_the_work(lm, asked, wanted):
@@ -225,7 +226,7 @@ def test_cuda(asked, wanted):
     assert [[c.ids for c in s] for s in sampled] == [[c.ids for c in s] for s in again]
 
 
-@pytest.mark.parametrize("when", ["prefill", "decode"])
+@pytest.mark.parametrize("when", ["read", "decode"])
 def test_a_full_memory_is_one_line(when, monkeypatch):
     lm = tiny_lm()
     engine = Engine(lm, max_batch=8)

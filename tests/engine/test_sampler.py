@@ -14,7 +14,7 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.logprobs import likeliest
 from shoestring.engine.request import SamplingParams
 from shoestring.engine.sampler import Sampler
-from shoestring.engine.scheduler import Request, Sequence
+from shoestring.engine.sequence import Request, Sequence
 from shoestring.errors import BadInput
 from shoestring.lm import LanguageModel
 from shoestring.ops.sample import sample_plain, stream_key, uniforms

@@ -11,13 +11,8 @@ import pytest
 import torch
 
 from shoestring.ops.attend import (
-    SPAN,
-    DecodeRuns,
-    Level,
     attention_plain,
     causal_attention,
-    decode_attention,
-    keep_tokens,
 )
 from shoestring.ops.head import (
     softmax_gradient_,
@@ -275,53 +270,6 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOESTRING_HOME", str(tmp_path / "file"))
     with pytest.raises(build.BuildError, match="can't write"):
         build.built_library()
-
-
-def filled(found: Library, k: torch.Tensor, v: torch.Tensor, lengths: torch.Tensor) -> Level:
-    """A level of the cache that holds k and v (rows, room, Hkv, D)."""
-    rows, room, kv_heads, dim = k.shape
-    stores = [k.new_zeros(rows, kv_heads, -(-room // SPAN), SPAN * dim) for _ in range(2)]
-    level = Level(stores[0], stores[1], lengths)
-    starts, full = torch.arange(rows) * room, torch.full((rows,), room)
-    keep_tokens(found, k.flatten(0, 1), v.flatten(0, 1), level, starts, full, 0, 0)
-    return level
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("dim", "heads", "kv_heads"), [(8, 4, 2), (64, 9, 3), (32, 5, 1), (128, 4, 4)])
-@pytest.mark.parametrize("group_of", [[0], [0, 1, 2], [1, 0, 1, 0, 0, 2] + [1] * 17])
-@pytest.mark.parametrize("tiles", [True, False])
-def test_decode_attention(dtype, dim, heads, kv_heads, group_of, tiles, library, monkeypatch):
-    """On a processor with tiles, where this one has them, and on one without."""
-    active, groups, room, own_room, found = len(group_of), max(group_of) + 1, 40, 36, library
-    if not tiles:
-        monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-U__AMX_TILE__"))
-        found = Library(build.built_library())
-    prompt_k, prompt_v, own_k, own_v = (
-        random(rows, size, kv_heads, dim, dtype=dtype, seed=seed)
-        for seed, (rows, size) in enumerate([(groups, room)] * 2 + [(active + 1, own_room)] * 2)
-    )
-    prompts = filled(found, prompt_k, prompt_v, torch.arange(groups) * 16 + 1)
-    own = filled(found, own_k, own_v, torch.arange(active + 1) * 7 % own_room)
-    q = random(active, heads, dim, dtype=dtype, seed=4, scale=3)
-    k, v = (random(active, kv_heads, dim, dtype=dtype, seed=seed) for seed in (5, 6))
-    out = decode_attention(found, q, k, v, prompts, own, DecodeRuns.build(group_of), dim**-0.5)
-    for slot, group in enumerate(group_of):
-        before, length = int(own.lengths[slot]), int(prompts.lengths[group])
-        keys = torch.cat((prompt_k[group, :length], own_k[slot, :before], k[slot][None]))
-        values = torch.cat((prompt_v[group, :length], own_v[slot, :before], v[slot][None]))
-        seen = torch.ones(1, 1, len(keys), dtype=torch.bool)
-        queries = q[slot][None, None].float()
-        wanted = attention_plain(queries, keys[None].float(), values[None].float(), seen, dim**-0.5)
-        if dtype == torch.float32:
-            close(out[slot], wanted[0, 0], dtype, scale=5)
-        else:  # the weights are rounded to bf16 before they meet the values
-            torch.testing.assert_close(out[slot].float(), wanted[0, 0], atol=0.02, rtol=0.01)
-    for slot, before in enumerate(own.lengths[:active].tolist()):  # the new tokens are in the cache
-        own_k[slot, before], own_v[slot, before] = k[slot], v[slot]
-    again = filled(found, own_k, own_v, own.lengths)
-    assert torch.equal(own.keys, again.keys)
-    assert torch.equal(own.values, again.values)
 
 
 def test_other_dtypes_and_devices_are_left_alone():

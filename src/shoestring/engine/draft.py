@@ -4,16 +4,16 @@ A draft is drawn with the same number that the sampler will use at its place, an
 sampler, given the model's own logits there, takes the same token. So what comes out is token for token what
 would have come without drafts, greedy or sampled, and the drafts decide only how many passes it takes."""
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from shoestring.engine.latent import LatentCache
-from shoestring.engine.pool import fill_gaps
+from shoestring.engine.cache import PagedCache, PagedPass
+from shoestring.models.attention import AttentionContext
 from shoestring.models.transformer import Transformer
-from shoestring.ops.native import library_for
 
 
 @dataclass
@@ -44,21 +44,22 @@ def drafting_pays(sequences: int, device: torch.device) -> bool:
     return device.type != "cpu" or sequences == 1
 
 
+def lookup_pays(sequences: int, device: torch.device) -> bool:
+    """As `drafting_pays`, of drafts that are looked up (`engine.lookup`) and cost nothing to make."""
+    return device.type != "cpu" or sequences <= 2
+
+
 class Drafter:
-    """The first MTP module over a latent cache of its own, `ahead` drafts a step: the first from the model's
-    own states, each further one from what the module made of the one before.
+    """The first MTP module, whose latents lie in the model's own cache as those of one layer more; `ahead`
+    drafts a step: the first from the model's own states, each further one from what the module made of the
+    one before.
 
-    Module and cache lag behind: at place i the module reads the state of token i and token i + 1, so what a
-    pass has just made waits in `states` until the next draft."""
+    The module lags behind: at place i it reads the state of token i and token i + 1, so what a pass has just
+    made waits in `states` until the next draft."""
 
-    def __init__(
-        self, network: Transformer, ahead: int, count: DraftCount, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        config = network.config
-        self.network, self.ahead, self.device = network, ahead, device
-        library = library_for(network.norm)
-        self.cache = LatentCache(config, 1, dtype, device, library, first=config.num_hidden_layers)
-        self.states = torch.empty(0, self.window, config.hidden_size, dtype=dtype, device=device)
+    def __init__(self, network: Transformer, cache: PagedCache, ahead: int, count: DraftCount) -> None:
+        self.network, self.cache, self.ahead = network, cache, ahead
+        self.states = network.norm.new_empty(0, self.window, network.config.hidden_size)
         self.waiting: list[int] = []  # states of each slot, 1 to `window`
         self.count = count
 
@@ -74,57 +75,59 @@ class Drafter:
         self.states = torch.cat((self.states, new))
         self.waiting += [1] * len(last)
 
+    def read(
+        self, hidden: Tensor, tokens: Sequence[Sequence[int]], at: Tensor, context: AttentionContext
+    ) -> None:
+        """The module's latents of what a pass has read: hidden (T, h) of pieces whose tokens are `tokens`,
+        each with the one after it. At the end of a prompt nobody knows that one yet: any will do, since its
+        state waits and is read again with the right one."""
+        following = torch.tensor([token for piece in tokens for token in piece], device=at.device)
+        self.network.predict_further(0, hidden, following, at, context)
+
     def remove(self, slots: list[int]) -> None:
-        """As `DecodeCache.remove`."""
-        order = fill_gaps(len(self.waiting), slots)
-        self.states = self.states[torch.tensor(order, dtype=torch.int64, device=self.device)]
+        """Drop slots, given falling; the last take the gaps."""
+        order = list(range(len(self.waiting)))
+        for slot in slots:
+            order[slot] = order[-1]
+            order.pop()
+        self.states = self.states[torch.tensor(order, dtype=torch.int64, device=self.states.device)]
         self.waiting = [self.waiting[slot] for slot in order]
-        self.cache.remove(slots)
 
     def draft(
         self,
         newest: list[list[int]],
         places: list[int],
+        tables: list[array],
         draw: Callable[[Tensor, int], list[int]],
     ) -> list[list[int]]:
-        """Each slot's last tokens (`window` of them, or as many as it has) and the place of the last ->
-        `ahead` drafts of each slot. draw(hidden (A, h), j): the tokens j + 1 places on."""
-        hidden = self._first(newest, places)
+        """Each slot's last tokens (`window` of them, or as many as it has), the place of the last and its
+        blocks -> `ahead` drafts of each slot. draw(hidden (A, h), j): the tokens j + 1 places on."""
+        hidden = self._first(newest, places, tables)
         drafts = [[token] for token in draw(hidden, 0)]
         for further in range(1, self.ahead):
-            self.cache.begin_step(1)
-            before, at = ([d[-1] for d in drafts], [place + further - 1 for place in places])
-            following, positions = (torch.tensor(numbers, device=self.device) for numbers in (before, at))
-            hidden = self.network.predict_further(0, hidden, following, positions, self.cache).hidden
-            self.cache.end_step(1)
+            at = [place + further - 1 for place in places]
+            context = PagedPass(self.cache, tables, at, [1] * len(at))
+            following = torch.tensor([d[-1] for d in drafts], device=self.states.device)
+            hidden = self.network.predict_further(0, hidden, following, context.tokens.places, context).hidden
             for own, token in zip(drafts, draw(hidden, further), strict=True):
                 own.append(token)
-        self.cache.end_step(1 - self.ahead)  # what was made from drafts is made again from the model's states
-        return drafts
+        return drafts  # what was made from drafts is made again from the model's states
 
-    def _first(self, newest: list[list[int]], places: list[int]) -> Tensor:
+    def _first(self, newest: list[list[int]], places: list[int], tables: list[array]) -> Tensor:
         """The states that wait through the module -> (A, hidden) for the head, of each slot's last. What is
         slot by slot is worked out in lists: a torch operation on a few numbers takes longer."""
-        wide = max(self.waiting)
-        ids, positions, rows = [], [], []
-        for slot, waiting in enumerate(self.waiting):
-            own = newest[slot][-waiting:]
-            ids += [*own, *own[-1:] * (wide - waiting)]
-            first = places[slot] - waiting  # of the states that wait
-            positions += range(first, first + wide)
-            rows.append(wide * slot + waiting - 1)
-        self.cache.begin_step(wide)
-        following, at, wanted, kept = (
-            torch.tensor(numbers, device=self.device) for numbers in (ids, positions, rows, self.waiting)
-        )
-        states = self.states[:, :wide].flatten(0, 1)
-        out = self.network.predict_further(0, states, following, at, self.cache, rows=wanted)
-        self.cache.end_step(kept)
-        return out.hidden
+        ids = [token for own, waiting in zip(newest, self.waiting, strict=True) for token in own[-waiting:]]
+        firsts = [place - waiting for place, waiting in zip(places, self.waiting, strict=True)]
+        rows = [self.window * slot + i for slot, waiting in enumerate(self.waiting) for i in range(waiting)]
+        last = [sum(self.waiting[: slot + 1]) - 1 for slot in range(len(places))]
+        device = self.states.device
+        context = PagedPass(self.cache, tables, firsts, self.waiting)
+        following, chosen, wanted = (torch.tensor(numbers, device=device) for numbers in (ids, rows, last))
+        states = self.states.flatten(0, 1)[chosen]
+        at = context.tokens.places
+        return self.network.predict_further(0, states, following, at, context, rows=wanted).hidden
 
     def checked(self, states: Tensor, kept: list[int]) -> None:
         """states (A * window, hidden) that the pass made of newest tokens and drafts; kept: how many of each
         slot's stand, from its first on."""
         self.states, self.waiting = states.unflatten(0, (-1, self.window)), kept
-        self.count.steps += len(kept)
-        self.count.tokens += sum(kept)

@@ -7,22 +7,34 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from shoestring.engine.blocks import BlockPool, blocks_for
 from shoestring.engine.draft import DraftCount
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.engine.runner import Runner
-from shoestring.engine.scheduler import Admission, Request, Scheduler
-from shoestring.engine.scheduler import Sequence as Running
+from shoestring.engine.scheduler import Scheduler, Step
+from shoestring.engine.sequence import Request
+from shoestring.engine.sequence import Sequence as Running
+from shoestring.engine.usage import EngineUsage, Made
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
-from shoestring.ops.memory import ran_out
+from shoestring.ops.memory import free_bytes, ran_out
+from shoestring.ops.paged import SPAN
+
+FREE_SHARE = 0.5  # of the free memory that the cache may take unless it is told
 
 
 class Engine:
     """Generates with `lm`'s own network (not a copy: weights loaded here are the lm's).
 
     max_batch: sequences that run at once. 256 of a 135M model in bf16 need about 23 KB a token each.
-    draft_tokens: how many tokens to draft ahead with the model's MTP module where it has one, 0 for none;
-    None: one, while so few sequences run that it pays. The tokens are the same either way.
+    max_prefill_tokens: tokens of prompts that one step reads. chunk_tokens: so many at most while sequences
+    run, which all make a token in that step too; None: prompts are read first, and all completions are done
+    sooner. prefix_cache: blocks that no sequence holds any more are kept, as long as there is room, for
+    prompts that begin like one before. cache_gib: memory for keys and values, or latents; None: half of what
+    is free when the first request comes.
+    draft_tokens: how many tokens to draft ahead, with the model's MTP module where it has one, else from what
+    stood in the text before; 0 for none; None: some, while so few sequences run that it pays. The tokens are
+    the same either way.
     """
 
     def __init__(
@@ -31,17 +43,22 @@ class Engine:
         max_batch: int = 256,
         max_prefill_tokens: int = 4096,
         draft_tokens: int | None = None,
+        chunk_tokens: int | None = None,
+        prefix_cache: bool = False,
+        cache_gib: float | None = None,
     ) -> None:
-        self.lm = lm
-        self.runner = Runner(lm.network, draft_tokens)
-        self.scheduler = Scheduler(max_batch, max_prefill_tokens)
+        self.lm, self.cache_gib = lm, cache_gib
+        self.pool = BlockPool(keeps=prefix_cache)
+        self.runner = Runner(lm.network, self.pool, draft_tokens)
+        self.scheduler = Scheduler(max_batch, max_prefill_tokens, chunk_tokens, self.pool)
         self.weights_version = 0
         self._next_id = 0
         self._requests: dict[int, Request] = {}  # that the caller hasn't got back yet
         self._finished: deque[Request] = deque()
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int:
-        """Queue a prompt. Raises BadInput where it fills the context window, with both numbers."""
+        """Queue a prompt. Raises BadInput where it fills the context window, or the cache, with both
+        numbers."""
         window = self.lm.config.max_position_embeddings
         if not prompt:
             raise BadInput("the prompt is empty; give at least one token")
@@ -57,30 +74,60 @@ class Engine:
         else:
             stop_ids = frozenset(self.lm.template.stop_ids)
         limit = min(params.max_tokens, window - len(prompt))
+        self._limit_cache(len(prompt), limit)
         self._next_id += 1
         request = Request(self._next_id, list(prompt), params, key, stop_ids, limit)
         self._requests[request.id] = request
         self.scheduler.waiting.append(request)
         return request.id
 
+    def _limit_cache(self, prompt: int, limit: int) -> None:
+        """How many blocks there may be, and whether one sample of a request fits them."""
+        if self.scheduler.idle and not self.pool.numbered:
+            free = free_bytes(self.runner.device) * FREE_SHARE
+            room = free if self.cache_gib is None else self.cache_gib * 2**30
+            self.pool.limit = int(room // self.runner.cache.store.block_bytes)
+        needed = blocks_for(prompt + limit + self.runner.ahead)
+        if needed <= self.pool.limit:
+            return
+        if self.cache_gib is not None:
+            raise BadInput(
+                f"a prompt of {prompt:,} tokens and up to {limit:,} to be made don't fit the cache, which "
+                f"has room for {self.pool.limit * SPAN:,}; lower max_tokens or raise cache_gib (it is "
+                f"{self.cache_gib:g})"
+            )
+        self.pool.limit = needed  # few requests make all they may: when memory is full, that is said
+
     def step(self) -> None:
-        """Admit what fits, else make one token for every running sequence. Raises ShoestringError, one line,
-        where the memory is full."""
-        admissions = self.scheduler.admit()
+        """Make a token for every running sequence, and read of prompts what fits (the class says when both).
+        Raises ShoestringError, one line, where the memory is full."""
+        scheduler, runner = self.scheduler, self.runner
+        step = scheduler.next_step(runner.ahead, runner.drafts is not None)
         try:
-            if admissions:
-                self.runner.prefill(admissions)
-                self.scheduler.running += [s for a in admissions for s in a.sequences]
-            elif self.scheduler.running:
-                self.runner.decode(self.scheduler.running)
-        except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
-                raise
-            raise ShoestringError(self._why_full(admissions)) from None
+            self._run(step)
+        except BaseException as error:
+            # blocks that were to be read may have been found by others already
+            scheduler.read_again()
+            self.pool.forget(str(self.weights_version))
+            runner.drafter = None
+            if isinstance(error, RuntimeError | MemoryError) and ran_out(error):
+                raise ShoestringError(self._why_full(step)) from None
+            raise
         self._collect()
 
+    def _run(self, step: Step) -> None:
+        scheduler, runner = self.scheduler, self.runner
+        if step.left:
+            runner.remove(step.left)
+        runner.prepare(len(scheduler.running), scheduler.readings, step.copies)
+        if step.decode:
+            runner.decode(scheduler.running)
+        if step.pieces:
+            for reading in runner.read(step.pieces):
+                scheduler.join(reading)
+
     def completed(self) -> Iterator[tuple[int, list[Completion]]]:
-        while self._finished or self.scheduler.waiting or self.scheduler.running:
+        while self._finished or not self.scheduler.idle:
             while self._finished:
                 request = self._finished.popleft()
                 self._requests.pop(request.id)
@@ -112,28 +159,69 @@ class Engine:
         try:
             while not request.finished:
                 self.step()
-                ids = request.done[0].ids if request.finished else self._running(request)
-                yield from ids[shown:]
-                shown = len(ids)
+                (made,) = self.progress(number)
+                yield from made.ids[shown:]
+                shown = len(made.ids)
         finally:
             self.abort(number)
 
+    def progress(self, request: int) -> list[Made]:
+        """What each of a request's samples has made so far; its lists are not to be changed. Empty for an id
+        that is unknown, or that `completed` has given."""
+        found = self._requests.get(request)
+        if found is None:
+            return []
+        made = [Made([], [], [], None) for _ in range(found.params.n)]
+        for sequence in self.scheduler.sequences(found):
+            made[sequence.sample] = Made(sequence.ids, sequence.logprobs, sequence.top_logprobs, None)
+        for sample, done in found.done.items():
+            made[sample] = Made(done.ids, done.logprobs, done.top_logprobs, done.finish_reason)
+        return made
+
+    def take_finished(self) -> list[tuple[int, list[Completion]]]:
+        """What has finished since it was last asked for, each request once, here or by `completed`."""
+        taken = [(request.id, request.completions) for request in self._finished]
+        for number, _ in taken:
+            self._requests.pop(number)
+        self._finished.clear()
+        return taken
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs or waits: `step` would do nothing."""
+        return self.scheduler.idle
+
+    def usage(self) -> EngineUsage:
+        scheduler, pool = self.scheduler, self.pool
+        return EngineUsage(
+            running=len(scheduler.running),
+            reading=sum(len(reading.samples) for reading in scheduler.readings),
+            waiting=scheduler.wanted,
+            block_tokens=SPAN,
+            blocks_total=pool.limit,
+            blocks_used=pool.held,
+            blocks_cached=pool.cached,
+            prefix_queries=scheduler.asked,
+            prefix_hits=scheduler.found,
+            preemptions=scheduler.preemptions,
+        )
+
     def abort(self, request: int) -> None:
-        """Drop a request and free its slots; `completed` won't give it. Unknown ids are ignored."""
+        """Drop a request and free its slots and blocks; nobody is given it. Unknown ids are ignored."""
         found = self._requests.pop(request, None)
         if found is None:
             return
         if found in self._finished:
             self._finished.remove(found)
-        if found in self.scheduler.waiting:
-            self.scheduler.waiting.remove(found)
+        self.scheduler.drop(found)
         running = self.scheduler.running
         slots = [slot for slot in reversed(range(len(running))) if running[slot].request is found]
         self._remove(dict.fromkeys(slots, FinishReason.ABORT))
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Take weights by public name; a view of the same memory costs nothing. Raises BadInput on a name or
-        shape that the network hasn't, or lacks, and takes none then. Sequences that run go on with them."""
+        shape that the network hasn't, or lacks, and takes none then. Sequences that run go on with them, and
+        nothing that the old ones left in the cache is found by a new prompt."""
         self.lm.refuse_quantized("give new weights to")
         given, own = dict(weights), dict(self.lm.network.public_tensors())
         for name, tensor in given.items():
@@ -151,21 +239,31 @@ class Engine:
                     own[name].copy_(tensor)
             self.lm.network.renew_copies()
         self.weights_version = version
+        self.pool.forget(str(version))
+        self._give_memory_back()
 
     @property
     def drafts(self) -> DraftCount | None:
-        """What the MTP module drafted so far and how much of it was kept; None where nothing can draft."""
+        """What the MTP module drafted so far and how much of it was kept; None where there is none."""
         return self.runner.drafts
 
-    def _why_full(self, admissions: Sequence[Admission]) -> str:
-        running, joining = len(self.scheduler.running), sum(len(a.sequences) for a in admissions)
-        read = sum(len(a.request.prompt) for a in admissions)
-        requests = [s.request for s in self.scheduler.running] + [a.request for a in admissions]
-        limit = max(request.limit for request in requests)
+    @property
+    def lookups(self) -> DraftCount | None:
+        """The same of drafts that were looked up; None where a module drafts, or nothing may."""
+        return self.runner.lookups
+
+    def _give_memory_back(self) -> None:
+        if not self.pool.numbered:
+            self.runner.cache.store.clear()
+
+    def _why_full(self, step: Step) -> str:
+        joining = [s for piece in step.pieces for s in piece.reading.sequences]
+        running, read = len(self.scheduler.running), sum(piece.end - piece.begin for piece in step.pieces)
+        limit = max(s.request.limit for s in [*self.scheduler.running, *joining])
         return (
-            f"out of memory while generating: {running} sequences ran, {joining} were joining with {read:,} "
-            f"tokens of prompts, each to make at most {limit:,} tokens; lower max_batch (it is "
-            f"{self.scheduler.max_batch}) or max_completion_tokens"
+            f"out of memory while generating: {running} sequences ran, {len(joining)} were joining with "
+            f"{read:,} tokens of prompts, each to make at most {limit:,} tokens; lower max_batch (it is "
+            f"{self.scheduler.max_batch}), cache_gib or max_completion_tokens"
         )
 
     def _collect(self) -> None:
@@ -173,8 +271,9 @@ class Engine:
         end."""
         done: dict[int, FinishReason] = {}
         for slot in reversed(range(len(self.scheduler.running))):
-            reason = self.scheduler.running[slot].ending
-            if reason is not None:
+            sequence = self.scheduler.running[slot]
+            self._name_blocks(sequence)
+            if (reason := sequence.ending) is not None:
                 done[slot] = reason
         self._finished += [request for request in self._remove(done) if request.finished]
 
@@ -188,8 +287,14 @@ class Engine:
             self.scheduler.remove(slot)
         if slots:
             self.runner.remove(list(slots))
+        self._give_memory_back()
         return list(requests.values())
 
-    def _running(self, request: Request) -> list[int]:
-        found: list[Running] = [s for s in self.scheduler.running if s.request is request]
-        return found[0].ids if found else []
+    def _name_blocks(self, sequence: Running) -> None:
+        """Whole blocks of what a sequence has made can be found too: by the next turn of a conversation."""
+        table = sequence.table
+        if self.pool.keeps and sequence.place // SPAN > table.named:
+            tokens = [*sequence.request.prompt, *sequence.ids]
+            self.pool.name(table, tokens[: sequence.place])
+            if self.runner.drafter is not None:
+                self.pool.mark_drafted(table)

@@ -1,19 +1,24 @@
-"""One forward pass of the engine: prompts in, or one token for each running sequence."""
+"""Forward passes of the engine: pieces of prompts in, or one token for each running sequence."""
 
+from array import array
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from shoestring.engine.cache import DecodeCache, HeadsCache
-from shoestring.engine.draft import DraftCount, Drafter, drafting_pays
-from shoestring.engine.latent import LatentCache
+from shoestring.engine.blocks import BlockPool
+from shoestring.engine.cache import PagedCache, PagedPass
+from shoestring.engine.draft import DraftCount, Drafter, drafting_pays, lookup_pays
 from shoestring.engine.logprobs import prompt_logprobs
+from shoestring.engine.lookup import Lookup
 from shoestring.engine.prefill import Prefill
 from shoestring.engine.sampler import Sampler
-from shoestring.engine.scheduler import Admission, Sequence, Token
+from shoestring.engine.sequence import Piece, Reading, Sequence, Token
 from shoestring.models.transformer import Transformer
 from shoestring.ops.native import library_for
+from shoestring.ops.paged import DecodeRuns
+
+LOOKED_UP = 4  # tokens drafted from what stood in the text before, unless the caller says how many
 
 
 def _newest(sequence: Sequence, count: int) -> list[int]:
@@ -38,151 +43,234 @@ def _take(sequence: Sequence, drafts: list[int], drawn: list[Token], count: Draf
 
 
 class Runner:
-    """draft_tokens: how many tokens to draft ahead with the model's MTP module, where it has one and latent
-    attention; None: one, while so few sequences run that it pays."""
+    """draft_tokens: how many tokens to draft ahead, with the model's MTP module where it has one and latent
+    attention, else by looking up; None: as many as pay, while so few sequences run that it pays."""
 
-    def __init__(self, network: Transformer, draft_tokens: int | None) -> None:
-        self.network, self.draft_tokens = network, draft_tokens
-        weight = network.norm  # the embedding may be quantised
-        self.device, self.dtype = network.device, network.dtype
-        self.sampler = Sampler(network)
-        config, kind = network.config, (self.dtype, self.device)
-        self.cache: DecodeCache
+    def __init__(self, network: Transformer, pool: BlockPool, draft_tokens: int | None) -> None:
+        self.network, self.pool, self.draft_tokens = network, pool, draft_tokens
+        weight, config = network.norm, network.config  # the embedding may be quantised
+        self.device, self.sampler = weight.device, Sampler(network)
         self.drafter: Drafter | None = None  # of the sequences that run now
-        self.drafts: DraftCount | None = None
-        if config.is_mla:
-            self.cache = LatentCache(config, config.num_hidden_layers, *kind, library_for(weight))
-            if draft_tokens != 0 and config.num_nextn_predict_layers:
-                self.drafts = DraftCount()
-        else:
-            self.cache = HeadsCache(config, *kind, library_for(weight))
+        has_module = config.is_mla and config.num_nextn_predict_layers > 0
+        self.drafts = DraftCount() if has_module and draft_tokens != 0 else None
+        self.lookups = DraftCount() if not has_module and draft_tokens != 0 else None
+        layers = config.num_hidden_layers + int(self.drafts is not None)
+        self.cache = PagedCache(config, layers, weight.dtype, weight.device, library_for(weight))
+        self._runs: DecodeRuns | None = None  # of the sequences that run now
 
-    def _choose_drafting(self, new: list[Sequence]) -> None:
-        """Drafting begins with nothing running and ends for all when too many run: the module has to have
-        seen every token."""
-        if self.drafts is None:
-            return
-        running = self.cache.own.count
-        wanted = self.draft_tokens is not None or drafting_pays(running + len(new), self.device)
-        if not wanted:
+    @property
+    def ahead(self) -> int:
+        """Tokens that a step may write of a sequence besides its newest."""
+        if self.drafts is not None:
+            return self.draft_tokens or 1
+        return 0 if self.lookups is None else self.draft_tokens or LOOKED_UP
+
+    def prepare(self, running: int, readings: list[Reading], copies: list[tuple[int, int]]) -> None:
+        """Before a step: memory for the blocks that are held by now, and whether the module drafts."""
+        self.cache.store.grow(self.pool.numbered, self.pool.limit)
+        if copies:
+            self.cache.store.copy(copies)
+            self._runs = None
+        if self.drafts is not None:
+            self._choose_drafting(running, readings, self.drafts)
+
+    def _choose_drafting(self, running: int, readings: list[Reading], count: DraftCount) -> None:
+        """The module has to have seen every token: drafting begins with nothing running, and ends for all
+        when too many run or one joins whose beginning it hasn't seen."""
+        new = [reading for reading in readings if not reading.begun]
+        sequences = running + sum(len(reading.sequences) for reading in readings)
+        wanted = self.draft_tokens is not None or drafting_pays(sequences, self.device)
+        if not wanted or not all(reading.table.drafted for reading in new):
             self.drafter = None
-        elif not running and self.drafter is None and not all(s.undrafted for s in new):
-            ahead = 1 if self.draft_tokens is None else self.draft_tokens
-            self.drafter = Drafter(self.network, ahead, self.drafts, self.dtype, self.device)
+        elif self.drafter is None and not running and len(new) == len(readings) and self._any_drafted(new):
+            self.drafter = Drafter(self.network, self.cache, self.ahead, count)
+
+    def _any_drafted(self, readings: list[Reading]) -> bool:
+        return not all(s.undrafted for reading in readings for s in reading.sequences)
 
     @torch.no_grad()
-    def prefill(self, admissions: list[Admission]) -> None:
-        """Run each prompt once, fill the cache, and draw every sample's first token."""
-        counts = [len(a.sequences) for a in admissions]
-        sequences = [s for a in admissions for s in a.sequences]
-        self._choose_drafting(sequences)
-        drafts = self.drafter is not None
-        context = Prefill([a.request.prompt for a in admissions], self.device, spare=int(drafts))
-        output = self.network(context.ids, context.positions, cache=context)
-        longest = max(len(a.request.prompt) for a in admissions)
-        self.cache.reserve(len(counts), sum(counts), longest)
-        self.cache.add_groups(context.prefilled(slice(None)), counts)
-        repeats = torch.tensor(counts, device=self.device)
-        last = output.hidden[context.starts + context.lengths - 1].repeat_interleave(repeats, dim=0)
-        if output.routing is not None:
-            self._record_prompts(admissions, context, output.routing)
-        self._read_prompts(admissions, context, output.hidden)
+    def read(self, pieces: list[Piece]) -> list[Reading]:
+        """Read pieces of prompts into the cache, first those that begin at place 0. Where a prompt ends with
+        its piece every sample's first token is drawn. -> what is wholly read."""
+        finished = []
+        for beginning in (True, False):
+            if some := [piece for piece in pieces if (piece.begin == 0) is beginning]:
+                finished += self._read(some, beginning)
+        if finished:
+            self._runs = None
+        return finished
+
+    def _read(self, pieces: list[Piece], beginning: bool) -> list[Reading]:
+        tables = [piece.reading.table.blocks for piece in pieces]
+        firsts, lengths = [piece.begin for piece in pieces], [piece.end - piece.begin for piece in pieces]
+        ids = torch.tensor([token for piece in pieces for token in piece.tokens], device=self.device)
+        if beginning:
+            context, tokens = Prefill(lengths, self.device), self.cache.place(tables, firsts, lengths)
+        else:
+            context = PagedPass(self.cache, tables, firsts, lengths)
+            tokens = context.tokens
+        output = self.network(ids, tokens.places, cache=context)
         if self.drafter is not None:
-            self._prefill_drafter(self.drafter, context, output.hidden, counts, longest)
+            following = [piece.reading.tokens[piece.begin + 1 : piece.end + 1] for piece in pieces]
+            ended = [[] if len(f) == n else [0] for f, n in zip(following, lengths, strict=True)]
+            whole = [f + e for f, e in zip(following, ended, strict=True)]
+            self.drafter.read(output.hidden, whole, tokens.places, context)
+        if isinstance(context, Prefill):
+            self.cache.keep(context.kept, tokens)
+        return self._have_read(pieces, lengths, output.hidden, output.routing)
+
+    def _have_read(
+        self, pieces: list[Piece], lengths: list[int], hidden: Tensor, routing: Tensor | None
+    ) -> list[Reading]:
+        finished: list[Reading] = []
+        rows: list[int] = []
+        start = 0
+        for piece, length in zip(pieces, lengths, strict=True):
+            reading = piece.reading
+            reading.read, reading.begun = piece.end, True
+            if routing is not None and reading.request.params.record_routing:
+                _record_prompt(piece, routing[start : start + length])
+            if reading.request.params.prompt_logprobs is not None:
+                self._read_logprobs(piece, hidden[start : start + length])
+            if self.drafter is not None:
+                self.pool.mark_drafted(reading.table)
+            start += length
+            if reading.finished:
+                finished.append(reading)
+                rows += [start - 1] * len(reading.sequences)
+        if finished:
+            self._begin([s for reading in finished for s in reading.sequences], hidden[rows])
+        return finished
+
+    def _begin(self, sequences: list[Sequence], last: Tensor) -> None:
+        """last (S, hidden): the states of the last tokens read, which make the first token of sequences that
+        have none yet."""
+        if self.drafter is not None:
             self.drafter.add(last)
-        drawn = self.sampler.draw(last, [(s, len(s.ids)) for s in sequences])
-        for sequence, token in zip(sequences, drawn, strict=True):
-            sequence.take(token)
+        new = [row for row, sequence in enumerate(sequences) if not sequence.ids]
+        if not new:
+            return
+        part = last if len(new) == len(sequences) else last[new]
+        drawn = self.sampler.draw(part, [(sequences[row], 0) for row in new])
+        for row, token in zip(new, drawn, strict=True):
+            sequences[row].take(token)
 
-    def _prefill_drafter(
-        self, drafter: Drafter, context: Prefill, hidden: Tensor, counts: list[int], longest: int
-    ) -> None:
-        """The module's latents of each prompt but its last token, whose successor is not drawn yet."""
-        before = len(context.kept)
-        following = torch.cat((context.ids[1:], context.ids[:1]))  # a row's last: any, it is not kept
-        self.network.predict_further(0, hidden, following, context.positions, context)
-        drafter.cache.reserve(len(counts), sum(counts), longest)
-        drafter.cache.add_groups(context.prefilled(slice(before, None), without_last=True), counts)
-
-    def _read_prompts(self, admissions: list[Admission], context: Prefill, hidden: Tensor) -> None:
-        """hidden (T, d) of the prompts' tokens: the logprobs of these, for requests that asked."""
-        spans = zip(admissions, context.starts.tolist(), context.lengths.tolist(), strict=True)
-        for admission, start, length in spans:
-            request, top = admission.request, admission.request.params.prompt_logprobs
-            if top is not None and request.prompt_logprobs is None:
-                whole = torch.cat((hidden[: context.shared], hidden[start : start + length - 1]))
-                found = prompt_logprobs(self.network, whole, request.prompt[1:], top)
-                request.prompt_logprobs = [{}, *found]
-
-    def _record_prompts(self, admissions: list[Admission], context: Prefill, routing: Tensor) -> None:
-        """routing (T, layers, K) of the prompts' tokens to the samples that asked for it."""
-        spans = zip(admissions, context.starts.tolist(), context.lengths.tolist(), strict=True)
-        for admission, start, length in spans:
-            if admission.request.params.record_routing:
-                whole = torch.cat((routing[: context.shared], routing[start : start + length]))
-                for sequence in admission.sequences:
-                    sequence.routing.append(whole.to(torch.int16).cpu())
+    def _read_logprobs(self, piece: Piece, hidden: Tensor) -> None:
+        """hidden (T, d) of a piece's tokens: the logprobs of the prompt's tokens after them, once."""
+        request = piece.reading.request
+        known, top = request.prompt_logprobs, request.params.prompt_logprobs
+        if piece.begin == 0 and (known is None or len(known) < len(request.prompt)):
+            known = request.prompt_logprobs = [{}]
+        if known is None or top is None or len(known) != piece.begin + 1:
+            return
+        following = request.prompt[piece.begin + 1 : piece.end + 1]
+        if following:
+            known += prompt_logprobs(self.network, hidden[: len(following)], following, top)
 
     @torch.no_grad()
     def decode(self, running: list[Sequence]) -> None:
-        """One more token for each running sequence, or two where a draft was right."""
-        if self.drafter is not None:
-            self._decode_checked(self.drafter, running)
+        """One more token for each running sequence, or more where drafts were right."""
+        tables = [s.table.blocks for s in running]
+        places = [s.place for s in running]
+        drafts, count = self._drafts(running, tables, places)
+        if count is not None:
+            self._decode_checked(running, tables, places, drafts, count)
             return
         ids = torch.tensor([s.ids[-1] for s in running], device=self.device)
-        places = torch.tensor([s.place for s in running], device=self.device)
-        self.cache.begin_step()
-        output = self.network(ids, places, cache=self.cache)
-        self.cache.end_step()
-        self._record(running, output.routing, 1, [1] * len(running))
+        context = PagedPass(self.cache, tables, places, [1] * len(running), self._runs)
+        self._runs = context.runs
+        output = self.network(ids, context.tokens.places, cache=context)
+        self._record(running, output.routing, [1] * len(running), [1] * len(running))
         drawn = self.sampler.draw(output.hidden, [(s, len(s.ids)) for s in running])
         for sequence, token in zip(running, drawn, strict=True):
             sequence.take(token)
 
-    def _decode_checked(self, drafter: Drafter, running: list[Sequence]) -> None:
-        window, places = drafter.window, [s.place for s in running]
-        numbers = [len(s.ids) for s in running]  # of the token that comes next
+    def _drafts(
+        self, running: list[Sequence], tables: list[array], places: list[int]
+    ) -> tuple[list[list[int]], DraftCount | None]:
+        """What may come next in each sequence, and where it is counted; None: nothing is drafted."""
+        if self.drafter is not None:
+            numbers = [len(s.ids) for s in running]  # of the token that comes next
 
-        def drawn_ahead(hidden: Tensor, further: int) -> list[int]:
-            wanted = [(s, number + further) for s, number in zip(running, numbers, strict=True)]
-            return self.sampler.draft(hidden, wanted)
+            def drawn_ahead(hidden: Tensor, further: int) -> list[int]:
+                wanted = [(s, number + further) for s, number in zip(running, numbers, strict=True)]
+                return self.sampler.draft(hidden, wanted)
 
-        drafts = drafter.draft([_newest(s, window) for s in running], places, drawn_ahead)
+            newest = [_newest(s, self.drafter.window) for s in running]
+            return self.drafter.draft(newest, places, tables, drawn_ahead), self.drafter.count
+        pays = self.draft_tokens is not None or lookup_pays(len(running), self.device)
+        if self.lookups is None or not pays:
+            return [], None
+        drafts = [self._look_up(sequence) for sequence in running]
+        return drafts, self.lookups if any(drafts) else None
+
+    def _look_up(self, sequence: Sequence) -> list[int]:
+        if sequence.undrafted:
+            return []
+        if sequence.lookup is None:
+            sequence.lookup = Lookup()
+        most = min(self.ahead, sequence.request.limit - len(sequence.ids) - 1)
+        tokens = [*sequence.request.prompt, *sequence.ids]
+        return sequence.lookup.drafts(tokens, most) if most > 0 else []
+
+    def _decode_checked(
+        self,
+        running: list[Sequence],
+        tables: list[array],
+        places: list[int],
+        drafts: list[list[int]],
+        count: DraftCount,
+    ) -> None:
+        lengths = [1 + len(own) for own in drafts]
         fed = [token for s, own in zip(running, drafts, strict=True) for token in (s.ids[-1], *own)]
-        at = [place + ahead for place in places for ahead in range(window)]
-        self.cache.begin_step(window)
-        ids, positions = (torch.tensor(numbers, device=self.device) for numbers in (fed, at))
-        output = self.network(ids, positions, cache=self.cache)
-        drawn = self._draw_checked(output.hidden, running, window)
+        context = PagedPass(self.cache, tables, places, lengths)
+        output = self.network(torch.tensor(fed, device=self.device), context.tokens.places, cache=context)
+        drawn = self._draw_checked(output.hidden, running, lengths)
         kept: list[int] = []
         for sequence, own, tokens in zip(running, drafts, drawn, strict=True):
-            kept.append(_take(sequence, own[: len(tokens) - 1], tokens, drafter.count))
-        self.cache.end_step(torch.tensor(kept, device=self.device))
-        self._record(running, output.routing, window, kept)
-        drafter.checked(output.hidden, kept)
+            kept.append(_take(sequence, own[: len(tokens) - 1], tokens, count))
+        count.steps += len(kept)
+        count.tokens += sum(kept)
+        self._record(running, output.routing, lengths, kept)
+        if self.drafter is not None:
+            self.drafter.checked(output.hidden, kept)
 
-    def _draw_checked(self, hidden: Tensor, running: list[Sequence], window: int) -> list[list[Token]]:
-        """hidden (A * window, h) after each slot's newest token and its drafts -> the tokens that follow
-        there; of a sequence that isn't drafted only the first."""
-        ahead = [1 if s.undrafted else window for s in running]
-        if min(ahead) < window:
-            rows = [window * slot + j for slot, count in enumerate(ahead) for j in range(count)]
+    def _draw_checked(self, hidden: Tensor, running: list[Sequence], lengths: list[int]) -> list[list[Token]]:
+        """hidden (T, h) after each slot's newest token and its drafts, lengths[i] of slot i -> the tokens
+        that follow there; of a sequence that isn't drafted only the first."""
+        ahead = [1 if s.undrafted else length for s, length in zip(running, lengths, strict=True)]
+        if ahead != lengths:
+            starts = [sum(lengths[:slot]) for slot in range(len(lengths))]
+            rows = [start + j for start, count in zip(starts, ahead, strict=True) for j in range(count)]
             hidden = hidden[torch.tensor(rows, device=self.device)]
         wanted = [(s, len(s.ids) + j) for s, count in zip(running, ahead, strict=True) for j in range(count)]
         drawn = iter(self.sampler.draw(hidden, wanted))
         return [list(islice(drawn, count)) for count in ahead]
 
-    def _record(self, running: list[Sequence], routing: Tensor | None, tokens: int, kept: list[int]) -> None:
-        """routing (A * tokens, layers, K) of the tokens fed, of which the first kept[i] of slot i stand."""
+    def _record(
+        self, running: list[Sequence], routing: Tensor | None, lengths: list[int], kept: list[int]
+    ) -> None:
+        """routing (T, layers, K) of the tokens fed, lengths[i] of slot i, whose first kept[i] stand."""
         if routing is None or not any(s.request.params.record_routing for s in running):
             return
-        by_slot = routing.unflatten(0, (-1, tokens)).to(torch.int16).cpu()
-        for row, sequence in enumerate(running):
+        by_slot = routing.to(torch.int16).cpu().split(lengths)
+        for sequence, own, stand in zip(running, by_slot, kept, strict=True):
             if sequence.request.params.record_routing:
-                sequence.routing.append(by_slot[row, : kept[row]])
+                sequence.routing.append(own[:stand])
 
     def remove(self, slots: list[int]) -> None:
-        """Drop what these slots, given falling, keep."""
-        self.cache.remove(slots)
+        """Drop what is kept of these slots, given falling; the last take the gaps."""
+        self._runs = None
         if self.drafter is not None:
             self.drafter.remove(slots)
+
+
+def _record_prompt(piece: Piece, routing: Tensor) -> None:
+    """routing (T, layers, K) of a piece's tokens, to the samples that start from it. What is read again takes
+    the way that it took first."""
+    whole = routing.to(torch.int16).cpu()
+    for sequence in piece.reading.sequences:
+        if not sequence.ids:
+            if piece.begin == 0:
+                sequence.routing.clear()  # it made room before all was read
+            sequence.routing.append(whole)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shoestring.engine.adjust import adjust_
 from shoestring.engine.logprobs import likeliest
-from shoestring.engine.scheduler import Sequence, Token
+from shoestring.engine.sequence import Sequence, Token
 from shoestring.models.transformer import Transformer
 from shoestring.ops.limits import Limits, draw_limited
 from shoestring.ops.sample import uniforms

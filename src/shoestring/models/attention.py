@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
 from shoestring.models.rope import softmax_scale
-from shoestring.ops.latent_heads import LatentLevels
+from shoestring.ops.latent_heads import LatentBlocks
 from shoestring.ops.norm import rms_norm
 from shoestring.ops.rotary import apply_rope, split_rope
 
@@ -18,7 +18,7 @@ class AttentionContext:
     apart.
 
     Latent attention hands every layer's latents to `keep_latent`, which a prefill answers. Where `absorbs` is
-    set (a decode cache of latents) it asks for `latent_levels`, for the kernel, and where there are none
+    set (a decode cache of latents) it asks for `latent_blocks`, for the kernel, and where there are none
     calls `attend_latent` instead of `attend`."""
 
     absorbs = False
@@ -36,7 +36,7 @@ class AttentionContext:
     def keep_latent(self, layer: int, latent: Tensor) -> None:
         """latent (T, kv_lora_rank + qk_rope_head_dim): the normed latent, then the rotated key."""
 
-    def latent_levels(self, layer: int) -> LatentLevels | None:
+    def latent_blocks(self, layer: int) -> LatentBlocks | None:
         raise NotImplementedError
 
     def attend_latent(self, layer: int, q: Tensor, latent: Tensor, rank: int, scale: float) -> Tensor:

@@ -45,10 +45,10 @@ class LatentAttention(nn.Module):
         if self.q_a_layernorm is not None and self.q_b_proj is not None:
             q = self.q_b_proj(rms_norm(q, self.q_a_layernorm, LATENT_EPS))
         q = q.reshape(x.shape[0], self.heads, -1)
-        levels = context.latent_levels(self.layer) if context.absorbs else None
-        if levels is not None:
+        blocks = context.latent_blocks(self.layer) if context.absorbs else None
+        if blocks is not None:
             norm, up = (self.kv_a_layernorm, LATENT_EPS), self._up.of(self.kv_b_proj.weight)
-            out = latent_decode(q, latent, key, norm, rope, up, levels, self.widths, self.scale)
+            out = latent_decode(q, latent, key, norm, rope, up, blocks, self.widths, self.scale)
             return self.o_proj(out.view(x.shape[0], -1))
         latent = rms_norm(latent, self.kv_a_layernorm, LATENT_EPS)
         if torch.is_grad_enabled():

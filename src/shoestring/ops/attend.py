@@ -1,15 +1,10 @@
 """Attention kernels. Each fast form stands beside the plain one and is tested equal to it."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from shoestring.ops.native import Library
-
-SPAN = 32  # tokens of one block of the decode cache (native/decode.cpp)
 
 
 def attention_plain(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, scale: float) -> Tensor:
@@ -91,76 +86,3 @@ def _hidden_from(prefix_lengths: Tensor, span: int, length: int, device: torch.d
     )
     zeros = torch.zeros(hidden.shape, device=device)
     return zeros.masked_fill_(hidden, -math.inf)[:, None, None, :, None, :]
-
-
-@dataclass(frozen=True)
-class DecodeRuns:
-    """The slots of a decode step in an order that keeps a group's together, cut into runs: a run's queries
-    meet each key of the shared prompt together, and is what one thread takes at a time."""
-
-    order: Tensor  # (A,) int64 slots
-    runs: Tensor  # (num_runs, 3) int64: begin and end in `order`, group
-
-    @classmethod
-    def build(cls, group_of: list[int], longest: int = 8) -> "DecodeRuns":
-        order = sorted(range(len(group_of)), key=group_of.__getitem__)
-        runs: list[list[int]] = []
-        for place, slot in enumerate(order):
-            if runs and runs[-1][2] == group_of[slot] and place - runs[-1][0] < longest:
-                runs[-1][1] = place + 1
-            else:
-                runs.append([place, place + 1, group_of[slot]])
-        return cls(torch.tensor(order, dtype=torch.int64), torch.tensor(runs, dtype=torch.int64).view(-1, 3))
-
-
-@dataclass(frozen=True)
-class Level:
-    """Keys and values (rows, Hkv, room / SPAN, SPAN * D) of one level of the decode cache; how much of a row
-    is real."""
-
-    keys: Tensor
-    values: Tensor
-    lengths: Tensor  # (rows,) int64
-
-
-def decode_attention(
-    library: Library,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    prompts: Level,
-    own: Level,
-    runs: DecodeRuns,
-    scale: float,
-) -> Tensor:
-    """One new token a slot: q (A, H, D), k and v (A, Hkv, D) are put at the end of each slot's own row, then
-    every query sees its group's prompt and its own row, the new token included -> (A, H, D). Only real tokens
-    are read. The plain version is the batched products of `engine.cache`."""
-    active, heads, dim = q.shape
-    kv_heads = k.shape[1]
-    own_room, prompt_room = own.keys.shape[2] * SPAN, prompts.keys.shape[2] * SPAN
-    assert len(runs.order) == active <= own.keys.shape[0]
-    assert int(own.lengths[:active].max()) < own_room
-    q, k, v, out = q.contiguous(), k.contiguous(), v.contiguous(), torch.empty_like(q)
-    library.call(
-        "decode", (q,), q, k, v, prompts.keys, prompts.values, own.keys, own.values, prompts.lengths,
-        own.lengths, runs.order, runs.runs, len(runs.runs), heads, kv_heads, dim, prompt_room,
-        own_room, scale, out,
-    )  # fmt: skip
-    return out
-
-
-def keep_tokens(
-    library: Library, k: Tensor, v: Tensor, level: Level, starts: Tensor, lengths: Tensor, first: int, at: int
-) -> None:
-    """Tokens starts[i] ... + lengths[i] of k and v (T, Hkv, D) into the level's row first + i, from place
-    `at` on."""
-    _, kv_heads, dim = k.shape
-    room, count = level.keys.shape[2] * SPAN, len(starts)
-    assert first + count <= level.keys.shape[0]
-    assert not count or at + int(lengths.max()) <= room
-    assert not count or int((starts + lengths).max()) <= len(k)
-    library.call(
-        "keep", (k,), k.contiguous(), v.contiguous(), level.keys, level.values, starts.contiguous(),
-        lengths.contiguous(), count, first, at, kv_heads, dim, room,
-    )  # fmt: skip

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from shoestring.ops.native import Library, library_for
+from shoestring.ops.paged import PagedTokens
 from shoestring.ops.rotary import apply_rope_interleaved, apply_rope_plain
 
 
@@ -100,18 +101,13 @@ class _LatentHeads(torch.autograd.Function):
         return grad_queries, grad_expanded, grad_key, None, None, None, None
 
 
-class LatentLevels(NamedTuple):
-    """What a decode step of A slots reads and writes: prompts (G, S, W), each slot's own row (A or more, L,
-    W) to whose end its `tokens` new ones go, the lengths of both, group_of (A,) the prompt of each slot. W is
-    rank + rope."""
+class LatentBlocks(NamedTuple):
+    """What a step reads and writes: blocks (N, 1, SPAN * W) of which W is rank + rope, and where the step's
+    tokens stand in them."""
 
     library: Library
-    prompts: Tensor
-    own: Tensor
-    prompt_lengths: Tensor
-    own_lengths: Tensor
-    group_of: Tensor
-    tokens: int
+    blocks: Tensor
+    tokens: PagedTokens
 
 
 def latent_decode(
@@ -121,26 +117,25 @@ def latent_decode(
     norm: tuple[Tensor, float],
     rope: tuple[Tensor, Tensor],
     up: tuple[Tensor, Tensor],
-    levels: LatentLevels,
+    cache: LatentBlocks,
     widths: HeadWidths,
     scale: float,
 ) -> Tensor:
-    """One absorbed step. Of T = A * tokens tokens, slot by slot: queries (T, H, nope + rope), latent (T,
-    rank) before its norm (weight, eps), key (T, rope) not rotated; rows of both may lie apart. up: W_UK (H,
+    """One absorbed step of T tokens: queries (T, H, nope + rope), latent (T, rank) before its norm (weight,
+    eps), key (T, rope) not rotated; rows of both may lie apart. All are kept before any is read. up: W_UK (H,
     rank, nope) and W_UV (H, value, rank) -> (T, H, value). The plain version is `models.mla` with
-    `engine.latent`."""
+    `ops.paged.paged_latent_plain`."""
     (keys_up, values_up), (weight, eps) = up, norm
-    tokens, heads, _ = queries.shape
-    rank, active = latent.shape[1], levels.group_of.shape[0]
-    assert levels.own.is_contiguous() and levels.prompts.is_contiguous() and queries.is_contiguous()
+    count, heads, _ = queries.shape
+    rank, tokens = latent.shape[1], cache.tokens
+    assert cache.blocks.is_contiguous() and queries.is_contiguous() and len(tokens.rows) == count
     assert keys_up.is_contiguous() and values_up[0].is_contiguous()
-    assert latent.stride(1) == key.stride(1) == 1 and tokens == active * levels.tokens
-    out = queries.new_empty(tokens, heads, widths.value)
-    levels.library.call(
-        "latent_decode", (queries,), queries, latent, key, weight, *rope, keys_up, values_up, levels.prompts,
-        levels.own, levels.prompt_lengths, levels.own_lengths, levels.group_of, out, latent.stride(0),
-        key.stride(0), values_up.stride(0), active, levels.tokens, rank, levels.prompts.shape[-2],
-        levels.own.shape[-2], heads, widths.nope, widths.rope, widths.value, int(widths.interleaved), eps,
-        scale,
+    assert latent.stride(1) == key.stride(1) == 1
+    out = queries.new_empty(count, heads, widths.value)
+    cache.library.call(
+        "latent_decode", (queries,), queries, latent, key, weight, *rope, keys_up, values_up, cache.blocks,
+        tokens.tables, tokens.rows, tokens.places, out, latent.stride(0), key.stride(0), values_up.stride(0),
+        count, tokens.tables.shape[1], rank, heads, widths.nope, widths.rope, widths.value,
+        int(widths.interleaved), eps, scale,
     )  # fmt: skip
     return out

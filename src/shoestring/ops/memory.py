@@ -1,6 +1,7 @@
 """Memory that ran out, and the most that a piece of work took."""
 
 import ctypes
+import os
 import resource
 import sys
 from pathlib import Path
@@ -31,6 +32,30 @@ def give_back(device: torch.device) -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, other C libraries may not
         if trim is not None:
             trim(0)
+
+
+def free_bytes(device: torch.device) -> int:
+    """That new tensors may take: of a GPU, else of the machine or of the container that the process is in."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = [_available()]
+    try:  # version 2 of control groups
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if limit != "max":
+            found.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return max(0, min(found))
+
+
+def _available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:  # not Linux
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def reset_peak(device: torch.device) -> None:

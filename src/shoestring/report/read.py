@@ -16,9 +16,10 @@ from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
+from shoestring.report.live import curves_of
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
-from shoestring.report.run_report import ChatReport, Curve, Finding, IdentityReport, RunReport
+from shoestring.report.run_report import ChatReport, Finding, IdentityReport, RunReport
 from shoestring.report.samples import pick
 from shoestring.report.scores import Score, UnitReport
 from shoestring.report.stage_costs import read_stages
@@ -26,7 +27,6 @@ from shoestring.report.units import read_units
 from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
 
-NOT_CURVES = ("step", "time", "nonfinite")
 MAKES = ("pretrain", "init")  # jobs that make a base from nothing
 
 
@@ -60,7 +60,7 @@ def read_run(folder: Path) -> RunReport:
         planned=planned(scores, wanted),
         chats=chats,
         identities=identities,
-        curves=tuple(curve for path, unit in units.items() for curve in _curves(path, unit)),
+        curves=tuple(curve for path, unit in units.items() for curve in curves_of(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
         bill=make_bill(usage, prices),
         environment={key: _plain(value) for key, value in environment.items()},
@@ -167,15 +167,6 @@ def _identities(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator
     bases = _bases(path, made)
     for label, row in _read_json(path / "result.json").get("identity", {}).items():
         yield IdentityReport(unit, label, label in bases, row["n"], row["claims"], row["families"])
-
-
-def _curves(path: Path, unit: UnitReport) -> Iterator[Curve]:
-    rows = read_lines(path / "metrics.jsonl")
-    names = dict.fromkeys(name for row in rows for name in row if name not in NOT_CURVES)
-    line = unit.title.removeprefix(unit.stage).strip()
-    for name in names:
-        points = [(row["step"], row[name]) for row in rows if name in row]
-        yield Curve(unit.stage, name, line, tuple(s for s, _ in points), tuple(v for _, v in points))
 
 
 def _first_seeds(units: Sequence[tuple[Path, UnitReport]]) -> list[tuple[Path, UnitReport]]:

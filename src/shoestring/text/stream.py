@@ -26,6 +26,11 @@ class ReplyStream:
         """Whether the reply is inside its thinking."""
         return self._state == "reasoning"
 
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing came yet that says what the reply begins with."""
+        return self._state == "start"
+
     def push(self, text: str) -> list[Piece]:
         self._held += text
         out: list[Piece] = []

@@ -19,7 +19,7 @@ it knows them, tags elsewhere; a `tool` turn where it knows that role, a user's 
 nothing becomes a token of its own. See docs/tools.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,12 +42,18 @@ class _Conversation:
 
 
 class Template:
-    def __init__(self, tokenizer: Tokenizer, source: str | None, end_ids: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        source: str | None,
+        end_ids: Sequence[int] = (),
+        switches: Mapping[str, bool] | None = None,
+    ) -> None:
         """`source` is the Jinja text; without one, only rendering is an error. `end_ids` are the model's
         own."""
         self._tokenizer, self._end_ids = tokenizer, tuple(end_ids)
         self._escaper = Escaper(tokenizer.special_ids)
-        self.form = TemplateForm(tokenizer, source, self._escaper)
+        self.form = TemplateForm(tokenizer, source, self._escaper, switches)
         self._turns = Turns(tokenizer, self._escaper, self.form)
 
     def render(
@@ -112,6 +118,12 @@ class Template:
     @property
     def source(self) -> str | None:
         return self.form.source
+
+    def switched(self, thinking: bool) -> "Template":
+        """The same, its thinking switched on or off where the template has a switch: `thinking` in
+        DeepSeek's, `enable_thinking` in Qwen's."""
+        switches = {"thinking": thinking, "enable_thinking": thinking}
+        return Template(self._tokenizer, self.source, self._end_ids, switches)
 
     @property
     def tool_form(self) -> Form:

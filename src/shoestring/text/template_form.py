@@ -1,5 +1,6 @@
 """How a chat template behaves, found by rendering probes with it: nothing is guessed from its text."""
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import jinja2
@@ -16,10 +17,17 @@ PROBE = "quark"  # any word that no template writes by itself
 
 
 class TemplateForm:
-    """The template's source, compiled, and what it does with turns, thinking and tools."""
+    """The template's source, compiled, and what it does with turns, thinking and tools. `switches` are what
+    it is told beside the messages, such as Qwen3's enable_thinking."""
 
-    def __init__(self, tokenizer: Tokenizer, source: str | None, escaper: Escaper) -> None:
-        self.source = source
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        source: str | None,
+        escaper: Escaper,
+        switches: Mapping[str, bool] | None = None,
+    ) -> None:
+        self.source, self._switches = source, dict(switches or {})
         self._tokenizer, self._escaper = tokenizer, escaper
 
     def jinja(self, messages: list[Message], add_generation_prompt: bool) -> str:
@@ -32,6 +40,7 @@ class TemplateForm:
                 tools=None,
                 documents=None,
                 **self._tokenizer.special.named(),
+                **self._switches,
             )
         except TEMPLATE_ERRORS as error:
             raise BadInput(f"the chat template refuses this conversation: {error}") from None
@@ -68,9 +77,18 @@ class TemplateForm:
     @cached_property
     def prefill(self) -> str:
         """The `<think>` that the generation prompt ends with, and what follows it; "" for most templates."""
-        added = self._probe([user("q")], True).removeprefix(self._probe([user("q")]))
-        _, opened, rest = added.rpartition(OPEN)
+        _, opened, rest = self._added.rpartition(OPEN)
         return opened + rest if opened and CLOSE not in rest else ""
+
+    @cached_property
+    def closes(self) -> bool:
+        """Whether the generation prompt ends its thinking before the reply begins."""
+        return CLOSE in self._added and not self.prefill
+
+    @cached_property
+    def _added(self) -> str:
+        """The generation prompt."""
+        return self._probe([user("q")], True).removeprefix(self._probe([user("q")]))
 
     def _probe(self, messages: list[Message], add_generation_prompt: bool = False) -> str:
         """A trial rendering; "" where the template refuses it or there is none."""

@@ -71,6 +71,11 @@ class Tokenizer:
             return self.encode(text)
         return self._continuing.encode(text, add_special_tokens=False).ids
 
+    @cached_property
+    def opening_ids(self) -> list[int]:
+        """What the tokenizer's own rules put before a text, such as <s>; most put nothing."""
+        return self._backend.encode("", add_special_tokens=True).ids[:1]
+
     def decode(self, ids: Iterable[int]) -> str:
         """Special tokens are shown as they are spelled."""
         return self._backend.decode(list(ids), skip_special_tokens=False)

@@ -11,7 +11,7 @@ Both are read whatever the template. A call counts in the answer alone: thinking
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Form = Literal["tags", "deepseek"]
@@ -29,22 +29,26 @@ FENCED = re.compile(rf"(?:function)?{SEPARATOR}([^\n]*)\n```(?:json)?\n(.*)\n```
 
 @dataclass(frozen=True)
 class ToolCard:
-    """What a model is told of a tool: it takes one text, its argument's name is `argument`."""
+    """What a model is told of a tool: it takes one text, its argument's name is `argument`. One that takes
+    more has the JSON schema of its parameters in `schema`, and in `example` all arguments as JSON."""
 
     name: str
     description: str
     argument: str
     example: str
+    schema: str = ""
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """What a model asks for. `fault` says why it can't be read; it is empty for a call that can be run."""
+    """What a model asks for. `fault` says why it can't be read; it is empty for a call that can be run.
+    `arguments` are all of them as a JSON object, where it is one, for tools that take more than one text."""
 
     name: str
     text: str
     argument: str = ""
     fault: str = ""
+    arguments: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -104,35 +108,44 @@ def _call(name: str, arguments: Any) -> ToolCall:
     """arguments: {argument: text}; numbers are taken as they are spelled, and a bare text too."""
     if isinstance(arguments, str):
         return ToolCall(name, arguments)
+    whole = json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else ""
     if not isinstance(arguments, dict) or len(arguments) != 1:
-        return ToolCall(name, "", fault='"arguments" has to be an object with one text')
+        return ToolCall(name, "", fault='"arguments" has to be an object with one text', arguments=whole)
     ((argument, text),) = arguments.items()
     if isinstance(text, bool) or not isinstance(text, str | int | float):
-        return ToolCall(name, "", argument, fault=f'"{argument}" has to be a text')
-    return ToolCall(name, str(text), argument)
+        return ToolCall(name, "", argument, f'"{argument}" has to be a text', whole)
+    return ToolCall(name, str(text), argument, arguments=whole)
 
 
 def write_calls(calls: Sequence[ToolCall], form: Form) -> str:
     """As a model is to write them; `read_calls` reads them back."""
+    written = [(c.name, c.arguments or json.dumps({c.argument: c.text}, ensure_ascii=False)) for c in calls]
     if form == "tags":
-        values = ({"name": c.name, "arguments": {c.argument: c.text}} for c in calls)
-        return "\n".join(f"{TAG}{json.dumps(value, ensure_ascii=False)}{TAG_END}" for value in values)
+        named = ((json.dumps(name, ensure_ascii=False), arguments) for name, arguments in written)
+        return "\n".join(
+            f'{TAG}{{"name": {name}, "arguments": {arguments}}}{TAG_END}' for name, arguments in named
+        )
     bodies = (
-        f"{CALL}function{SEPARATOR}{c.name}\n```json\n"
-        f"{json.dumps({c.argument: c.text}, ensure_ascii=False)}\n```{CALL_END}"
-        for c in calls
+        f"{CALL}function{SEPARATOR}{name}\n```json\n{arguments}\n```{CALL_END}" for name, arguments in written
     )
     return CALLS + "\n".join(bodies) + CALLS_END
 
 
 def tools_prompt(cards: Sequence[ToolCard], form: Form) -> str:
     """What a system turn says of the tools."""
-    listed = "\n".join(f"- {card.name}: {card.description}" for card in cards)
-    examples = "\n".join(
-        write_calls([ToolCall(card.name, card.example, card.argument)], form) for card in cards
+    listed = "\n".join(
+        f"- {card.name}: {card.description}" + (f" (arguments: {card.schema})" if card.schema else "")
+        for card in cards
     )
+    examples = "\n".join(write_calls([_example(card)], form) for card in cards)
     return (
         f"You can use tools:\n{listed}\n"
         f"To use one, end your turn with a call, like this:\n{examples}\n"
         "The result comes back to you; then go on or answer."
     )
+
+
+def _example(card: ToolCard) -> ToolCall:
+    if card.schema:
+        return ToolCall(card.name, "", arguments=card.example)
+    return ToolCall(card.name, card.example, card.argument)

@@ -1,10 +1,13 @@
-// Attention of one new token a sequence over the two-level cache.
+// Attention of new tokens over a paged cache.
 //
-// A row of the cache is blocks of SPAN tokens of one key head, in the order in which the products read them:
+// The cache is blocks of SPAN tokens; a sequence's lie wherever its block table says, and several sequences may have
+// some in common. In a block each key head has its own part, in the order in which the products read it:
 //   keys    two halves, each (dim / 2, 16 tokens, 2): a line of 64 bytes holds two dimensions of 16 tokens
 //   values  (SPAN / 2, dim, 2): a line holds two tokens of 16 dimensions
 // so that one bf16 instruction adds two products to each of 16 sums, a tile is 1 KiB of keys as they lie, and nothing
 // is summed across a register.
+#include <vector>
+
 #include "tiles.h"
 #if defined(__AVX512BF16__) && defined(__AVX512VL__)
 #include <immintrin.h>
@@ -31,16 +34,17 @@ static void put(const X* k, const X* v, X* keys, X* values, int64_t token, int64
     }
 }
 
-// scores[r * stride + j] = q[r] . key j for `queries` rows of q; whole blocks are written, so up to SPAN - 1 scores
-// past the last token
+// scores[r * stride + j] = q[r] . key j for `queries` rows of q, span i of whose keys lies at spans[i]; whole spans are
+// written, so up to SPAN - 1 scores past the last token
 template <class X>
-static void dots(const X* q, const X* keys, int64_t queries, int64_t tokens, int64_t dim, float* scores,
+static void dots(const X* q, const X* const* spans, int64_t queries, int64_t tokens, int64_t dim, float* scores,
                  int64_t stride, Tiles&) {
     for (int64_t j = 0; j < tokens; j += HALF)
         for (int64_t r = 0; r < queries; r++) {
+            const X* keys = spans[j / SPAN] + j % SPAN * dim;
             float sums[HALF] = {};
             for (int64_t d = 0; d < dim; d += 2) {
-                const X* line = keys + j * dim + d * HALF;
+                const X* line = keys + d * HALF;
                 const float a = load(q + r * dim + d), b = load(q + r * dim + d + 1);
 #pragma omp simd
                 for (int64_t i = 0; i < HALF; i++) sums[i] += a * load(line + 2 * i) + b * load(line + 2 * i + 1);
@@ -52,12 +56,12 @@ static void dots(const X* q, const X* keys, int64_t queries, int64_t tokens, int
 // acc[r * dim + d] += sum over tokens of weights[r * stride + token] * value; a last odd token has a partner of
 // weight 0
 template <class X>
-static void mix(const X* weights, int64_t stride, const X* values, int64_t queries, int64_t tokens, int64_t dim,
+static void mix(const X* weights, int64_t stride, const X* const* spans, int64_t queries, int64_t tokens, int64_t dim,
                 float* acc, Tiles&) {
     for (int64_t j = 0; j < tokens; j += 2)
         for (int64_t r = 0; r < queries; r++) {
             const float a = load(weights + r * stride + j), b = load(weights + r * stride + j + 1);
-            const X* line = values + j * dim;
+            const X* line = spans[j / SPAN] + j % SPAN * dim;
 #pragma omp simd
             for (int64_t d = 0; d < dim; d++)
                 acc[r * dim + d] += a * load(line + 2 * d) + b * load(line + 2 * d + 1);
@@ -74,9 +78,10 @@ static inline __m512bh both(const bf16* p) {  // two numbers, sixteen times
 }
 
 template <int ROWS>
-static void dots_rows(const bf16* q, const bf16* keys, int64_t tokens, int64_t dim, float* scores, int64_t stride) {
+static void dots_rows(const bf16* q, const bf16* const* spans, int64_t tokens, int64_t dim, float* scores,
+                      int64_t stride) {
     for (int64_t j = 0; j < tokens; j += SPAN) {
-        const bf16 *left = keys + j * dim, *right = left + HALF * dim;
+        const bf16 *left = spans[j / SPAN], *right = left + HALF * dim;
         __m512 a[ROWS], b[ROWS];
         for (int r = 0; r < ROWS; r++) a[r] = b[r] = _mm512_setzero_ps();
         for (int64_t d = 0; d < dim; d += 2) {
@@ -96,15 +101,17 @@ static void dots_rows(const bf16* q, const bf16* keys, int64_t tokens, int64_t d
 }
 
 template <int ROWS, int LINES>
-static void mix_rows(const bf16* weights, int64_t stride, const bf16* values, int64_t tokens, int64_t dim, float* acc) {
+static void mix_rows(const bf16* weights, int64_t stride, const bf16* const* spans, int64_t tokens, int64_t dim,
+                     float* acc) {
     for (int64_t d = 0; d < dim; d += 16 * LINES) {
         __m512 sums[ROWS][LINES];
         for (int r = 0; r < ROWS; r++)
             for (int i = 0; i < LINES; i++) sums[r][i] = _mm512_loadu_ps(acc + r * dim + d + 16 * i);
         for (int64_t j = 0; j < tokens; j += 2) {
+            const bf16* values = spans[j / SPAN] + j % SPAN * dim + 2 * d;
             __m512bh line[LINES];
 #pragma GCC unroll 4
-            for (int i = 0; i < LINES; i++) line[i] = pairs(values + j * dim + 2 * d + 32 * i);
+            for (int i = 0; i < LINES; i++) line[i] = pairs(values + 32 * i);
 #pragma GCC unroll 4
             for (int r = 0; r < ROWS; r++) {
                 const __m512bh weight = both(weights + r * stride + j);
@@ -118,10 +125,10 @@ static void mix_rows(const bf16* weights, int64_t stride, const bf16* values, in
 }
 
 template <int ROWS>
-static void mix_lines(const bf16* weights, int64_t stride, const bf16* values, int64_t tokens, int64_t dim,
+static void mix_lines(const bf16* weights, int64_t stride, const bf16* const* spans, int64_t tokens, int64_t dim,
                       float* acc) {
-    if (dim % 64 == 0) return mix_rows<ROWS, 4>(weights, stride, values, tokens, dim, acc);
-    mix_rows<ROWS, 1>(weights, stride, values, tokens, dim, acc);
+    if (dim % 64 == 0) return mix_rows<ROWS, 4>(weights, stride, spans, tokens, dim, acc);
+    mix_rows<ROWS, 1>(weights, stride, spans, tokens, dim, acc);
 }
 
 #ifdef HAS_TILES
@@ -129,12 +136,13 @@ static void mix_lines(const bf16* weights, int64_t stride, const bf16* values, i
 // for as many queries as the tiles have rows, and any dim that is a multiple of DEPTH.
 constexpr int64_t DEPTH = 32;
 
-static void dots_tiles(const bf16* q, const bf16* keys, int64_t tokens, int64_t dim, float* scores, int64_t stride) {
+static void dots_tiles(const bf16* q, const bf16* const* spans, int64_t tokens, int64_t dim, float* scores,
+                       int64_t stride) {
     for (int64_t j = 0; j < tokens; j += SPAN) {
         _tile_zero(0);
         _tile_zero(1);
         for (int64_t d = 0; d < dim; d += DEPTH) {
-            const bf16* left = keys + j * dim + d * HALF;
+            const bf16* left = spans[j / SPAN] + d * HALF;
             _tile_loadd(4, q + d, dim * 2);
             _tile_loadd(5, left, 64);
             _tile_loadd(6, left + HALF * dim, 64);
@@ -147,12 +155,13 @@ static void dots_tiles(const bf16* q, const bf16* keys, int64_t tokens, int64_t 
 }
 
 // weights are 0 past the last token, up to a whole span
-static void mix_tiles(const bf16* weights, int64_t stride, const bf16* values, int64_t tokens, int64_t dim, float* acc) {
+static void mix_tiles(const bf16* weights, int64_t stride, const bf16* const* spans, int64_t tokens, int64_t dim,
+                      float* acc) {
     for (int64_t d = 0; d < dim; d += 32) {
         _tile_loadd(0, acc + d, dim * 4);
         _tile_loadd(1, acc + d + 16, dim * 4);
         for (int64_t j = 0; j < tokens; j += SPAN) {
-            const bf16* line = values + j * dim + 2 * d;
+            const bf16* line = spans[j / SPAN] + 2 * d;
             _tile_loadd(4, weights + j, stride * 2);
             _tile_loadd(5, line, dim * 4);
             _tile_loadd(6, line + 32, dim * 4);
@@ -165,151 +174,172 @@ static void mix_tiles(const bf16* weights, int64_t stride, const bf16* values, i
 }
 #endif
 
-static void dots(const bf16* q, const bf16* keys, int64_t queries, int64_t tokens, int64_t dim, float* scores,
+static void dots(const bf16* q, const bf16* const* spans, int64_t queries, int64_t tokens, int64_t dim, float* scores,
                  int64_t stride, Tiles& set_up) {
     int64_t r = 0;
 #ifdef HAS_TILES
     if (tiles && dim % DEPTH == 0) {
         for (; r < queries; r += 16) {
             set_up.set_rows(int(queries - r < 16 ? queries - r : 16));
-            dots_tiles(q + r * dim, keys, tokens, dim, scores + r * stride, stride);
+            dots_tiles(q + r * dim, spans, tokens, dim, scores + r * stride, stride);
         }
         return;
     }
 #endif
-    for (; r + 4 <= queries; r += 4) dots_rows<4>(q + r * dim, keys, tokens, dim, scores + r * stride, stride);
-    if (queries - r == 3) dots_rows<3>(q + r * dim, keys, tokens, dim, scores + r * stride, stride);
-    if (queries - r == 2) dots_rows<2>(q + r * dim, keys, tokens, dim, scores + r * stride, stride);
-    if (queries - r == 1) dots_rows<1>(q + r * dim, keys, tokens, dim, scores + r * stride, stride);
+    for (; r + 4 <= queries; r += 4) dots_rows<4>(q + r * dim, spans, tokens, dim, scores + r * stride, stride);
+    if (queries - r == 3) dots_rows<3>(q + r * dim, spans, tokens, dim, scores + r * stride, stride);
+    if (queries - r == 2) dots_rows<2>(q + r * dim, spans, tokens, dim, scores + r * stride, stride);
+    if (queries - r == 1) dots_rows<1>(q + r * dim, spans, tokens, dim, scores + r * stride, stride);
 }
 
-static void mix(const bf16* weights, int64_t stride, const bf16* values, int64_t queries, int64_t tokens, int64_t dim,
-                float* acc, Tiles& set_up) {
-    if (dim % 16) return mix<bf16>(weights, stride, values, queries, tokens, dim, acc, set_up);
+static void mix(const bf16* weights, int64_t stride, const bf16* const* spans, int64_t queries, int64_t tokens,
+                int64_t dim, float* acc, Tiles& set_up) {
+    if (dim % 16) return mix<bf16>(weights, stride, spans, queries, tokens, dim, acc, set_up);
     int64_t r = 0;
 #ifdef HAS_TILES
     if (tiles && dim % DEPTH == 0) {
         for (; r < queries; r += 16) {
             set_up.set_rows(int(queries - r < 16 ? queries - r : 16));
-            mix_tiles(weights + r * stride, stride, values, tokens, dim, acc + r * dim);
+            mix_tiles(weights + r * stride, stride, spans, tokens, dim, acc + r * dim);
         }
         return;
     }
 #endif
     for (; r + 4 <= queries; r += 4)
-        mix_lines<4>(weights + r * stride, stride, values, tokens, dim, acc + r * dim);
-    if (queries - r == 3) mix_lines<3>(weights + r * stride, stride, values, tokens, dim, acc + r * dim);
-    if (queries - r == 2) mix_lines<2>(weights + r * stride, stride, values, tokens, dim, acc + r * dim);
-    if (queries - r == 1) mix_lines<1>(weights + r * stride, stride, values, tokens, dim, acc + r * dim);
+        mix_lines<4>(weights + r * stride, stride, spans, tokens, dim, acc + r * dim);
+    if (queries - r == 3) mix_lines<3>(weights + r * stride, stride, spans, tokens, dim, acc + r * dim);
+    if (queries - r == 2) mix_lines<2>(weights + r * stride, stride, spans, tokens, dim, acc + r * dim);
+    if (queries - r == 1) mix_lines<1>(weights + r * stride, stride, spans, tokens, dim, acc + r * dim);
 }
 #endif
 
-struct Decode {
-    int64_t heads, kv_heads, dim, prompt_room, own_room;  // rooms: tokens that a row of the cache can hold
-    float scale;
-};
-
-// Softmax of one query's scores over its prompt and its own tokens; the weights in X, each part filled to whole spans
-// with 0.
+// Softmax of one query's scores over the tokens it sees; the weights in X, filled with 0 up to `end`
 template <class X>
-static void weigh(float* scores, int64_t prompt, int64_t own, float scale, X* weights) {
-    const int64_t all = prompt + own;
-    const float inverse = 1.0f / exp_and_sum(scores, all, scale_and_top(scores, all, scale, -INFINITY));
-    X* mine = weights + whole_spans(prompt);
-    for (int64_t i = 0; i < prompt; i++) store(weights + i, scores[i] * inverse);
-    for (X* x = weights + prompt; x < mine; x++) store(x, 0.0f);
-    for (int64_t i = 0; i < own; i++) store(mine + i, scores[prompt + i] * inverse);
-    for (X* x = mine + own; x < mine + whole_spans(own); x++) store(x, 0.0f);
+static void weigh(float* scores, int64_t visible, int64_t end, float scale, X* weights) {
+    const float inverse = 1.0f / exp_and_sum(scores, visible, scale_and_top(scores, visible, scale, -INFINITY));
+    for (int64_t i = 0; i < visible; i++) store(weights + i, scores[i] * inverse);
+    for (int64_t i = visible; i < end; i++) store(weights + i, 0.0f);
 }
 
-// A run of slots of one group and one key head: their queries meet each key of the shared prompt together.
+// The blocks of the cache, and the tokens of a pass: token t stands at place places[t] of the sequence whose block
+// table is row rows[t] of `tables`, and sees the places up to its own.
 template <class X>
-static void decode_run(const X* q, const X* k, const X* v, const X* prompt_k, const X* prompt_v, X* own_k, X* own_v,
-                       const int64_t* own_lengths, const int64_t* slots, int64_t count, int64_t prompt_length,
-                       int64_t head, const Decode& shape, X* out, Scratch& scratch, Tiles& set_up) {
-    const int64_t rep = shape.heads / shape.kv_heads, dim = shape.dim, queries = count * rep;
-    int64_t longest = 0;
-    for (int64_t m = 0; m < count; m++) longest = own_lengths[slots[m]] > longest ? own_lengths[slots[m]] : longest;
-    const int64_t stride = whole_spans(prompt_length) + whole_spans(longest + 1);
+struct Cache {
+    X *keys, *values;
+    const int64_t *tables, *rows, *places;
+    int64_t table_width, heads, kv_heads, dim;
+    float scale;
+
+    // of key head `head`: where the span lies that holds place `place` of token t's sequence
+    int64_t span(int64_t t, int64_t place, int64_t head) const {
+        return (tables[rows[t] * table_width + place / SPAN] * kv_heads + head) * SPAN * dim;
+    }
+
+    void put_token(const X* k, const X* v, int64_t t, int64_t head) const {
+        const int64_t at = span(t, places[t], head);
+        put(k, v, keys + at, values + at, places[t] % SPAN, dim);
+    }
+};
+
+// Tokens order[0 ... count) whose sequences have their first `shared` spans in common, and one key head: all queries
+// meet each of these keys together. A query may see less than the shared spans hold (tokens of one sequence).
+template <class X>
+static void decode_run(const X* q, const X* k, const X* v, const Cache<X>& cache, const int64_t* order, int64_t count,
+                       int64_t shared, int64_t head, X* out, Scratch& scratch, std::vector<const X*>& spans,
+                       Tiles& set_up) {
+    const int64_t rep = cache.heads / cache.kv_heads, dim = cache.dim, queries = count * rep;
+    int64_t most = 0;
+    for (int64_t m = 0; m < count; m++) most = cache.places[order[m]] >= most ? cache.places[order[m]] + 1 : most;
+    const int64_t stride = whole_spans(most) > shared * SPAN ? whole_spans(most) : shared * SPAN;
+    const int64_t together = most < shared * SPAN ? most : shared * SPAN;
     const int64_t wide = (queries * dim + 15) / 16 * 16;
     scratch.grow(wide * 2 + queries * stride * 2);
+    spans.resize(size_t(2 * stride / SPAN));
+    const X **key_spans = spans.data(), **value_spans = key_spans + stride / SPAN;
     X* gathered = reinterpret_cast<X*>(scratch.data());
     float *acc = scratch.data() + wide, *scores = acc + wide;
     X* weights = reinterpret_cast<X*>(scores + queries * stride);
+    const auto find = [&](int64_t t, int64_t from, int64_t to) {  // spans [from, to) of token t's sequence
+        for (int64_t i = from; i < to; i++) {
+            const int64_t at = cache.span(t, i * SPAN, head);
+            key_spans[i] = cache.keys + at;
+            value_spans[i] = cache.values + at;
+        }
+    };
     for (int64_t m = 0; m < count; m++) {
-        const X* mine = q + (slots[m] * shape.heads + head * rep) * dim;
+        const int64_t t = order[m], place = (t * cache.kv_heads + head) * dim;
+        if (k) cache.put_token(k + place, v + place, t, head);
+        const X* mine = q + (t * cache.heads + head * rep) * dim;
         std::memcpy(static_cast<void*>(gathered + m * rep * dim), mine, sizeof(X) * size_t(rep * dim));
     }
     std::memset(acc, 0, sizeof(float) * size_t(wide));
-    dots(gathered, prompt_k, queries, prompt_length, dim, scores, stride, set_up);
+    find(order[0], 0, shared);
+    dots(gathered, key_spans, queries, together, dim, scores, stride, set_up);
     for (int64_t m = 0; m < count; m++) {
-        const int64_t slot = slots[m], own = own_lengths[slot] + 1, place = slot * shape.kv_heads + head;
-        X *keys = own_k + place * shape.own_room * dim, *values = own_v + place * shape.own_room * dim;
-        put(k + place * dim, v + place * dim, keys, values, own - 1, dim);
+        const int64_t t = order[m], visible = cache.places[t] + 1, own = visible - shared * SPAN;
         float* mine = scores + m * rep * stride;
-        dots(gathered + m * rep * dim, keys, rep, own, dim, mine + prompt_length, stride, set_up);
+        if (own > 0) {
+            find(t, shared, whole_spans(visible) / SPAN);
+            dots(gathered + m * rep * dim, key_spans + shared, rep, own, dim, mine + shared * SPAN, stride, set_up);
+        }
+        const int64_t end = own > 0 ? whole_spans(visible) : shared * SPAN;
         for (int64_t r = 0; r < rep; r++)
-            weigh(mine + r * stride, prompt_length, own, shape.scale, weights + (m * rep + r) * stride);
+            weigh(mine + r * stride, visible, end, cache.scale, weights + (m * rep + r) * stride);
     }
-    mix(weights, stride, prompt_v, queries, prompt_length, dim, acc, set_up);
+    mix(weights, stride, value_spans, queries, together, dim, acc, set_up);
     for (int64_t m = 0; m < count; m++) {
-        const int64_t slot = slots[m], place = slot * shape.kv_heads + head;
+        const int64_t t = order[m], visible = cache.places[t] + 1, own = visible - shared * SPAN;
         float* mine = acc + m * rep * dim;
-        mix(weights + m * rep * stride + whole_spans(prompt_length), stride, own_v + place * shape.own_room * dim, rep,
-            own_lengths[slot] + 1, dim, mine, set_up);
-        X* o = out + (slot * shape.heads + head * rep) * dim;
+        if (own > 0) {
+            find(t, shared, whole_spans(visible) / SPAN);
+            mix(weights + m * rep * stride + shared * SPAN, stride, value_spans + shared, rep, own, dim, mine, set_up);
+        }
+        X* o = out + (t * cache.heads + head * rep) * dim;
         for (int64_t i = 0; i < rep * dim; i++) store(o + i, mine[i]);
     }
 }
 
-// runs (num_runs, 3): begin and end in `order`, and the group. q, k, v of one new token a slot; k and v are also
-// written to the cache at own_lengths[slot].
+// runs (num_runs, 3): begin and end in `order`, and the spans in common. Where k and v are given they are written
+// first, each token's by its own run: no other token of the pass may see it.
 template <class X>
-static void decode(const X* q, const X* k, const X* v, const X* prompt_k, const X* prompt_v, X* own_k, X* own_v,
-                   const int64_t* prompt_lengths, const int64_t* own_lengths, const int64_t* order,
-                   const int64_t* runs, int64_t num_runs, Decode shape, X* out, int threads) {
-    split(num_runs * shape.kv_heads, threads, 1, [=](int64_t begin, int64_t end) {
+static void decode(const X* q, const X* k, const X* v, const Cache<X>& cache, const int64_t* order,
+                   const int64_t* runs, int64_t num_runs, X* out, int threads) {
+    split(num_runs * cache.kv_heads, threads, 1, [=](int64_t begin, int64_t end) {
         Scratch scratch;
+        std::vector<const X*> spans;
         Tiles set_up;
         for (int64_t task = begin; task < end; task++) {
-            const int64_t *run = runs + 3 * (task / shape.kv_heads), head = task % shape.kv_heads;
-            const int64_t group = run[2], offset = (group * shape.kv_heads + head) * shape.prompt_room * shape.dim;
-            decode_run(q, k, v, prompt_k + offset, prompt_v + offset, own_k, own_v, own_lengths, order + run[0],
-                       run[1] - run[0], prompt_lengths[group], head, shape, out, scratch, set_up);
+            const int64_t *run = runs + 3 * (task / cache.kv_heads), head = task % cache.kv_heads;
+            decode_run(q, k, v, cache, order + run[0], run[1] - run[0], run[2], head, out, scratch, spans, set_up);
         }
     });
 }
 
-// Tokens starts[i] ... + lengths[i] of k and v (T, kv_heads, dim) into row first + i of the cache, from place `at` on
+// k and v (count, kv_heads, dim) to their tokens' places
 template <class X>
-static void keep(const X* k, const X* v, X* cache_k, X* cache_v, const int64_t* starts, const int64_t* lengths,
-                 int64_t count, int64_t first, int64_t at, int64_t kv_heads, int64_t dim, int64_t room, int threads) {
-    split(count * kv_heads, threads, 1, [=](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; task++) {
-            const int64_t i = task / kv_heads, head = task % kv_heads;
-            const int64_t row = ((first + i) * kv_heads + head) * room * dim;
-            for (int64_t t = 0; t < lengths[i]; t++) {
-                const int64_t from = ((starts[i] + t) * kv_heads + head) * dim;
-                put(k + from, v + from, cache_k + row, cache_v + row, at + t, dim);
+static void keep(const X* k, const X* v, const Cache<X>& cache, int64_t count, int threads) {
+    split(count, threads, grain_of(cache.kv_heads * cache.dim), [=](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; t++)
+            for (int64_t head = 0; head < cache.kv_heads; head++) {
+                const int64_t at = (t * cache.kv_heads + head) * cache.dim;
+                cache.put_token(k + at, v + at, t, head);
             }
-        }
     });
 }
 
 #define DECODE(NAME, X)                                                                                            \
-    API void decode_##NAME(const X* q, const X* k, const X* v, const X* prompt_k, const X* prompt_v, X* own_k,     \
-                           X* own_v, const int64_t* prompt_lengths, const int64_t* own_lengths,                    \
-                           const int64_t* order, const int64_t* runs, int64_t num_runs, int64_t heads,             \
-                           int64_t kv_heads, int64_t dim, int64_t prompt_room, int64_t own_room, float scale,      \
-                           X* out, int threads) {                                                                  \
-        const Decode shape = {heads, kv_heads, dim, prompt_room, own_room, scale};                                 \
-        decode(q, k, v, prompt_k, prompt_v, own_k, own_v, prompt_lengths, own_lengths, order, runs, num_runs,      \
-               shape, out, threads);                                                                               \
+    API void decode_##NAME(const X* q, const X* k, const X* v, X* keys, X* values, const int64_t* tables,          \
+                           const int64_t* rows, const int64_t* places, const int64_t* order, const int64_t* runs,  \
+                           int64_t num_runs, int64_t table_width, int64_t heads, int64_t kv_heads, int64_t dim,    \
+                           float scale, X* out, int threads) {                                                     \
+        const Cache<X> cache{keys, values, tables, rows, places, table_width, heads, kv_heads, dim, scale};        \
+        decode(q, k, v, cache, order, runs, num_runs, out, threads);                                               \
     }                                                                                                              \
-    API void keep_##NAME(const X* k, const X* v, X* cache_k, X* cache_v, const int64_t* starts,                    \
-                         const int64_t* lengths, int64_t count, int64_t first, int64_t at, int64_t kv_heads,       \
-                         int64_t dim, int64_t room, int threads) {                                                 \
-        keep(k, v, cache_k, cache_v, starts, lengths, count, first, at, kv_heads, dim, room, threads);             \
+    API void keep_##NAME(const X* k, const X* v, X* keys, X* values, const int64_t* tables, const int64_t* rows,   \
+                         const int64_t* places, int64_t count, int64_t table_width, int64_t kv_heads, int64_t dim, \
+                         int threads) {                                                                            \
+        const Cache<X> cache{keys, values, tables, rows, places, table_width, kv_heads, kv_heads, dim, 1.0f};      \
+        keep(k, v, cache, count, threads);                                                                         \
     }
 
 DECODE(f32, float)

@@ -83,9 +83,11 @@ static void latent_heads_backward(const X* grad_q, const X* grad_k, const X* gra
     });
 }
 
-// One pass of a decode step with the up-projections absorbed: `tokens` new ones in each slot, slot by slot. A query
-// sees its group's prompt and its slot's own row up to itself. Latents are keys at their full width (rank numbers, then
-// the rotary key) and values at the first `rank`.
+constexpr int64_t SPAN = 32;  // tokens of one block of the cache (decode.cpp)
+
+// One pass of a step with the up-projections absorbed. Token t stands at place places[t] of the sequence whose blocks
+// are row rows[t] of `tables`, and sees the places up to its own; all new latents are kept before any is read. Latents
+// are keys at their full width (rank numbers, then the rotary key) and values at the first `rank`.
 template <class X>
 struct Decode {
     const X *latent, *key;  // the newest tokens', rows latent_stride and key_stride apart
@@ -94,10 +96,9 @@ struct Decode {
     const float *cos, *sin;
     const X *keys_up, *values_up;  // W_UK (H, rank, nope), and W_UV's rows, `values_stride` from head to head
     int64_t values_stride;
-    const X* prompts;
-    X* own;
-    const int64_t *prompt_lengths, *own_lengths, *group_of;
-    int64_t tokens, rank, prompt_room, own_room;
+    X* blocks;  // (num_blocks, SPAN, width)
+    const int64_t *tables, *rows, *places;
+    int64_t table_width, rank;
     float eps, scale;
     Widths w;
     bool interleaved;
@@ -105,21 +106,23 @@ struct Decode {
     static constexpr int64_t HEADS = 4, COLUMNS = 32;  // of a weighted sum that fit the registers
 
     int64_t width() const { return rank + w.rope; }
-    int64_t seen(int64_t slot) const { return prompt_lengths[group_of[slot]] + own_lengths[slot] + tokens; }
+    int64_t seen(int64_t t) const { return places[t] + 1; }
+    // the block that holds place `place` of token t's sequence
+    X* block(int64_t t, int64_t place) const {
+        return blocks + tables[rows[t] * table_width + place / SPAN] * SPAN * width();
+    }
 
-    // the newest tokens' latents, normed, and rotated keys to the end of their slot's row
-    void keep(int64_t slot) const {
-        for (int64_t t = slot * tokens; t < (slot + 1) * tokens; t++) {
-            const X* from = latent + t * latent_stride;
-            X* to = own + (slot * own_room + own_lengths[slot] + t - slot * tokens) * width();
-            float squares = 0.0f;
+    // the token's latent, normed, and rotated key to its place
+    void keep(int64_t t) const {
+        const X* from = latent + t * latent_stride;
+        X* to = block(t, places[t]) + places[t] % SPAN * width();
+        float squares = 0.0f;
 #pragma omp simd reduction(+ : squares)
-            for (int64_t i = 0; i < rank; i++) squares += load(from + i) * load(from + i);
-            const float inverse = 1.0f / std::sqrt(squares / float(rank) + eps);
-            for (int64_t i = 0; i < rank; i++) store(to + i, load(from + i) * inverse * load(norm + i));
-            const int64_t half = w.rope / 2;
-            turn(key + t * key_stride, to + rank, cos + t * half, sin + t * half, half, Pairs(w, interleaved));
-        }
+        for (int64_t i = 0; i < rank; i++) squares += load(from + i) * load(from + i);
+        const float inverse = 1.0f / std::sqrt(squares / float(rank) + eps);
+        for (int64_t i = 0; i < rank; i++) store(to + i, load(from + i) * inverse * load(norm + i));
+        const int64_t half = w.rope / 2;
+        turn(key + t * key_stride, to + rank, cos + t * half, sin + t * half, half, Pairs(w, interleaved));
     }
 
     // q (T, H, nope + rope) of one head -> absorbed (T, width), and after attention mixed (T, rank) -> out (T, H, value)
@@ -145,20 +148,17 @@ struct Decode {
             store_row(out + (t * w.heads + head) * w.value, room.data() + t * w.value, w.value);
     }
 
-    // heads [begin, end) of token t of a slot: absorbed queries -> mixed
-    void attend(const X* absorbed, X* mixed, int64_t slot, int64_t t, int64_t begin, int64_t end, float* room) const {
-        const int64_t prompt_length = prompt_lengths[group_of[slot]], longest = seen(slot);
-        const int64_t visible = longest - tokens + t + 1, count = end - begin, first = (slot * tokens + t) * w.heads;
-        const X *prompt = prompts + group_of[slot] * prompt_room * width(), *mine = own + slot * own_room * width();
-        float *scores = room, *sum = scores + count * longest;
+    // heads [begin, end) of token t: absorbed queries -> mixed
+    void attend(const X* absorbed, X* mixed, int64_t t, int64_t begin, int64_t end, float* room) const {
+        const int64_t visible = seen(t), count = end - begin, first = t * w.heads;
+        float *scores = room, *sum = scores + count * visible;
         std::vector<const X*> heads(size_t(count), nullptr);
         for (int64_t h = 0; h < count; h++) heads[size_t(h)] = absorbed + (first + begin + h) * width();
-        const int64_t before = prompt_length < visible ? prompt_length : visible;
         const Rows<X> few(heads.data(), count, width());
-        few.times(prompt, 0, before, scores, longest);
-        few.times(mine, 0, visible - before, scores + before, longest);
+        for (int64_t s = 0; s < visible; s += SPAN)
+            few.times(block(t, s), 0, visible - s < SPAN ? visible - s : SPAN, scores + s, visible);
         for (int64_t h = 0; h < count; h++) {
-            float* found = scores + h * longest;
+            float* found = scores + h * visible;
             const float top = scale_and_top(found, visible, scale, -INFINITY);
             sum[h] = 1.0f / exp_and_sum(found, visible, top);
         }
@@ -167,13 +167,10 @@ struct Decode {
                 const int64_t heads_here = count - h < HEADS ? count - h : HEADS;
                 const int64_t columns = rank - i < COLUMNS ? rank - i : COLUMNS;
                 alignas(64) float made[HEADS][COLUMNS] = {};
-                if (heads_here == HEADS && columns == COLUMNS) {
-                    weighted<HEADS, COLUMNS>(prompt + i, 0, before, scores + h * longest, longest, made, HEADS, COLUMNS);
-                    weighted<HEADS, COLUMNS>(mine + i, before, visible, scores + h * longest, longest, made, HEADS, COLUMNS);
-                } else {
-                    weighted<0, 0>(prompt + i, 0, before, scores + h * longest, longest, made, heads_here, columns);
-                    weighted<0, 0>(mine + i, before, visible, scores + h * longest, longest, made, heads_here, columns);
-                }
+                if (heads_here == HEADS && columns == COLUMNS)
+                    weighted<HEADS, COLUMNS>(t, i, scores + h * visible, made, HEADS, COLUMNS);
+                else
+                    weighted<0, 0>(t, i, scores + h * visible, made, heads_here, columns);
                 for (int64_t a = 0; a < heads_here; a++) {
                     for (int64_t c = 0; c < columns; c++) made[a][c] *= sum[h + a];
                     store_row(mixed + (first + begin + h + a) * rank + i, made[a], columns);
@@ -181,44 +178,44 @@ struct Decode {
             }
     }
 
-    // made[a][c] += scores[a][s] * row s [c] over s in [from, to), the rows beginning at `from`
+    // made[a][c] = the sum of scores[a][s] * latent s [from + c] over what token t sees
     template <int64_t FIXED_HEADS, int64_t FIXED_COLUMNS>
-    void weighted(const X* rows, int64_t from, int64_t to, const float* scores, int64_t longest,
-                  float (*made)[COLUMNS], int64_t heads, int64_t columns) const {
+    void weighted(int64_t t, int64_t from, const float* scores, float (*made)[COLUMNS], int64_t heads,
+                  int64_t columns) const {
         const int64_t live_heads = FIXED_HEADS ? FIXED_HEADS : heads, live = FIXED_COLUMNS ? FIXED_COLUMNS : columns;
-        float sums[HEADS][COLUMNS];  // of its own: in registers
-        for (int64_t a = 0; a < HEADS; a++)
-            for (int64_t c = 0; c < COLUMNS; c++) sums[a][c] = made[a][c];
-        for (int64_t s = from; s < to; s++) {
-            const X* row = rows + (s - from) * width();
-            for (int64_t a = 0; a < live_heads; a++) {
-                const float weight = scores[a * longest + s];
+        const int64_t visible = seen(t);
+        float sums[HEADS][COLUMNS] = {};  // of its own: in registers
+        for (int64_t first = 0; first < visible; first += SPAN) {
+            const X* row = block(t, first) + from;
+            const int64_t last = visible - first < SPAN ? visible : first + SPAN;
+            for (int64_t s = first; s < last; s++, row += width())
+                for (int64_t a = 0; a < live_heads; a++) {
+                    const float weight = scores[a * visible + s];
 #pragma omp simd
-                for (int64_t c = 0; c < live; c++) sums[a][c] += weight * load(row + c);
-            }
+                    for (int64_t c = 0; c < live; c++) sums[a][c] += weight * load(row + c);
+                }
         }
         for (int64_t a = 0; a < HEADS; a++)
             for (int64_t c = 0; c < COLUMNS; c++) made[a][c] = sums[a][c];
     }
 
-    void run(const X* q, X* out, int64_t slots, int threads) const {
-        const int64_t count = slots * tokens, heads = w.heads;
+    void run(const X* q, X* out, int64_t count, int threads) const {
+        const int64_t heads = w.heads;
         std::vector<X> absorbed(size_t(count * heads * width())), mixed(size_t(count * heads * rank));
         split(heads, threads, few_grain(count * rank * w.nope), [&](int64_t begin, int64_t end) {
             for (int64_t h = begin; h < end; h++) absorb(q, absorbed.data(), h, count);
         });
         int64_t most = 0;
-        for (int64_t a = 0; a < slots; a++) {
-            keep(a);
-            most = seen(a) > most ? seen(a) : most;
+        for (int64_t t = 0; t < count; t++) {
+            keep(t);
+            most = seen(t) > most ? seen(t) : most;
         }
-        const int64_t parts = slots < threads ? threads : 1;  // of a slot's heads
-        split(slots * parts, threads, few_grain(2 * tokens * heads * width() * most / parts), [&](int64_t from, int64_t to) {
+        const int64_t parts = count < threads ? threads : 1;  // of a token's heads
+        split(count * parts, threads, few_grain(2 * heads * width() * most / parts), [&](int64_t from, int64_t to) {
             Scratch room(heads * (most + 1));
             for (int64_t i = from; i < to; i++)
-                for (int64_t t = 0; t < tokens; t++)
-                    attend(absorbed.data(), mixed.data(), i / parts, t, heads * (i % parts) / parts,
-                           heads * (i % parts + 1) / parts, room.data());
+                attend(absorbed.data(), mixed.data(), i / parts, heads * (i % parts) / parts,
+                       heads * (i % parts + 1) / parts, room.data());
         });
         split(heads, threads, few_grain(count * rank * w.value), [&](int64_t begin, int64_t end) {
             for (int64_t h = begin; h < end; h++) expand(mixed.data(), out, h, count);
@@ -242,18 +239,16 @@ struct Decode {
                               Widths{heads, nope, rope, value}, interleaved != 0, threads);                        \
     }                                                                                                              \
     API void latent_decode_##NAME(const X* q, const X* latent, const X* key, const X* norm, const float* cos,      \
-                                  const float* sin, const X* keys_up, const X* values_up, const X* prompts,        \
-                                  X* own, const int64_t* prompt_lengths, const int64_t* own_lengths,               \
-                                  const int64_t* group_of, X* out, int64_t latent_stride, int64_t key_stride,      \
-                                  int64_t values_stride, int64_t slots, int64_t tokens, int64_t rank,              \
-                                  int64_t prompt_room, int64_t own_room, int64_t heads, int64_t nope,              \
+                                  const float* sin, const X* keys_up, const X* values_up, X* blocks,               \
+                                  const int64_t* tables, const int64_t* rows, const int64_t* places, X* out,       \
+                                  int64_t latent_stride, int64_t key_stride, int64_t values_stride,                \
+                                  int64_t count, int64_t table_width, int64_t rank, int64_t heads, int64_t nope,   \
                                   int64_t rope, int64_t value, int64_t interleaved, float eps, float scale,        \
                                   int threads) {                                                                   \
         const Decode<X> step{latent, key, latent_stride, key_stride, norm, cos, sin, keys_up, values_up,           \
-                             values_stride, prompts, own, prompt_lengths, own_lengths, group_of, tokens, rank,     \
-                             prompt_room, own_room, eps, scale, Widths{heads, nope, rope, value},                  \
-                             interleaved != 0};                                                                    \
-        step.run(q, out, slots, threads);                                                                          \
+                             values_stride, blocks, tables, rows, places, table_width, rank, eps, scale,           \
+                             Widths{heads, nope, rope, value}, interleaved != 0};                                  \
+        step.run(q, out, count, threads);                                                                          \
     }
 
 LATENT(f32, float)

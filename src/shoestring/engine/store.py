@@ -1,0 +1,58 @@
+"""The cache's memory: for every layer a tensor of blocks, which grows as blocks are needed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from shoestring.ops.paged import SPAN
+
+_GROWTH = 1.5  # each time it grows, so that what is there is seldom copied
+
+
+class BlockStore:
+    """Keys and values, or latents alone: for each of `widths` and each layer (blocks, heads, SPAN * width).
+    How the tokens of a block lie is the kernel's business (native/decode.cpp); without it in their order."""
+
+    def __init__(
+        self, layers: int, heads: int, widths: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.parts = [
+            [torch.empty((0, heads, SPAN * width), dtype=dtype, device=device) for _ in range(layers)]
+            for width in widths
+        ]
+        self.block_bytes = layers * heads * SPAN * sum(widths) * dtype.itemsize
+
+    @property
+    def blocks(self) -> int:
+        return self.parts[0][0].shape[0]
+
+    def layer(self, layer: int) -> tuple[Tensor, ...]:
+        return tuple(part[layer] for part in self.parts)
+
+    def grow(self, needed: int, limit: int) -> None:
+        """Room for `needed` blocks at least; more, up to `limit`, where it grows."""
+        if needed <= self.blocks:
+            return
+        blocks = max(needed, min(limit, int(self.blocks * _GROWTH)))
+        for part in self.parts:
+            for i, old in enumerate(part):
+                # zeros, not empty: places that nobody sees are multiplied by weight 0, and 0 * nan is nan
+                new = old.new_zeros(blocks, *old.shape[1:])
+                new[: len(old)] = old
+                part[i] = new
+
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Block to block, (from, to); no block is in two pairs' ends."""
+        if not pairs:
+            return
+        device = self.parts[0][0].device
+        source, target = torch.tensor(pairs, device=device).unbind(1)
+        for part in self.parts:
+            for tensor in part:
+                tensor[target] = tensor[source]
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        for part in self.parts:
+            part[:] = [t.new_empty(0, *t.shape[1:]) for t in part]

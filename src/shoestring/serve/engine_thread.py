@@ -1,0 +1,271 @@
+"""An Engine in a thread of its own, and its requests as the event loop sees them.
+
+One thread alone touches the engine. It takes commands from a queue (submit, abort), steps, and hands what was
+made to the loop, one call for all requests of a step. A request that can't be served is that request's error.
+A fault of the engine itself ends all that ran with 503; a new engine over the same weights is made then, but
+for a request that was there at two faults: it is refused from then on."""
+
+import asyncio
+import hashlib
+import queue
+import threading
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shoestring.engine.request import Completion, SamplingParams
+from shoestring.engine.usage import EngineUsage, Made
+from shoestring.errors import BadInput, ShoestringError
+from shoestring.serve.errors import ApiError
+
+STRIKES = 2  # faults of the engine at which a request was there
+FAULTS, WITHIN_SECONDS = 5, 300  # more faults than that in so long: the engine stays down
+
+
+class Watched(Protocol):
+    """What is needed of an engine."""
+
+    def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int: ...
+    def step(self) -> None: ...
+    def abort(self, request: int) -> None: ...
+    def progress(self, request: int) -> list[Made]: ...
+    def take_finished(self) -> list[tuple[int, list[Completion]]]: ...
+    def usage(self) -> EngineUsage: ...
+
+
+@dataclass(frozen=True)
+class News:
+    """What one sample made since the last look."""
+
+    sample: int
+    ids: list[int]
+    logprobs: list[float]
+    top: list[dict[int, float]]
+
+
+class Job:
+    """One prompt in the engine, with all its samples. Everything here is the event loop's."""
+
+    def __init__(
+        self, prompt: Sequence[int], params: SamplingParams, key: str, changed: asyncio.Event
+    ) -> None:
+        """changed: set whenever there is news, or the end; several jobs may share one."""
+        self.prompt, self.params, self.key = list(prompt), params, key
+        self.started: float | None = None  # time.monotonic() of its first token
+        self.made = [0] * params.n
+        self.completions: list[Completion] | None = None
+        self.error: ApiError | None = None
+        self._news: list[News] = []
+        self._changed = changed
+
+    @property
+    def over(self) -> bool:
+        return self.completions is not None or self.error is not None
+
+    def news(self) -> list[News]:
+        """All that was made since this was asked last. A slow reader finds much at once; no more is kept than
+        the reply's own ids."""
+        taken, self._news = self._news, []
+        return taken
+
+    def told(self, news: Sequence[News]) -> None:
+        if self.started is None:
+            self.started = time.monotonic()
+        for piece in news:
+            self.made[piece.sample] += len(piece.ids)
+        self._news += news
+        self._changed.set()
+
+    def end(self, completions: list[Completion] | None, error: ApiError | None) -> None:
+        if not self.over:
+            self.completions, self.error = completions, error
+        self._changed.set()
+
+    @property
+    def fingerprint(self) -> bytes:
+        return hashlib.sha256(repr((self.prompt, self.params.max_tokens, self.params.n)).encode()).digest()
+
+
+@dataclass(eq=False)
+class _Running:
+    """A job in the engine's thread: how much of each sample the loop knows."""
+
+    job: Job
+    number: int
+    shown: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Health:
+    up: bool
+    why: str = ""
+    restarts: int = 0
+
+
+_Command = tuple[str, Job]
+_Told = tuple[Job, list[News], list[Completion] | None, ApiError | None]
+
+
+class EngineThread:
+    def __init__(self, make: Callable[[], Watched]) -> None:
+        """`make` gives a new engine over the same weights."""
+        self._make = make
+        self.engine = make()
+        self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
+        self._running: dict[int, _Running] = {}
+        self._numbers: dict[Job, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._strikes: Counter[bytes] = Counter()
+        self._faults: deque[float] = deque(maxlen=FAULTS)
+        self.health = Health(up=True)
+        self.usage = self.engine.usage()  # after its last step
+
+    def start(self) -> None:
+        """In the running event loop, which is told what is made."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """After the step that runs. What is still in the engine is ended with 503."""
+        self._commands.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def submit(self, prompt: Sequence[int], params: SamplingParams, key: str, changed: asyncio.Event) -> Job:
+        """Raises ApiError where nothing can be made now."""
+        if not self.health.up:
+            raise ApiError(503, f"the engine is down: {self.health.why}", code="engine_down", retry_after=60)
+        job = Job(prompt, params, key, changed)
+        if self._strikes and self._strikes[job.fingerprint] >= STRIKES:
+            raise ApiError(
+                500, f"the engine failed {STRIKES} times with this request in it; it isn't tried again"
+            )
+        self._commands.put(("submit", job))
+        return job
+
+    def abort(self, job: Job) -> None:
+        """Free what it holds, before the next token is made."""
+        if not job.over:
+            job.end(None, ApiError(499, "the request was given up"))
+            self._commands.put(("abort", job))
+
+    def _work(self) -> None:
+        while True:
+            if not self._take_commands():
+                break
+            if self._running:
+                try:
+                    self.engine.step()
+                    told = self._look()
+                except Exception as error:  # whatever it is, the thread lives on and says so
+                    told = self._failed(error)
+                self._tell(told)
+        gone = ApiError(503, "the server is shutting down", code="shutting_down", retry_after=10)
+        self._tell([(r.job, [], None, gone) for r in self._running.values()])
+
+    def _take_commands(self) -> bool:
+        """All that wait; without work, one is waited for. False: the end."""
+        told: list[_Told] = []
+        try:
+            command = self._commands.get_nowait() if self._running else self._commands.get()
+            while True:
+                if command is None:
+                    return False
+                self._obey(command, told)
+                command = self._commands.get_nowait()
+        except queue.Empty:
+            pass
+        finally:
+            self._tell(told)
+        return True
+
+    def _obey(self, command: _Command, told: list[_Told]) -> None:
+        what, job = command
+        if what == "abort":
+            number = self._numbers.pop(job, None)
+            if number is not None:
+                self._running.pop(number)
+                self.engine.abort(number)
+            return
+        if job.over:  # given up before it came here
+            return
+        try:
+            number = self.engine.submit(job.prompt, job.params, job.key)
+        except BadInput as error:
+            told.append((job, [], None, ApiError(400, str(error))))
+        except Exception as error:
+            traceback.print_exc()
+            told.append((job, [], None, ApiError(500, f"this request failed ({type(error).__name__})")))
+        else:
+            self._running[number] = _Running(job, number, [0] * job.params.n)
+            self._numbers[job] = number
+
+    def _look(self) -> list[_Told]:
+        """What every request made in this step, and those that ended."""
+        told: list[_Told] = []
+        self.usage = self.engine.usage()
+        finished = dict(self.engine.take_finished())
+        for running in list(self._running.values()):
+            completions = finished.get(running.number)
+            if completions is not None:
+                self._forget(running)
+            made = self.engine.progress(running.number) if completions is None else completions
+            news = []
+            for sample, m in enumerate(made):
+                at = running.shown[sample]
+                if len(m.ids) > at:
+                    news.append(News(sample, m.ids[at:], m.logprobs[at:], m.top_logprobs[at:]))
+                    running.shown[sample] = len(m.ids)
+            if news or completions is not None:
+                told.append((running.job, news, completions, None))
+        return told
+
+    def _forget(self, running: _Running) -> None:
+        self._running.pop(running.number)
+        self._numbers.pop(running.job, None)
+
+    def _failed(self, error: Exception) -> list[_Told]:
+        """The engine is broken: end what ran, and make a new one unless that happens too often."""
+        if not isinstance(error, ShoestringError):
+            traceback.print_exc()
+        why = " ".join(str(error).split()) if isinstance(error, ShoestringError) else type(error).__name__
+        ended = ApiError(
+            503, f"the engine failed and was restarted ({why})", code="engine_failed", retry_after=1
+        )
+        told: list[_Told] = [(running.job, [], None, ended) for running in self._running.values()]
+        self._strikes.update(running.job.fingerprint for running in self._running.values())
+        self._running.clear()
+        self._numbers.clear()
+        self._restart(why)
+        return told
+
+    def _restart(self, why: str) -> None:
+        now = time.monotonic()
+        often = len(self._faults) == FAULTS and now - self._faults[0] < WITHIN_SECONDS
+        self._faults.append(now)
+        if often:
+            self.health = Health(False, f"{FAULTS + 1} faults within {WITHIN_SECONDS} s, the last: {why}")
+            return
+        try:
+            self.engine = self._make()
+            self.health = Health(True, why, self.health.restarts + 1)
+        except Exception as error:
+            traceback.print_exc()
+            self.health = Health(False, f"it can't be restarted ({type(error).__name__}: {error})")
+
+    def _tell(self, told: Sequence[_Told]) -> None:
+        if told and self._loop is not None:
+            self._loop.call_soon_threadsafe(_deliver, told)
+
+
+def _deliver(told: Sequence[_Told]) -> None:
+    for job, news, completions, error in told:
+        if news:
+            job.told(news)
+        if completions is not None or error is not None:
+            job.end(completions, error)

@@ -1,0 +1,173 @@
+"""One request from the line to its last token: what happens to it, as events. Whole bodies and streams are
+made of the same ones."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from shoestring.serve.choice import SHUTDOWN, TIME, Choice
+from shoestring.serve.engine_thread import Job
+from shoestring.serve.errors import ApiError
+from shoestring.serve.line import Line, Place, Ticket
+from shoestring.serve.metrics import Times
+from shoestring.serve.plan import Plan
+from shoestring.serve.reader import Delta
+from shoestring.serve.served import Served
+from shoestring.serve.settings import ServeSettings
+
+PLACE_SECONDS = 1.0  # how often a waiting request looks at its place
+
+
+@dataclass(frozen=True)
+class Waiting:
+    place: Place
+
+
+@dataclass(frozen=True)
+class Said:
+    choice: Choice
+    deltas: list[Delta]
+    last: bool = False  # the choice is over
+
+
+class Idle:
+    """Nothing happened for a while."""
+
+
+Event = Waiting | Said | Idle
+
+
+class Talk:
+    def __init__(
+        self,
+        plan: Plan,
+        served: Served,
+        line: Line,
+        settings: ServeSettings,
+        times: Times,
+        closing: asyncio.Event,
+    ) -> None:
+        """closing: set when the server has to end what runs."""
+        self.plan, self.served, self.line, self.settings = plan, served, line, settings
+        self.times, self._closing = times, closing
+        n, how = plan.params.n, served.how
+        self.choices = [Choice(i, plan, how) for i in range(n * len(plan.prompts))]
+        self._changed = asyncio.Event()
+        self._jobs: list[Job] = []
+
+    def join(self) -> Ticket:
+        """A place in the line. Raises ApiError 503."""
+        return self.line.join(len(self.choices))
+
+    async def events(self, ticket: Ticket) -> AsyncGenerator[Event, None]:
+        """Raises ApiError where the request failed. Closing the iterator frees all that it holds."""
+        async with self.line.held(ticket):
+            async for place in self._wait(ticket):
+                yield Waiting(place)
+            self.times.admitted()
+            try:
+                for i, prompt in enumerate(self.plan.prompts):
+                    key = str(i) if i else ""
+                    self._jobs.append(self.served.engine.submit(prompt, self.plan.params, key, self._changed))
+                async for event in self._making():
+                    yield event
+            finally:
+                for job in self._jobs:
+                    self.served.engine.abort(job)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(map(len, self.plan.prompts))
+
+    @property
+    def cached_tokens(self) -> int:
+        done = [job.completions[0] for job in self._jobs if job.completions]
+        return sum(completion.cached_tokens for completion in done)
+
+    @property
+    def made_tokens(self) -> int:
+        return sum(len(choice.ids) for choice in self.choices)
+
+    async def _wait(self, ticket: Ticket) -> AsyncIterator[Place]:
+        """Until the engine has room; the place whenever it changes."""
+        loop = asyncio.get_running_loop()
+        until, before = loop.time() + self.settings.queue_seconds, 0
+        while not await _set_within(ticket.granted, PLACE_SECONDS):
+            place = self.line.place(ticket)
+            if place is not None and place.position != before:
+                before = place.position
+                yield place
+            if loop.time() > until:
+                raise ApiError(
+                    503,
+                    f"no room after {self.settings.queue_seconds:.0f} s in the queue",
+                    None,
+                    "queue_timeout",
+                    30,
+                )
+        if ticket.refused is not None:
+            raise ticket.refused
+
+    async def _making(self) -> AsyncIterator[Event]:
+        loop, open_jobs = asyncio.get_running_loop(), set(range(len(self._jobs)))
+        until = loop.time() + self.settings.request_seconds
+        while open_jobs:
+            wait = min(self.settings.keep_alive_seconds, max(0.0, until - loop.time()))
+            if (
+                not await _set_within(self._changed, wait)
+                and loop.time() < until
+                and not self._closing.is_set()
+            ):
+                yield Idle()
+                continue
+            self._changed.clear()
+            for number in sorted(open_jobs):
+                for event in self._news(number):
+                    yield event
+                if self._jobs[number].over:
+                    open_jobs.remove(number)
+            if open_jobs and (self._closing.is_set() or loop.time() >= until):
+                for event in self._give_up(open_jobs, SHUTDOWN if self._closing.is_set() else TIME):
+                    yield event
+                return
+
+    def _news(self, number: int) -> list[Said]:
+        """What one prompt's job made since the last look. Raises its error."""
+        job, first = self._jobs[number], number * self.plan.params.n
+        said: list[Said] = []
+        for news in job.news():
+            self.times.token()
+            choice = self.choices[first + news.sample]
+            deltas = choice.take(news.ids, news.logprobs, news.top)
+            if deltas:
+                said.append(Said(choice, deltas))
+        if job.error is not None:
+            raise job.error
+        for sample, completion in enumerate(job.completions or ()):
+            choice = self.choices[first + sample]
+            said.append(Said(choice, choice.end(completion), last=True))
+        return said
+
+    def _give_up(self, open_jobs: set[int], why: str) -> list[Said]:
+        """End what still runs with what it has. Raises ApiError where that is nothing at all."""
+        if not self.made_tokens:
+            what = "the server is shutting down" if why == SHUTDOWN else "the time for a request is over"
+            raise ApiError(503, f"{what}; nothing was made", code=why, retry_after=10)
+        n = self.plan.params.n
+        left = [self.choices[number * n + sample] for number in sorted(open_jobs) for sample in range(n)]
+        return [Said(choice, choice.end(None, why), last=True) for choice in left]
+
+    def wake(self) -> None:
+        """Look at once, as when the server has to end."""
+        self._changed.set()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    if event.is_set():
+        return True
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

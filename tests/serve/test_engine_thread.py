@@ -1,0 +1,180 @@
+"""One thread owns the engine: what it is asked, what it tells, and what a fault does."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from scripted_engine import ScriptedEngine
+from shoestring.engine.engine import Engine
+from shoestring.engine.request import SamplingParams
+from shoestring.serve.engine_thread import FAULTS, EngineThread, Job, Watched
+from shoestring.serve.errors import ApiError
+from tiny import tiny_lm
+
+LM = tiny_lm()
+GREEDY = SamplingParams(max_tokens=12, temperature=0)
+
+
+def scripted(fault: Callable[[str], str] = lambda text: "", reply: str = "hello") -> ScriptedEngine:
+    return ScriptedEngine(LM, lambda text, i: f"{reply}{i}" if i else reply, fault)
+
+
+async def ended(thread: EngineThread, job: Job, changed: asyncio.Event) -> list[int]:
+    """All that sample 0 made, as it was told."""
+    ids: list[int] = []
+    async with asyncio.timeout(10):
+        while True:
+            await changed.wait()
+            changed.clear()
+            ids += [i for news in job.news() if news.sample == 0 for i in news.ids]
+            if job.over:
+                return ids
+
+
+def run(
+    make: Callable[[], Watched], work: Callable[[EngineThread], Coroutine[Any, Any, None]]
+) -> EngineThread:
+    thread = EngineThread(make)
+
+    async def whole() -> None:
+        thread.start()
+        try:
+            await work(thread)
+        finally:
+            await thread.stop()
+
+    asyncio.run(whole())
+    return thread
+
+
+def submit(thread: EngineThread, text: str, params: SamplingParams = GREEDY) -> tuple[Job, asyncio.Event]:
+    changed = asyncio.Event()
+    return thread.submit(LM.tokenizer.encode(text), params, "", changed), changed
+
+
+def test_tokens_come_as_they_are_made_and_are_the_engines() -> None:
+    wanted = Engine(LM).generate([LM.tokenizer.encode("abc")], GREEDY, [""])[0][0]
+
+    async def work(thread: EngineThread) -> None:
+        jobs = [submit(thread, "abc") for _ in range(3)]
+        for job, changed in jobs:
+            assert await ended(thread, job, changed) == wanted.ids
+            assert job.completions is not None
+            assert job.completions[0].ids == wanted.ids
+
+    run(lambda: Engine(LM), work)
+
+
+def test_samples_are_told_apart() -> None:
+    async def work(thread: EngineThread) -> None:
+        job, changed = submit(thread, "q", SamplingParams(max_tokens=20, n=3))
+        await ended(thread, job, changed)
+        said = [LM.tokenizer.decode(c.ids[:-1]) for c in job.completions or ()]
+        assert said == ["hello", "hello1", "hello2"]
+
+    run(scripted, work)
+
+
+def test_a_refused_request_is_its_own_error() -> None:
+    async def work(thread: EngineThread) -> None:
+        good, changed = submit(thread, "good")
+        bad, bad_changed = submit(thread, "poison")
+        await ended(thread, bad, bad_changed)
+        assert bad.error is not None
+        assert bad.error.status == 400
+        assert LM.tokenizer.decode((await ended(thread, good, changed))[:-1]) == "hello"
+
+    thread = run(lambda: scripted(lambda text: "submit" if "poison" in text else ""), work)
+    assert thread.health.restarts == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_fault_ends_all_and_the_engine_comes_back(capsys: pytest.CaptureFixture[str]) -> None:
+    made: list[ScriptedEngine] = []
+
+    def make() -> ScriptedEngine:
+        made.append(scripted(lambda text: "step" if "poison" in text else ""))
+        return made[-1]
+
+    async def work(thread: EngineThread) -> None:
+        made[0].gate.clear()
+        jobs = [submit(thread, text) for text in ("good", "poison")]
+        made[0].gate.set()
+        for job, changed in jobs:
+            await ended(thread, job, changed)
+        assert [job.error.status if job.error else 0 for job, _ in jobs].count(503) >= 1
+        assert jobs[1][0].error is not None
+        assert jobs[1][0].error.retry_after is not None
+        job, changed = submit(thread, "after")
+        assert LM.tokenizer.decode((await ended(thread, job, changed))[:-1]) == "hello"
+
+    thread = run(make, work)
+    assert thread.health.up
+    assert thread.health.restarts == 1
+    assert len(made) == 2
+    assert "a kernel broke" in capsys.readouterr().err  # our bug keeps its traceback
+
+
+def test_a_request_that_was_there_twice_isnt_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    async def work(thread: EngineThread) -> None:
+        for _ in range(2):
+            job, changed = submit(thread, "poison")
+            await ended(thread, job, changed)
+        with pytest.raises(ApiError, match="isn't tried again") as caught:
+            submit(thread, "poison")
+        assert caught.value.status == 500
+        job, changed = submit(thread, "good")
+        await ended(thread, job, changed)
+        assert job.error is None
+
+    run(lambda: scripted(lambda text: "step" if "poison" in text else ""), work)
+    capsys.readouterr()
+
+
+def test_an_engine_that_keeps_failing_stays_down_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    async def work(thread: EngineThread) -> None:
+        for i in range(FAULTS + 1):
+            job, changed = submit(thread, f"{i}")
+            await ended(thread, job, changed)
+        with pytest.raises(ApiError, match="the engine is down") as caught:
+            submit(thread, "more")
+        assert caught.value.status == 503
+
+    thread = run(lambda: scripted(lambda text: "step"), work)
+    assert not thread.health.up
+    assert "RuntimeError" in thread.health.why
+    capsys.readouterr()
+
+
+def test_an_abort_ends_the_work_before_the_next_token() -> None:
+    engine = scripted(reply="x" * 1000)
+
+    async def work(thread: EngineThread) -> None:
+        job, changed = submit(thread, "q", SamplingParams(max_tokens=900))
+        await changed.wait()
+        thread.abort(job)
+        steps = engine.steps
+        await asyncio.sleep(0.05)
+        assert engine.steps <= steps + 2  # the step that ran, and one that began before the word came
+        assert engine.running == {}
+        assert len(engine.aborted) == 1
+
+    run(lambda: engine, work)
+
+
+def test_what_runs_when_it_stops_is_told() -> None:
+    engine = scripted(reply="x" * 5000)
+    jobs: list[Job] = []
+
+    async def work(thread: EngineThread) -> None:
+        job, changed = submit(thread, "q", SamplingParams(max_tokens=4000))
+        await changed.wait()
+        jobs.append(job)
+        await thread.stop()
+        await asyncio.sleep(0.01)
+        assert job.error is not None
+        assert job.error.status == 503
+
+    run(lambda: engine, work)
