@@ -161,10 +161,11 @@ def streams(lms: dict[str, LanguageModel], rounds: int) -> list[dict[str, Any]]:
 def decode_speed(lm: LanguageModel, count: int) -> float:
     generator = torch.Generator().manual_seed(count)
     high = min(lm.tokenizer.vocab_size, 40_000)
-    engine, params = Engine(lm), SamplingParams(max_tokens=NEW, temperature=0.0, ignore_eos=True)
+    params = SamplingParams(max_tokens=NEW, temperature=0.0, ignore_eos=True)
+    engine = Engine(lm, draft_tokens=0)
     for i in range(count):
         engine.submit(torch.randint(100, high, (PROMPT,), generator=generator).tolist(), params, str(i))
-    while engine.scheduler.waiting:
+    while engine.scheduler.waiting or engine.scheduler.readings:
         engine.step()
     gc.collect()
     began, steps = time.perf_counter(), 0
