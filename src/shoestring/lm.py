@@ -4,6 +4,7 @@ import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from shoestring.models.config import ModelConfig
 from shoestring.models.config_file import token_ids
 from shoestring.models.gguf import load_gguf
 from shoestring.models.gguf_file import GGUFFile
+from shoestring.models.gguf_quantized import load_gguf_quantized
+from shoestring.models.quantize import quantize_network, quantized_share
 from shoestring.models.transformer import Transformer
 from shoestring.ops.hardware import native_bf16
 from shoestring.ops.hostmemory import keep_freed_memory
@@ -33,7 +36,9 @@ from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
 from shoestring.text.tokenizer_files import load_tokenizer
 
+Quantize = Literal["int8", "int4", "file"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+QUANTIZE: tuple[Quantize, ...] = ("int8", "int4", "file")
 
 
 @dataclass
@@ -44,14 +49,23 @@ class LanguageModel:
     config: ModelConfig
     lineage: Lineage
     name: str
+    quantized: str = ""  # in words, where the weights are quantised: for serving only
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.network.embed_tokens.dtype
+        return self.network.dtype
 
     @property
     def device(self) -> torch.device:
-        return self.network.embed_tokens.device
+        return self.network.device
+
+    def refuse_quantized(self, purpose: str) -> None:
+        """Raises BadInput where only whole weights will do."""
+        if self.network.is_quantized:
+            raise BadInput(
+                f"{self.name} was loaded with quantised weights, which are for serving only; to {purpose} it "
+                "load it without quantize"
+            )
 
     @torch.inference_mode()
     def logits(self, ids: Tensor | list[list[int]]) -> Tensor:
@@ -64,6 +78,7 @@ class LanguageModel:
         """A Hugging Face folder that transformers loads as it is, with lineage.json. An earlier model in
         `folder` is replaced file by file; putting a whole folder in place in one move is the caller's. fp8:
         in the public V3 checkpoint's precision, E4M3 in blocks of 128 x 128, for V2 and V3 models."""
+        self.refuse_quantized("save")
         if fp8 and not self.config.is_mla:
             raise BadInput(
                 f"fp8 is for models with latent attention, which this {self.config.model_type} lacks"
@@ -84,26 +99,31 @@ class LanguageModel:
             raise ShoestringError(f"can't save the model in {folder}: {error.strerror or error}") from None
 
 
-def load(model: str | Path, dtype: str = "auto", device: str = "cpu") -> LanguageModel:
+def load(
+    model: str | Path, dtype: str = "auto", device: str = "cpu", quantize: Quantize | None = None
+) -> LanguageModel:
     """`model`: the name of an embedded base, a Hugging Face folder, a .gguf file, or a run or stage folder
     (its last stage that has a model). dtype "auto" is bfloat16 where the device computes in it natively, else
-    float32. Raises BadInput, one line."""
+    float32. quantize: weights in 8 or 4 bits, to serve and not to train: "int8", "int4", or "file", as a
+    .gguf file has them; blocks of a file that are of the asked kind are kept as they are. Raises BadInput,
+    one line."""
     wanted = precision(dtype, device)
     text = str(model)
+    known_form(quantize)
     if text.startswith(("http://", "https://")):
         raise BadInput(
             f"{text} is a server; its weights can't be loaded, give a folder, a .gguf file or a base's name"
         )
     if text in BASES:
-        return _load_base(BASES[text], wanted, device)
+        return _load_base(BASES[text], wanted, device, quantize)
     path = Path(model)
     if path.is_file():
-        return _load_gguf(path, wanted, device)
+        return _load_gguf(path, wanted, device, quantize)
     if not path.exists():
         raise BadInput(
             f"no model '{text}': no such file or folder, and no base of this name{nearest(text, [*BASES])}"
         )
-    return _load_folder(model_folder(path), wanted, device, _name_of(path))
+    return _load_folder(model_folder(path), wanted, device, _name_of(path), quantize)
 
 
 def reads_at(model: str) -> tuple[Tokenizer, Template]:
@@ -157,6 +177,18 @@ def precision(dtype: str, device: str) -> torch.dtype:
     return DTYPES.get(dtype) or (torch.bfloat16 if native_bf16(kind) else torch.float32)
 
 
+def known_form(quantize: str | None) -> Quantize | None:
+    """Raises BadInput where it is none of ours."""
+    for form in QUANTIZE:
+        if quantize == form:
+            return form
+    if quantize is None:
+        return None
+    raise BadInput(
+        f"quantize {quantize!r} is not supported{nearest(quantize, [*QUANTIZE])}; write int8, int4 or file"
+    )
+
+
 def load_template(folder: Path) -> tuple[Tokenizer, Template]:
     """The tokenizer and chat template of a folder, which need not have weights. Raises BadInput."""
     known = folder / GENERATION_CONFIG
@@ -184,7 +216,9 @@ def model_folder(path: Path) -> Path:
     )
 
 
-def _load_base(base: EmbeddedBase, dtype: torch.dtype, device: str) -> LanguageModel:
+def _load_base(
+    base: EmbeddedBase, dtype: torch.dtype, device: str, quantize: Quantize | None
+) -> LanguageModel:
     path, get = base.path, f"shoestring get {base.name}"
     if not path.exists():
         raise BadInput(f"{base.name} is not on this machine yet; fetch it with: {get}")
@@ -192,37 +226,58 @@ def _load_base(base: EmbeddedBase, dtype: torch.dtype, device: str) -> LanguageM
         raise BadInput(
             f"{path} is not the file it should be (size or hash differs); fetch it anew with: {get}"
         )
-    return _from_gguf(GGUFFile(path), dtype, device, base.lineage, base.name)
+    return _from_gguf(GGUFFile(path), dtype, device, base.lineage, base.name, quantize)
 
 
-def _load_gguf(path: Path, dtype: torch.dtype, device: str) -> LanguageModel:
+def _load_gguf(path: Path, dtype: torch.dtype, device: str, quantize: Quantize | None) -> LanguageModel:
     file = GGUFFile(path)
-    return _from_gguf(file, dtype, device, gguf_lineage(file), path.stem)
+    return _from_gguf(file, dtype, device, gguf_lineage(file), path.stem, quantize)
 
 
-def _from_gguf(file: GGUFFile, dtype: torch.dtype, device: str, lineage: Lineage, name: str) -> LanguageModel:
-    network = load_gguf(file, dtype, device)
+def _from_gguf(
+    file: GGUFFile, dtype: torch.dtype, device: str, lineage: Lineage, name: str, quantize: Quantize | None
+) -> LanguageModel:
+    told = ""
+    if quantize is None:
+        network = load_gguf(file, dtype, device)
+    else:
+        form = None if quantize == "file" else quantize
+        network, told = load_gguf_quantized(file, dtype, device, form)
+        told = f"{quantize}: {quantized_share(network).line()}; {told}"
     ends = network.config.eos_token_id
     tokenizer, source = tokenizer_from_gguf(file.metadata, str(file.path), ends)
-    return _assemble(network, tokenizer, Template(tokenizer, source, ends), lineage, name)
+    return _assemble(network, tokenizer, Template(tokenizer, source, ends), lineage, name, told)
 
 
-def _load_folder(folder: Path, dtype: torch.dtype, device: str, name: str) -> LanguageModel:
+def _load_folder(
+    folder: Path, dtype: torch.dtype, device: str, name: str, quantize: Quantize | None
+) -> LanguageModel:
+    if quantize == "file":
+        raise BadInput(f"quantize 'file' is for .gguf files, and {folder} is a folder; write int8 or int4")
     network = load_checkpoint(folder, dtype, device, say=lambda text: print(text, file=sys.stderr))
+    told = ""
+    if quantize is not None:
+        quantize_network(network, quantize)
+        told = f"{quantize}: {quantized_share(network).line()}"
     ends = network.config.eos_token_id
     tokenizer, source = load_tokenizer(folder, ends)
-    return _assemble(network, tokenizer, Template(tokenizer, source, ends), lineage_of(folder), name)
+    return _assemble(network, tokenizer, Template(tokenizer, source, ends), lineage_of(folder), name, told)
 
 
 def _assemble(
-    network: Transformer, tokenizer: Tokenizer, template: Template, lineage: Lineage, name: str
+    network: Transformer,
+    tokenizer: Tokenizer,
+    template: Template,
+    lineage: Lineage,
+    name: str,
+    quantized: str,
 ) -> LanguageModel:
     if tokenizer.vocab_size > network.config.vocab_size:
         raise BadInput(
             f"{name}: the tokenizer has {tokenizer.vocab_size} ids but the model only "
             f"{network.config.vocab_size}; they don't belong together"
         )
-    return LanguageModel(network, tokenizer, template, network.config, lineage, name)
+    return LanguageModel(network, tokenizer, template, network.config, lineage, name, quantized)
 
 
 def file_sha256(path: Path) -> str:

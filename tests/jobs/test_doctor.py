@@ -4,7 +4,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from shoestring.jobs import doctor as job
 from shoestring.jobs.doctor import DoctorSettings, main, matmul_gflops
+from shoestring.ops.native import Absent, Library, find_library
+
+find_library()  # compiled before a test gives it another home
 
 
 def doctor() -> tuple[dict, str]:
@@ -34,3 +38,22 @@ def test_the_probe_counts_two_operations_a_multiply(monkeypatch):
     ticks = iter([0.0, 0.1, 0.2, 0.5])
     monkeypatch.setattr("shoestring.jobs.doctor.time.perf_counter", lambda: next(ticks))
     assert matmul_gflops(10, torch.float32, seconds=0.4) == pytest.approx(2 * 10**3 * 2 / 0.5 / 1e9)
+
+
+def test_what_is_lost_without_a_compiler(monkeypatch):
+    monkeypatch.setattr(job, "find_library", lambda: Absent("no C++ compiler (g++ or clang++) found"))
+    monkeypatch.setattr("shoestring.jobs.doctor.shutil.which", lambda name: name if name == "dnf" else None)
+    (finding,) = job.kernels()
+    assert "none (no C++ compiler (g++ or clang++) found)" in finding.value
+    assert "plain torch does the same, slower" in finding.value
+    assert finding.fix == "sudo dnf install gcc-c++"
+    monkeypatch.setattr("shoestring.jobs.doctor.shutil.which", lambda name: None)
+    assert job.kernels()[0].fix == ""
+    monkeypatch.setattr(job, "find_library", lambda: Absent("switched off by SHOESTRING_NATIVE=0"))
+    assert job.kernels()[0].fix == ""
+
+
+def test_the_kernels_in_use_are_named():
+    found = find_library()
+    text = " ".join(finding.value for finding in job.kernels())
+    assert (found.coded_kind in text) if isinstance(found, Library) else "none" in text

@@ -30,6 +30,9 @@ JsonFile = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Quantize = Annotated[
+    str | None, typer.Option(help="int8, int4 or, as a .gguf has them, file: weights in few bits, to serve.")
+]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A name, folder, .gguf file, run or stage.")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shoestring.cli.app import Device, Dtype, JsonFile, Set, verb, write_json
+from shoestring.cli.app import Device, Dtype, JsonFile, Quantize, Set, verb, write_json
 from shoestring.errors import BadInput
 
 
@@ -29,6 +29,7 @@ def serve(
     set: Set = [],  # noqa: B006
     device: Device = "cpu",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """The OpenAI-compatible API and the chat page, on this machine. SHOESTRING_API_KEY sets a key."""
     from shoestring.settings import build, parse_assignments
@@ -51,6 +52,7 @@ def serve(
     from shoestring.serve.settings import ServeSettings
 
     values: dict[str, Any] = {"models": models, "port": port, "host": host, "device": device, "dtype": dtype}
+    values |= {"quantize": quantize}
     values |= ({"keys": keys} if keys is not None else {}) | parse_assignments(set)
     job.main(build(ServeSettings, values, "serve"), os.environ.get("SHOESTRING_API_KEY", ""))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shoestring.cli.app import Device, Dtype, JsonFile, Model, verb, write_json
+from shoestring.cli.app import Device, Dtype, JsonFile, Model, Quantize, verb, write_json
 from shoestring.errors import BadInput
 
 
@@ -32,12 +32,13 @@ def eval(
     json_file: JsonFile = None,
     device: Device = "cpu",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """Score a model on held-out problems, with a 95 % interval."""
     from rich.console import Console
 
     from shoestring.evals.evaluate import evaluate
-    from shoestring.lm import load
+    from shoestring.lm import known_form, load
     from shoestring.run import Stage, saving
     from shoestring.tasks.suite import parse_suite
     from shoestring.tasks.tools import tool_names
@@ -45,7 +46,7 @@ def eval(
     wanted, may_call = parse_suite(suite), tool_names(tools)
     if few_shot_style not in ("answer", "reasoning"):
         raise BadInput(f"--few-shot-style {few_shot_style}: answer or reasoning")
-    lm = load(model, dtype=dtype, device=device)
+    lm = load(model, dtype=dtype, device=device, quantize=known_form(quantize))
     with tempfile.TemporaryDirectory() as folder, Stage(Path(folder), "eval", Console(stderr=True)) as stage:
         result = evaluate(
             lm,
@@ -83,6 +84,7 @@ def chat(
     seed: Annotated[int, typer.Option()] = 0,
     device: Device = "cpu",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """Talk to a model in the terminal."""
     from shoestring.jobs import chat as job
@@ -90,6 +92,7 @@ def chat(
 
     values = {"model": model, "system": system, "max_tokens": max_tokens, "temperature": temperature}
     values |= {"top_p": top_p, "seed": seed, "device": device, "dtype": dtype}
+    values |= {"quantize": quantize}
     job.main(build(job.ChatSettings, values, "chat"))
 
 

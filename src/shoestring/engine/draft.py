@@ -61,8 +61,7 @@ class Drafter:
 
     def __init__(self, network: Transformer, cache: PagedCache, ahead: int, count: DraftCount) -> None:
         self.network, self.cache, self.ahead = network, cache, ahead
-        weight = network.embed_tokens
-        self.states = weight.new_empty(0, self.window, network.config.hidden_size)
+        self.states = network.norm.new_empty(0, self.window, network.config.hidden_size)
         self.waiting: list[int] = []  # states of each slot, 1 to `window`
         self.count = count
 

@@ -222,6 +222,7 @@ class Engine:
         """Take weights by public name; a view of the same memory costs nothing. Raises BadInput on a name or
         shape that the network hasn't, or lacks, and takes none then. Sequences that run go on with them, and
         nothing that the old ones left in the cache is found by a new prompt."""
+        self.lm.refuse_quantized("give new weights to")
         given, own = dict(weights), dict(self.lm.network.public_tensors())
         for name, tensor in given.items():
             if name not in own:

@@ -48,7 +48,7 @@ class Runner:
 
     def __init__(self, network: Transformer, pool: BlockPool, draft_tokens: int | None) -> None:
         self.network, self.pool, self.draft_tokens = network, pool, draft_tokens
-        weight, config = network.embed_tokens, network.config
+        weight, config = network.norm, network.config  # the embedding may be quantised
         self.device, self.sampler = weight.device, Sampler(network)
         self.drafter: Drafter | None = None  # of the sequences that run now
         has_module = config.is_mla and config.num_nextn_predict_layers > 0

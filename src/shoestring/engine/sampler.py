@@ -70,7 +70,7 @@ class Sampler:
             draws = uniforms(keys, np.array([number for _, number in wanted]))
         else:
             draws = np.zeros(len(wanted))
-        return torch.from_numpy(draws).to(self.network.embed_tokens.device)
+        return torch.from_numpy(draws).to(self.network.device)
 
     def _tops(self, hidden: Tensor, sequences: list[Sequence]) -> list[dict[int, float] | None]:
         """Of plain rows. The logits are made for them apart from the draw, whose tokens they don't change."""

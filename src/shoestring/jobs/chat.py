@@ -15,7 +15,7 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput
 from shoestring.jobs.describe import headline
-from shoestring.lm import LanguageModel, load
+from shoestring.lm import LanguageModel, Quantize, load
 from shoestring.settings import Settings
 from shoestring.text.message import Message
 from shoestring.text.stream import Kind, Piece
@@ -34,6 +34,7 @@ class ChatSettings(Settings):
     seed: int = 0
     device: str = "cpu"
     dtype: str = "auto"
+    quantize: Quantize | None = None
 
 
 class Streams(Protocol):
@@ -53,7 +54,7 @@ class Counts:
 
 
 def main(settings: ChatSettings) -> dict[str, Any]:
-    lm = load(settings.model, dtype=settings.dtype, device=settings.device)
+    lm = load(settings.model, dtype=settings.dtype, device=settings.device, quantize=settings.quantize)
     counts = Chat(lm, Engine(lm), settings, Screen(sys.stdout)).run(read_lines(sys.stdin))
     return {"turns": counts.turns, "tokens": counts.tokens, "seconds": counts.seconds}
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from shoestring.models.bases import BASES
 from shoestring.ops.hardware import native_bf16
+from shoestring.ops.native import Absent, find_library
 from shoestring.run.environment import cpu_model, memory_bytes, usable_cores
 from shoestring.settings import Settings
 from shoestring.tasks.sandbox import describe
@@ -38,7 +39,7 @@ class Finding:
 
 
 def main(settings: DoctorSettings, console: Console) -> dict[str, Any]:
-    findings = [*machine(settings), *software(), base_model()]
+    findings = [*machine(settings), *kernels(), *software(), base_model()]
     for finding in findings:
         console.print(f"{'!' if finding.fix else ' '} {finding.name:<18} {finding.value}", markup=False)
     fixes = list(dict.fromkeys(finding.fix for finding in findings if finding.fix))
@@ -63,6 +64,31 @@ def machine(settings: DoctorSettings) -> list[Finding]:
     if torch.cuda.is_available():
         rows.append(Finding("accelerator", torch.cuda.get_device_name(0)))
     return rows
+
+
+LOST = "plain torch does the same, slower; quantised weights then save memory but no time"
+
+
+def kernels() -> list[Finding]:
+    """Whether the C++ kernels are there; they are compiled now where they can be."""
+    found = find_library()
+    if isinstance(found, Absent):
+        fix = compiler_command() if "compiler" in found.reason else ""
+        return [Finding("native kernels", f"none ({found.reason}); {LOST}", fix)]
+    bf16 = "bf16 products" if found.product_depth else "no bf16 products (the processor has none)"
+    return [
+        Finding("native kernels", f"compiled; {bf16}"),
+        Finding("int8 and int4", f"by {found.coded_kind}"),
+    ]
+
+
+def compiler_command() -> str:
+    """What installs g++ with the package manager that is here; "" where none is known."""
+    for manager, package in (("apt-get", "g++"), ("dnf", "gcc-c++"), ("pacman", "gcc"), ("apk", "g++")):
+        if shutil.which(manager):
+            verb = {"pacman": "-S", "apk": "add"}.get(manager, "install")
+            return f"sudo {manager} {verb} {package}"
+    return ""
 
 
 def matmul_gflops(size: int, dtype: torch.dtype, seconds: float = 0.2) -> float:

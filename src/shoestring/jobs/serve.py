@@ -100,7 +100,7 @@ def _named(models: Sequence[str]) -> dict[str, str]:
 
 
 def _load(name: str, model: str, settings: ServeSettings) -> Served:
-    lm = load(model, dtype=settings.dtype, device=settings.device)
+    lm = load(model, dtype=settings.dtype, device=settings.device, quantize=settings.quantize)
 
     def make() -> Engine:
         return Engine(

@@ -1,12 +1,16 @@
 """One layer of the network."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 
 from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.config import ModelConfig
+from shoestring.models.linear import Linear
 from shoestring.models.mla import LatentAttention
 from shoestring.models.moe import MLP, MoE, RoutingTrace
+from shoestring.ops.block import BlockCalls, BlockShape, Product, fits_block
+from shoestring.ops.few import FEW_ROWS
+from shoestring.ops.native import library_for
 from shoestring.ops.norm import add_rms_norm, rms_norm
 
 
@@ -24,6 +28,11 @@ class Block(nn.Module):
         self.self_attn = LatentAttention(config, layer) if config.is_mla else Attention(config, layer)
         self.post_attention_layernorm = nn.Parameter(torch.ones(config.hidden_size))
         self.mlp = MoE(config) if config.is_moe(layer) else MLP(config, config.intermediate_size)
+        # the same in native calls: `_calls` for the tensors that lie at `_places`, `_lasting` for quantised
+        # ones, which stay where they are
+        self._calls: BlockCalls | None = None
+        self._places: tuple[int, ...] = ()
+        self._lasting: BlockCalls | None = None
 
     def forward(
         self,
@@ -36,6 +45,10 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x (T, hidden) float32 and the branch output still to be added (None before the first block) -> the
         same; only of `rows` where the others are wanted for nothing but their keys and values."""
+        calls = self._in_two_calls(x) if rows is None else None
+        if calls is not None:
+            x, q, k, v = calls.inputs(x, branch, rope, self.input_layernorm.dtype)
+            return calls.outputs(x, context.attend(self.self_attn.layer, q, k, v, self.self_attn.scale))
         if branch is None:
             normed = rms_norm(x, self.input_layernorm, self.eps)
         else:
@@ -46,3 +59,39 @@ class Block(nn.Module):
         x, normed = add_rms_norm(x, attended, self.post_attention_layernorm, self.eps)
         mlp = self.mlp
         return x, mlp(normed, trace) if isinstance(mlp, MoE) else mlp(normed)
+
+    def _in_two_calls(self, x: Tensor) -> BlockCalls | None:
+        """The native calls that do the same, where the layer is a plain one and nothing is learned: of a
+        quantised one for any number of tokens, else for a few."""
+        if is_grad_enabled():
+            return None
+        if self._lasting is not None:
+            return self._lasting
+        attention, mlp = self.self_attn, self.mlp
+        if not (isinstance(attention, Attention) and isinstance(mlp, MLP)):
+            return None
+        linears = attention.qkv_proj, attention.o_proj, mlp.gate_up_proj, mlp.down_proj
+        quantized = all(linear.quantized is not None for linear in linears)
+        if not quantized and (x.shape[0] > FEW_ROWS or linears[0].numerics == "fp8"):
+            return None
+        norms = self.input_layernorm, self.post_attention_layernorm, attention.q_norm, attention.k_norm
+        places = tuple(t.data_ptr() for t in (*(linear.weight for linear in linears), *norms[:2]))
+        if places != self._places:
+            self._calls, self._places = self._made_calls(attention, linears, norms), places
+        self._lasting = self._calls if quantized else None
+        return self._calls
+
+    def _made_calls(
+        self, attention: Attention, linears: tuple[Linear, ...], norms: tuple[Tensor | None, ...]
+    ) -> BlockCalls | None:
+        products = [
+            Product(linear.weight if linear.quantized is None else linear.quantized, linear.bias)
+            for linear in linears
+        ]
+        shape = BlockShape(attention.num_heads, attention.num_kv_heads, attention.head_dim, self.eps)
+        dtypes = {product.weight.dtype for product in products if isinstance(product.weight, Tensor)}
+        library = library_for(self.input_layernorm)
+        one_dtype = dtypes <= {self.input_layernorm.dtype}
+        if library is None or not one_dtype or not fits_block(products, shape):
+            return None
+        return BlockCalls(library, shape, products, norms)

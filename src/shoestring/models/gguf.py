@@ -39,22 +39,36 @@ INNER = {
 ROPE_FACTORS = "rope_freqs.weight"  # Llama 3.1's scaling comes as this tensor instead of metadata
 
 
+class GGUFWeights:
+    """A file's tensors by their public names, each head's rows of q and k in the usual order."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        """Raises BadInput, one line, for an architecture that isn't one of ours."""
+        self.file, self.config = file, config_from_gguf(file)
+        self.stored = {public_name(name): name for name in file.tensors if name != ROPE_FACTORS}
+
+    @property
+    def source(self) -> WeightSource:
+        shapes = {public: self.file.tensors[name].shape for public, name in self.stored.items()}
+        return WeightSource(str(self.file.path), shapes, self.read)
+
+    def read(self, name: str) -> Tensor:
+        """Dequantised, float32."""
+        return self.in_order(name, torch.from_numpy(self.file.read(self.stored[name])))
+
+    def in_order(self, name: str, rows: Tensor) -> Tensor:
+        if self.config.model_type == "llama" and ".q_proj." in name:
+            return unpermute(rows, self.config.num_attention_heads)
+        if self.config.model_type == "llama" and ".k_proj." in name:
+            return unpermute(rows, self.config.num_key_value_heads)
+        return rows
+
+
 def load_gguf(file: GGUFFile, dtype: torch.dtype, device: str) -> Transformer:
     """The file's network, dequantised into `dtype`. Raises BadInput, one line."""
-    config = config_from_gguf(file)
-    network = empty_network(config, dtype, device)
-    stored = {public_name(name): name for name in file.tensors if name != ROPE_FACTORS}
-
-    def read(name: str) -> Tensor:
-        values = torch.from_numpy(file.read(stored[name]))
-        if config.model_type == "llama" and ".q_proj." in name:
-            return unpermute(values, config.num_attention_heads)
-        if config.model_type == "llama" and ".k_proj." in name:
-            return unpermute(values, config.num_key_value_heads)
-        return values
-
-    shapes = {public: file.tensors[name].shape for public, name in stored.items()}
-    fill_network(network, WeightSource(str(file.path), shapes, read))
+    weights = GGUFWeights(file)
+    network = empty_network(weights.config, dtype, device)
+    fill_network(network, weights.source)
     return network
 
 

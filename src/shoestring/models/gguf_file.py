@@ -85,10 +85,14 @@ class GGUFFile:
             raise BadInput(f"{path} is damaged: {error}; fetch it again") from None
         self._check_whole()
 
+    def raw(self, name: str) -> np.ndarray:
+        """The bytes of the tensor `name` as they lie in the file, read-only."""
+        tensor = self.tensors[name]
+        return np.frombuffer(self._buffer, np.uint8, tensor.nbytes, tensor.offset)
+
     def read(self, name: str) -> np.ndarray:
         """The tensor `name` as float32 in its row-major shape."""
-        tensor = self.tensors[name]
-        raw = np.frombuffer(self._buffer, np.uint8, tensor.nbytes, tensor.offset)
+        tensor, raw = self.tensors[name], self.raw(name)
         block_bytes = GGML_QUANT_SIZES[tensor.kind][1]
         # the library works on 16 rows at a time, so it is given long rows: blocks don't mind where a row ends
         blocks = math.gcd(tensor.nbytes // block_bytes, 4096)

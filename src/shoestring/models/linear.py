@@ -11,25 +11,34 @@ from shoestring.ops.few import FEW_ROWS, few_library, few_linear
 from shoestring.ops.fp8 import fp8_linear
 from shoestring.ops.linear import can_pack, linear, pack_weight, packed_linear
 from shoestring.ops.packed import PackedCopy
+from shoestring.ops.quantized import Quantized, quantized_linear
 
 
 class Linear(nn.Linear):
     """(T, in_features) -> (T, out_features). Where `packs` is set and nothing is learned the product reads a
     packed copy of the weight, which costs its memory once more. `numerics` is "weights" (the weights' own
     dtype) or "fp8" (E4M3 operands, learning or not; `models.numerics` sets it). Where `low_rank` is set the
-    weight is learned through it alone."""
+    weight is learned through it alone. Where `quantized` is set it is what products read, and the weight is a
+    shape without numbers (`models.quantize`)."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool) -> None:
         super().__init__(in_features, out_features, bias=bias)
         self.packs = False
         self.numerics: Literal["weights", "fp8"] = "weights"
         self.low_rank: LowRank | None = None
+        self.quantized: Quantized | None = None
         self._packed = PackedCopy(pack_weight)
 
     def renew(self) -> None:
         self._packed.renew(self.weight)
 
+    def quantize(self, matrix: Quantized) -> None:
+        self.quantized, self.low_rank = matrix, None
+        self.weight = nn.Parameter(self.weight.detach().to("meta"), requires_grad=False)
+
     def forward(self, x: Tensor) -> Tensor:
+        if self.quantized is not None:
+            return quantized_linear(x, self.quantized, self.bias)
         if self.numerics == "fp8":
             return fp8_linear(x, self.weight, self.bias)
         if self.low_rank is not None and is_grad_enabled():

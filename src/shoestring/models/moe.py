@@ -44,6 +44,8 @@ class MLP(nn.Module):
         first, last = self.gate_up_proj, self.down_proj
         if first.bias is not None or last.bias is not None or first.numerics == "fp8":
             return None
+        if first.quantized is not None or last.quantized is not None:
+            return None
         return first.weight, last.weight
 
 

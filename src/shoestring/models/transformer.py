@@ -19,6 +19,8 @@ from shoestring.models.names import public_tensors
 from shoestring.models.rope import rope_factor, rope_tables, scaled_inverse_frequencies, softmax_scale
 from shoestring.ops.head import Head
 from shoestring.ops.norm import add_rms_norm
+from shoestring.ops.quantized import Quantized, quantized_logits, quantized_rows
+from shoestring.ops.sample import sample
 
 PACK_UP_TO = 2 << 30  # bytes of bf16 weights; above, a second copy of them might not fit beside the first
 
@@ -55,6 +57,9 @@ class Transformer(nn.Module):
             MTPModule(config, first + depth) for depth in range(config.num_nextn_predict_layers)
         )
         self._head = Head()
+        # where the model is quantised for serving (models.quantize): one matrix if the head is tied
+        self.quantized_embedding: Quantized | None = None
+        self.quantized_head: Quantized | None = None
         packs = 2 * sum(p.numel() for p in self.parameters()) <= PACK_UP_TO
         for module in self.modules():
             if isinstance(module, Linear):
@@ -139,16 +144,35 @@ class Transformer(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """ids (T,) -> (T, hidden_size) in the weights' dtype."""
+        if self.quantized_embedding is not None:
+            return quantized_rows(self.quantized_embedding, ids, self.dtype)
         return F.embedding(ids, self.embed_tokens)
 
     def head(self, hidden: Tensor) -> Tensor:
         """hidden (..., hidden_size) -> logits (..., V) float32."""
+        if self.quantized_head is not None:
+            return quantized_logits(hidden, self.quantized_head)
         return self._head.logits(hidden, self.head_weight)
 
     def draw(self, hidden: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """hidden (R, hidden_size) -> token ids and their logprobs (R,): `ops.sample.sample` of the logits,
         which need not be written for it."""
+        if self.quantized_head is not None:
+            return sample(quantized_logits(hidden, self.quantized_head), uniform, temperature)
         return self._head.draw(hidden, self.head_weight, uniform, temperature)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what passes between its layers."""
+        return self.norm.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.norm.device
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.quantized_head is not None
 
     @property
     def head_weight(self) -> Tensor:
@@ -158,7 +182,8 @@ class Transformer(nn.Module):
     def renew_copies(self) -> None:
         """The copies that decoding has made of weights, in its own order, are made anew where the weights
         have changed; else the next token would wait for that."""
-        self._head.renew(self.head_weight)
+        if not self.is_quantized:
+            self._head.renew(self.head_weight)
         for module in self.modules():
             if isinstance(module, Linear | LatentAttention | Router):
                 module.renew()

@@ -30,15 +30,25 @@ def empty_network(config: ModelConfig, dtype: torch.dtype, device: str | torch.d
 def fill_network(network: Transformer, source: WeightSource) -> None:
     """Copy every tensor of `source` into the network. Raises BadInput, one line, naming what doesn't fit."""
     wanted = dict(network.public_tensors())
-    _check_names(wanted, source)
+    check_names(wanted, source)
     for name, target in wanted.items():
-        tensor = source.read(name)
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)):  # one NaN or infinity makes the sum one
-            raise BadInput(f"{source.where}: tensor {name} holds NaN or infinite numbers")
-        target.copy_(tensor)
+        fill(name, target, source)
 
 
-def _check_names(wanted: Mapping[str, Tensor], source: WeightSource) -> None:
+def fill(name: str, target: Tensor, source: WeightSource) -> None:
+    """One tensor of `source`. Raises BadInput where it holds what is no number."""
+    tensor = source.read(name)
+    check_finite(name, tensor, source.where)
+    target.copy_(tensor)
+
+
+def check_finite(name: str, tensor: Tensor, where: str) -> None:
+    if not torch.isfinite(tensor.sum(dtype=torch.float32)):  # one NaN or infinity makes the sum one
+        raise BadInput(f"{where}: tensor {name} holds NaN or infinite numbers")
+
+
+def check_names(wanted: Mapping[str, Tensor], source: WeightSource) -> None:
+    """Raises BadInput, one line, naming what doesn't fit."""
     shapes = source.shapes
     wrong = [
         f"{name} is {_by(shapes[name])}, should be {_by(tuple(target.shape))}"

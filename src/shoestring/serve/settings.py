@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from shoestring.lm import Quantize
 from shoestring.serve.schema import ReasoningField
 from shoestring.settings import Settings
 
@@ -16,6 +17,7 @@ class ServeSettings(Settings):
     port: int = Field(default=8000, ge=0, le=65535)  # 0: any that is free
     device: str = "cpu"
     dtype: str = "auto"
+    quantize: Quantize | None = None  # weights in few bits (docs/quantization.md)
     runs: Path = Path(".")  # the Runs page shows the run folders below it
     keys: Path | None = None  # a TOML file of hashed keys, see docs/api.md
     allowed_hosts: tuple[str, ...] = ()  # names under which it may be asked without keys, beside localhost

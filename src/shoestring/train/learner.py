@@ -63,7 +63,9 @@ class Learner:
         objectives: Objectives | None = None,
         adapters: Adapters | None = None,
     ) -> None:
-        """Raises BadInput where an objective would change what adapters don't hold."""
+        """Raises BadInput where an objective would change what adapters don't hold, or weights are
+        quantised."""
+        lm.refuse_quantized("train")
         self.lm, self.settings, self.total_steps = lm, settings, total_steps
         self.objectives, self.adapters = objectives or Objectives(), adapters
         if adapters is None:

@@ -30,6 +30,10 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "few_experts": [_P] * 8 + [_N] * 6,
     "few_linear": [_P] * 4 + [_N] * 3,
     "few_routes": [_P] * 5 + [_N] * 9 + [_F],
+    "coded_linear": [_P] * 3 + [_N],
+    "coded_logits": [_P] * 3 + [_N],
+    "block_inputs": [_P] * 9 + [_N],
+    "block_outputs": [_P] * 5 + [_N],
     "combine_rows": [_P] * 4 + [_N] * 3,
     "spread_rows": [_P] * 6 + [_N] * 3,
     "adamw": [_P] * 5 + [_N] + [_F] * 8,
@@ -53,6 +57,7 @@ _PAIRED = {
 _KERNELS = {f"{kind}_{name}": args for kind, args in _COMMON.items() for name in _NAMES.values()}
 _KERNELS |= {f"{k}_{pair}": a for k, a in _PAIRED.items() for pair in ("f32_f32", "f32_bf16", "bf16_bf16")}
 _KERNELS |= _F32
+_CODED = ("plain loops", "AVX2", "AVX-512 VNNI", "AVX-512 VNNI and AMX")  # native/quantized.cpp, coded_kind
 _PRODUCTS = ("head_logits_bf16", "head_sample_bf16")  # only where the processor has bf16 products
 
 
@@ -73,6 +78,7 @@ class Library:
         self._handle = ctypes.CDLL(str(path))
         self._functions: dict[tuple[str, *tuple[torch.dtype, ...]], _Kernel] = {}
         self.product_depth: int = self._handle["product_depth"]()
+        self.coded_kind: str = _CODED[self._handle["coded_kind"]()]
         wanted = (
             _KERNELS | _F32 | {n: a for n, a in _BF16.items() if self.product_depth or n not in _PRODUCTS}
         )

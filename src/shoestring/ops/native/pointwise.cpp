@@ -1,5 +1,5 @@
 // RMSNorm, SwiGLU and rotary positions, forward and backward, each in one pass over memory.
-#include "common.h"
+#include "rowwise.h"
 
 Pool pool = {nullptr, nullptr, nullptr};
 
@@ -9,34 +9,15 @@ API void use_pool(void* parallel, void* thread_num, void* num_threads) {
     pool.num_threads = reinterpret_cast<decltype(pool.num_threads)>(num_threads);
 }
 
-// out = (x + delta) / rms(x + delta) * weight; `sum` takes x + delta and `inverse` 1 / rms. delta may be null, and
-// sum with it.
+// A row's `inverse` is 1 / rms
 template <class X, class Y>
 static void norm_forward(const X* x, const Y* delta, const Y* weight, X* sum, Y* out, float* inverse,
                          int64_t rows, int64_t size, float eps, int threads) {
     split(rows, threads, grain_of(size), [=](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; row++) {
-            const X* a = x + row * size;
-            float squares = 0.0f;
-            if (delta) {
-                const Y* b = delta + row * size;
-                X* s = sum + row * size;
-#pragma omp simd reduction(+ : squares)
-                for (int64_t i = 0; i < size; i++) {
-                    const float value = load(a + i) + load(b + i);
-                    store(s + i, value);
-                    squares += value * value;
-                }
-                a = s;
-            } else {
-#pragma omp simd reduction(+ : squares)
-                for (int64_t i = 0; i < size; i++) squares += load(a + i) * load(a + i);
-            }
-            const float scale = 1.0f / std::sqrt(squares / float(size) + eps);
-            inverse[row] = scale;
-            Y* o = out + row * size;
-#pragma omp simd
-            for (int64_t i = 0; i < size; i++) store(o + i, load(a + i) * scale * load(weight + i));
+            const int64_t at = row * size;
+            inverse[row] = norm_row(x + at, delta ? delta + at : nullptr, weight, sum ? sum + at : nullptr, out + at,
+                                    size, eps);
         }
     });
 }
@@ -99,13 +80,8 @@ template <class X>
 static void silu_mul_forward(const X* gate_up, X* out, int64_t rows, int64_t size, int threads) {
     split(rows, threads, grain_of(size), [=](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; row++) {
-            const X *gate = gate_up + row * 2 * size, *up = gate + size;
-            X* o = out + row * size;
-#pragma omp simd
-            for (int64_t i = 0; i < size; i++) {
-                const float g = load(gate + i);
-                store(o + i, g * sigmoid_of(g) * load(up + i));
-            }
+            const X* gate = gate_up + row * 2 * size;
+            silu_mul_row(gate, gate + size, out + row * size, size);
         }
     });
 }
@@ -128,26 +104,14 @@ static void silu_mul_backward(const X* grad, const X* gate_up, X* grad_gate_up, 
     });
 }
 
-// Rotates pairs (i, i + dim / 2) of each head by +angle (sign 1) or back (sign -1), from rows of one stride to rows
-// of another; cos and sin are (rows, dim / 2).
+// From rows of one stride to rows of another; cos and sin are (rows, dim / 2)
 template <class X>
 static void rotate(const X* x, int64_t x_stride, X* out, int64_t out_stride, const float* cos, const float* sin,
                    float sign, int64_t rows, int64_t heads, int64_t dim, int threads) {
     const int64_t half = dim / 2;
     split(rows, threads, grain_of(heads * dim), [=](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; row++) {
-            const float *c = cos + row * half, *s = sin + row * half;
-            for (int64_t head = 0; head < heads; head++) {
-                const X *a = x + row * x_stride + head * dim, *b = a + half;
-                X *p = out + row * out_stride + head * dim, *q = p + half;
-#pragma omp simd
-                for (int64_t i = 0; i < half; i++) {
-                    const float u = load(a + i), v = load(b + i), angle_sin = sign * s[i];
-                    store(p + i, u * c[i] - v * angle_sin);
-                    store(q + i, v * c[i] + u * angle_sin);
-                }
-            }
-        }
+        for (int64_t row = begin; row < end; row++)
+            rotate_row(x + row * x_stride, out + row * out_stride, cos + row * half, sin + row * half, sign, heads, dim);
     });
 }
 

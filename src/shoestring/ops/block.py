@@ -1,0 +1,80 @@
+"""A block of the plain decoder in two native calls, before attention and after it. What they stand for is
+`models.block.Block`, whose tests hold them equal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shoestring.ops.native import Library
+from shoestring.ops.quantized import LANES, Quantized, matrix_words
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    heads: int
+    kv_heads: int
+    dim: int
+    eps: float
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix (N, K), quantised or plain, and its bias."""
+
+    weight: Quantized | Tensor
+    bias: Tensor | None
+
+    def words(self) -> list[int]:
+        weight = self.weight
+        if isinstance(weight, Quantized):
+            return matrix_words(weight, self.bias)
+        bias = 0 if self.bias is None else self.bias.data_ptr()
+        return [8 * weight.element_size(), *weight.shape, weight.data_ptr(), 0, 0, bias]
+
+
+class BlockCalls:
+    """The calls of one layer. products: qkv, output, gate and up, down; norms: before attention, before the
+    feed-forward network, of queries and of keys (None where there are none)."""
+
+    def __init__(
+        self, library: Library, shape: BlockShape, products: Sequence[Product], norms: Sequence[Tensor | None]
+    ) -> None:
+        self._library, self._shape = library, shape
+        self._kept = products, norms  # their addresses are in the words
+        words = [word for product in products for word in product.words()]
+        words += [0 if norm is None else norm.data_ptr() for norm in norms]
+        words += [shape.heads, shape.kv_heads, shape.dim]
+        eps = torch.tensor([shape.eps], dtype=torch.float64).view(torch.int64)
+        self._words = torch.cat((torch.tensor(words, dtype=torch.int64), eps))
+
+    def inputs(
+        self, x: Tensor, branch: Tensor | None, rope: tuple[Tensor, Tensor], dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x (T, h) float32 and the branch still to be added -> their sum, and q (T, H, D), k and v (T, Hkv,
+        D) in `dtype`, turned."""
+        tokens, shape = x.shape[0], self._shape
+        total = x if branch is None else torch.empty_like(x)
+        q = x.new_empty((tokens, shape.heads, shape.dim), dtype=dtype)
+        k, v = (x.new_empty((tokens, shape.kv_heads, shape.dim), dtype=dtype) for _ in range(2))
+        self._library.call("block_inputs", (q,), self._words, x, branch, *rope, total, q, k, v, tokens)
+        return total, q, k, v
+
+    def outputs(self, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """x (T, h) float32, attended (T, H, D) -> x with attention's branch added, the feed-forward
+        branch."""
+        total = torch.empty_like(x)
+        branch = torch.empty_like(x, dtype=attended.dtype)
+        attended = attended.contiguous()
+        self._library.call("block_outputs", (branch,), self._words, x, attended, total, branch, x.shape[0])
+        return total, branch
+
+
+def fits_block(products: Sequence[Product], shape: BlockShape) -> bool:
+    """Whether the calls can take a layer: all its products quantised, or all plain, and heads in whole
+    panels."""
+    kinds = {isinstance(product.weight, Quantized) for product in products}
+    down = products[-1].weight
+    inner = down.depth if isinstance(down, Quantized) else down.shape[1]
+    return len(kinds) == 1 and shape.dim % LANES == 0 and inner % LANES == 0

@@ -1,0 +1,166 @@
+// A block of the plain decoder (Llama, Qwen2, Qwen3) in two calls, what is before attention and what comes after: at few
+// tokens the fifteen calls of its parts take longer than the work. What they stand for is models/block.py.
+#include "quantized.h"
+#include "rowwise.h"
+#include "team.h"
+
+// As ops/block.py writes it, word for word. Matrices of 16 and 32 bits are plain rows of X.
+struct Layer {
+    Matrix qkv, out, gate_up, down;
+    const void *norm, *post_norm, *query_norm, *key_norm;  // the last two may be null
+    int64_t heads, kv_heads, dim;
+    double eps;
+};
+
+constexpr int64_t LEAST_WORK = 1 << 17;  // multiplications that more than one thread is worth
+
+static inline int threads_for(int64_t work, int threads) { return work < LEAST_WORK ? 1 : threads; }
+
+template <class T>
+static inline const T* as(const void* p) {
+    return static_cast<const T*>(p);
+}
+
+// Rows that meet a matrix: as they are, or as whole numbers where the matrix is in them
+template <class X>
+class Operand {
+    const Matrix& m_;
+    const X* x_;
+    int64_t rows_;
+    Coded coded_;
+    std::vector<const X*> each_;
+
+  public:
+    Operand(const Matrix& m, const X* x, int64_t rows)
+        : m_(m), x_(x), rows_(rows), coded_(m.bits <= 8 ? rows : 0, m.bits <= 8 ? m.depth : 0) {
+        if (m.bits <= 8) return;
+        for (int64_t row = 0; row < rows; row++) each_.push_back(x + row * m.depth);
+    }
+    void set_row(int64_t row) {  // once x has it
+        if (m_.bits <= 8) coded_.set_row(row, x_ + row * m_.depth);
+    }
+    // numbers [begin, end) of every row's product, `begin` a multiple of LANES
+    void times(int64_t begin, int64_t end, X* out, int64_t stride) const {
+        if (begin >= end) return;
+        if (m_.bits <= 8)
+            return coded_times<X>(m_, coded_, rows_, begin / LANES, (end + LANES - 1) / LANES, out, stride);
+        const int64_t wide = end - begin;
+        Scratch room(rows_ * wide);
+        Rows<X>(each_.data(), rows_, m_.depth).times(reinterpret_cast<const X*>(m_.values), begin, end, room.data(), wide);
+        const X* bias = as<X>(m_.bias);
+        for (int64_t row = 0; row < rows_; row++) {
+            float* made = room.data() + row * wide;
+            if (bias)
+                for (int64_t i = 0; i < wide; i++) made[i] += load(bias + begin + i);
+            store_row(out + row * stride + begin, made, wide);
+        }
+    }
+};
+
+template <class X>
+static void norm_heads(X* x, const void* weight, int64_t heads, const Layer& layer) {
+    if (!weight) return;
+    for (int64_t h = 0; h < heads; h++, x += layer.dim)
+        norm_row<X, X>(x, nullptr, as<X>(weight), nullptr, x, layer.dim, float(layer.eps));
+}
+
+// x (tokens, size) float32 and the branch still to be added (may be null) -> their sum, and of its norm the queries,
+// keys and values; queries and keys normed where the layer does that, and turned
+template <class X>
+static void block_inputs(const Layer* words, const float* x, const X* branch, const float* cos, const float* sin,
+                         float* total, X* q, X* k, X* v, int64_t tokens, int threads) {
+    const Layer& layer = *words;
+    const int64_t size = layer.qkv.depth, dim = layer.dim, wide = layer.qkv.rows, half = dim / 2;
+    const int64_t heads = layer.heads, kv_heads = layer.kv_heads;
+    Scratch room(tokens * (size + wide));
+    X *normed = reinterpret_cast<X*>(room.data()), *made = normed + tokens * size;
+    Operand<X> operand(layer.qkv, normed, tokens);
+    together(threads_for(tokens * size * wide, threads), [&](const Member& me) {
+        me.share(tokens, [&](int64_t begin, int64_t end) {
+            for (int64_t t = begin; t < end; t++) {
+                norm_row(x + t * size, branch ? branch + t * size : nullptr, as<X>(layer.norm), total + t * size,
+                         normed + t * size, size, float(layer.eps));
+                operand.set_row(t);
+            }
+        });
+        me.wait();
+        me.share(heads + 2 * kv_heads, [&](int64_t begin, int64_t end) {  // a head's panels are one thread's
+            operand.times(begin * dim, end * dim, made, wide);
+            for (int64_t t = 0; t < tokens; t++)
+                for (int64_t h = begin; h < end; h++) {
+                    X* own = made + t * wide + h * dim;
+                    const float *c = cos + t * half, *s = sin + t * half;
+                    if (h < heads) {
+                        norm_heads(own, layer.query_norm, 1, layer);
+                        rotate_row(own, q + (t * heads + h) * dim, c, s, 1.0f, 1, dim);
+                    } else if (h < heads + kv_heads) {
+                        norm_heads(own, layer.key_norm, 1, layer);
+                        rotate_row(own, k + (t * kv_heads + h - heads) * dim, c, s, 1.0f, 1, dim);
+                    } else {
+                        X* to = v + (t * kv_heads + h - heads - kv_heads) * dim;
+                        std::memcpy(static_cast<void*>(to), own, sizeof(X) * size_t(dim));
+                    }
+                }
+        });
+    });
+}
+
+// x (tokens, size) and what attention made (tokens, heads * dim) -> x + its projection, and the feed-forward branch
+template <class X>
+static void block_outputs(const Layer* words, const float* x, const X* attended, float* total, X* branch,
+                          int64_t tokens, int threads) {
+    const Layer& layer = *words;
+    const int64_t size = layer.out.rows, inner = layer.down.depth;
+    Scratch room(tokens * (2 * size + 3 * inner));
+    X *delta = reinterpret_cast<X*>(room.data()), *normed = delta + tokens * size;
+    X *gates = normed + tokens * size, *made = gates + tokens * 2 * inner;
+    Operand<X> first(layer.out, attended, tokens), second(layer.gate_up, normed, tokens), last(layer.down, made, tokens);
+    const auto in_lanes = [](const Member& me, int64_t count, const auto& body) {
+        me.share((count + LANES - 1) / LANES, [&](int64_t begin, int64_t end) {
+            body(begin * LANES, end * LANES < count ? end * LANES : count);
+        });
+    };
+    together(threads_for(tokens * size * inner, threads), [&](const Member& me) {
+        me.share(tokens, [&](int64_t begin, int64_t end) {
+            for (int64_t t = begin; t < end; t++) first.set_row(t);
+        });
+        me.wait();
+        in_lanes(me, size, [&](int64_t begin, int64_t end) { first.times(begin, end, delta, size); });
+        me.wait();
+        me.share(tokens, [&](int64_t begin, int64_t end) {
+            for (int64_t t = begin; t < end; t++) {
+                const int64_t at = t * size;
+                norm_row(x + at, delta + at, as<X>(layer.post_norm), total + at, normed + at, size, float(layer.eps));
+                second.set_row(t);
+            }
+        });
+        me.wait();
+        in_lanes(me, inner, [&](int64_t begin, int64_t end) {  // a gate and its `up` are one thread's
+            second.times(begin, end, gates, 2 * inner);
+            second.times(inner + begin, inner + end, gates, 2 * inner);
+            for (int64_t t = 0; t < tokens; t++) {
+                const X* gate = gates + t * 2 * inner + begin;
+                silu_mul_row(gate, gate + inner, made + t * inner + begin, end - begin);
+            }
+        });
+        me.wait();
+        me.share(tokens, [&](int64_t begin, int64_t end) {
+            for (int64_t t = begin; t < end; t++) last.set_row(t);
+        });
+        me.wait();
+        in_lanes(me, size, [&](int64_t begin, int64_t end) { last.times(begin, end, branch, size); });
+    });
+}
+
+#define BLOCK(NAME, X)                                                                                             \
+    API void block_inputs_##NAME(const Layer* layer, const float* x, const X* branch, const float* cos,            \
+                                 const float* sin, float* total, X* q, X* k, X* v, int64_t tokens, int threads) {  \
+        block_inputs(layer, x, branch, cos, sin, total, q, k, v, tokens, threads);                                 \
+    }                                                                                                              \
+    API void block_outputs_##NAME(const Layer* layer, const float* x, const X* attended, float* total, X* branch,  \
+                                  int64_t tokens, int threads) {                                                   \
+        block_outputs(layer, x, attended, total, branch, tokens, threads);                                         \
+    }
+
+BLOCK(f32, float)
+BLOCK(bf16, bf16)
