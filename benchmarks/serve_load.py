@@ -236,15 +236,12 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--running", type=int, default=32, help="samples that the server runs at once")
+    parser.add_argument("--cache-gib", type=float, default=0.3)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    sets = [
-        f"max_running={args.running}",
-        "max_waiting=64",
-        f"max_body_bytes={MAX_BODY}",
-        "log_requests=false",
-    ]
-    sets += ["stall_seconds=5", "drain_seconds=10"]
+    # a cache that is full soon, or memory would grow for as long as there are new prompts to keep
+    sets = [f"max_running={args.running}", "max_waiting=16", f"cache_gib={args.cache_gib}"]
+    sets += [f"max_body_bytes={MAX_BODY}", "log_requests=false", "stall_seconds=5", "drain_seconds=10"]
     command = [sys.executable, "-m", "shoestring.cli", "serve", args.model, "--port", "0"]
     command += [word for s in sets for word in ("--set", s)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -260,7 +257,13 @@ def main() -> None:
             wrong.append(f"exit code {found['exit_code']}")
     finally:
         server.kill()
-    found = {"model": args.model, "running": args.running, **found, "faults": wrong}
+    found = {
+        "model": args.model,
+        "running": args.running,
+        "cache_gib": args.cache_gib,
+        **found,
+        "faults": wrong,
+    }
     print(json.dumps(found, indent=2))
     if args.output is not None:
         args.output.write_text(json.dumps(found, indent=2) + "\n")

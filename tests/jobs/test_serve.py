@@ -145,8 +145,7 @@ server = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE, text=True)
 address = next(line for line in server.stderr if line.startswith("http://")).split()[0]
 from shoestring.serve.probe import Probe
 probe = Probe(address)
-print(probe.chat(max_tokens=3).status)
-print(*(probe.get(path, root=True).status for path in ("/", "/metrics")))
+print(probe.chat(max_tokens=3).status, *(probe.get(path, root=True).status for path in ("/", "/metrics")))
 server.terminate(); server.communicate()
 """
 

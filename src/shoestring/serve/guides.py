@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from shoestring.engine.guide import Guide, Guides, Steering
@@ -55,11 +56,43 @@ def steer(
     if stops:
         parts.append(StopStrings(reading, stops))
     if structure is not None:
+        parts.append(MustAnswer(reading, served.lm.template.stop_ids, served.lm.config.vocab_size))
         try:
             parts.append(GrammarGuide(served.grammars, reading, structure.kind, structure.text))
         except BadInput as error:
             raise refused(str(error), structure.param, "invalid_grammar") from None
     return Steered(Sealed(Guides(parts)) if parts else None, budget, loop)
+
+
+class MustAnswer:
+    """A turn doesn't end inside its thinking: what has to have a form has to be said first."""
+
+    def __init__(self, reading: Reading, stop_ids: Sequence[int], words: int) -> None:
+        """words: rows of the model's head."""
+        self.reading = reading
+        self.but_stops = torch.ones(words, dtype=torch.bool)
+        self.but_stops[list(stop_ids)] = False
+
+    def start(self, sample: int) -> "_MustAnswer":
+        return _MustAnswer(self)
+
+
+class _MustAnswer:
+    def __init__(self, guide: MustAnswer) -> None:
+        self._but_stops, self._reader = guide.but_stops, guide.reading.start()
+
+    def allowed(self) -> Tensor | None:
+        return self._but_stops if self._reader.state == "thinking" else None
+
+    def forced(self) -> int | None:
+        return None
+
+    def take(self, token: int) -> None:
+        if self._reader.state != "answer":
+            self._reader.take(token)
+
+    def stop(self) -> str:
+        return ""
 
 
 class Sealed:
