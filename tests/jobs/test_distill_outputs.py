@@ -206,7 +206,7 @@ def test_what_would_be_dropped_is_never_asked(stub, tmp_path):
     asked = [f"Question {i}: what is so good about the number {i}?" for i in range(12)]
     asked += [f"And now. {known}", twice.format("my friend"), twice.format("my dear")]
     own = tmp_path / "own.jsonl"
-    own.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in asked))
+    own.write_text("".join(json.dumps({"prompt": text, "licence": "CC0-1.0"}) + "\n" for text in asked))
     suite = f"{own}:answer=open"
     plain = 8  # of the questions that are not held out; those aren't asked either
     train = [p.prompt for p in draw_problems(parse_suite(suite), "train", plain + 3, 0)]
