@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shoestring.origin import Origin
@@ -105,6 +105,10 @@ def test_roots_are_exact(n: int, a: int, b: int) -> None:
     )
 
 
+@example("0<a_")
+@example("\\begin{")
+@example("\\begin")
+@example("\\begin{matrix}")
 @settings(max_examples=300)
 @given(st.text(alphabet="0123456789.,/^*+-=()[]{}\\ xyfracsqrtpiinfty%!:<>_", max_size=80))
 def test_no_text_breaks_the_reader(text: str) -> None:

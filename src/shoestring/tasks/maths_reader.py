@@ -191,7 +191,7 @@ def _name(part: Tokens) -> str | None:
         len(texts) == 4 and texts[1] == "(" and texts[3] == ")" and part[2].kind == "name"
     ):
         return texts[0]
-    if texts[1] == "_" and (len(texts) == 3 or (texts[2] == "{" and len(texts) == 5)):
+    if texts[1] == "_" and (len(texts) == 3 or (len(texts) == 5 and texts[2] == "{")):
         return "".join(text for text in texts if text not in "{}")
     return None
 
@@ -245,7 +245,7 @@ def _closes(part: Tokens) -> int:
 
 def _matrix(part: Tokens) -> Value:
     texts = [token.text for token in part]
-    if texts[:2] != ["\\begin", "{"] or texts[2] not in MATRICES or texts[-4] != "\\end":
+    if len(texts) < 4 or texts[:2] != ["\\begin", "{"] or texts[2] not in MATRICES or texts[-4] != "\\end":
         raise Unreadable("an environment that isn't known")
     rows = [row for row in _split(part[4:-4], ("\\newrow",))[0] if row]
     read_rows = [Group("matrix", tuple(_value(cell) for cell in _split(row, ("&",))[0])) for row in rows]
