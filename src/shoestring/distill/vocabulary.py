@@ -5,6 +5,7 @@ only where each token has its like.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,6 +65,17 @@ def refuse_different(found: Comparison, student: str, teacher: str) -> None:
             "teacher says of its tokens can't be compared with the student's: learn from its outputs "
             '(from = "outputs"), or give the student its tokenizer (tokenizer = "teacher")'
         )
+
+
+def matched(
+    student: Tokenizer, rows: int, teacher: Tokenizer, names: tuple[str, str], say: Callable[[str], None]
+) -> Tensor:
+    """`to_teacher` of `compare`, which is told. names: the student's and the teacher's. Raises BadInput where
+    the vocabularies differ."""
+    found = compare(student, teacher, rows)
+    refuse_different(found, *names)
+    say(f"vocabularies of {names[0]} and {names[1]}: {found.kind} ({found.why})")
+    return found.to_teacher
 
 
 def _named(tokens: list[str]) -> str:

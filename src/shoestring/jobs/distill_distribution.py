@@ -12,7 +12,7 @@ from shoestring.distill.distribution import KeptLoss
 from shoestring.distill.divergence import DivergenceSettings, formula
 from shoestring.distill.live import LiveLoss, LiveTeacher
 from shoestring.distill.store import LogprobStore, Manifest, read_manifest
-from shoestring.distill.vocabulary import compare, refuse_different, transplant
+from shoestring.distill.vocabulary import matched, transplant
 from shoestring.errors import BadInput
 from shoestring.jobs import sft
 from shoestring.jobs.distill_store import fill_store, with_teacher
@@ -139,19 +139,18 @@ def taught_by(settings: DistributionSettings, stage: Stage) -> Taught:
     if not settings.teacher:
         return taught_by_store(settings, student)
     teacher = load(settings.teacher, dtype=settings.dtype, device=settings.device)
-    found = compare(student.tokenizer, teacher.tokenizer, student.config.vocab_size)
-    refuse_different(found, student.name, teacher.name)
-    stage.say(f"vocabularies of {student.name} and {teacher.name}: {found.kind} ({found.why})")
+    rows_of_head, names = student.config.vocab_size, (student.name, teacher.name)
+    to_teacher = matched(student.tokenizer, rows_of_head, teacher.tokenizer, names, stage.say)
     by = taught_by_model(teacher, settings.permission)
     if not settings.keep:
-        live = LiveTeacher(teacher.network, found.to_teacher)
+        live = LiveTeacher(teacher.network, to_teacher)
         return Taught(LiveLoss(settings.divergence, live), None, teacher.config, by)
     folder = Path(settings.store) if settings.store else stage.folder / "teacher"
     store = LogprobStore(folder, manifest(settings, student, teacher.name, by.origin.teacher_sha256))
     by.save(folder / TEACHER)
     rows, tally = open_rows(settings), Tally()
     wanted = [row for _ in range(settings.steps) for row in take_rows(rows, student, settings, tally)]
-    fill_store(store, teacher, found.to_teacher, wanted, settings.micro_batch_tokens, stage)
+    fill_store(store, teacher, to_teacher, wanted, settings.micro_batch_tokens, stage)
     del teacher
     give_back(torch.device(settings.device))
     return Taught(KeptLoss(settings.divergence), store, None, by)

@@ -10,7 +10,7 @@ from shoestring.distill.http_logprobs import HttpLogprobs
 from shoestring.distill.live import LiveLoss, LiveTeacher
 from shoestring.distill.on_policy import Annotate, TeacherLogprobs, WithTask, logprobs_of
 from shoestring.distill.teacher_score import HttpScorer
-from shoestring.distill.vocabulary import compare, refuse_different
+from shoestring.distill.vocabulary import matched
 from shoestring.jobs.on_policy_settings import OnPolicySettings
 from shoestring.jobs.origins import TaughtBy, require_teacher, taught_by_model, taught_by_service
 from shoestring.lm import LanguageModel, load, reads_at
@@ -58,7 +58,7 @@ def by_model(settings: OnPolicySettings, name: str, student: LanguageModel, stag
     require_teacher(name, settings.permission)
     lm = load(name, dtype=settings.dtype, device=settings.device)
     by = taught_by_model(lm, settings.permission)
-    live = LiveTeacher(lm.network, matched(student, lm.tokenizer, lm.name, stage))
+    live = LiveTeacher(lm.network, to_teacher(student, lm.tokenizer, lm.name, stage))
     annotate = annotating(settings, logprobs_of(live, settings.temperature))
     if settings.signal == "token":
         return Teaching(lm.config, by, annotate, None)
@@ -73,18 +73,15 @@ def by_endpoint(
 ) -> Teaching:
     name = f"{endpoint.model} at {endpoint.url}"
     by = taught_by_service(endpoint.model, endpoint.licence, endpoint.url, settings.permission)
-    to_teacher = matched(student, reads_at(endpoint.tokenizer)[0], name, stage)
+    ids = to_teacher(student, reads_at(endpoint.tokenizer)[0], name, stage)
     scorer = HttpScorer(endpoint, checked_key(endpoint), endpoint.kind, endpoint.top)
-    http = HttpLogprobs(scorer, to_teacher)
+    http = HttpLogprobs(scorer, ids)
     return Teaching(None, by, annotating(settings, http), None, http)
 
 
-def matched(student: LanguageModel, teachers: Tokenizer, name: str, stage: Stage) -> Tensor:
-    """The teacher's id of each of the student's."""
-    found = compare(student.tokenizer, teachers, student.config.vocab_size)
-    refuse_different(found, student.name, name)
-    stage.say(f"vocabularies of {student.name} and {name}: {found.kind} ({found.why})")
-    return found.to_teacher
+def to_teacher(student: LanguageModel, teachers: Tokenizer, name: str, stage: Stage) -> Tensor:
+    rows = student.config.vocab_size
+    return matched(student.tokenizer, rows, teachers, (student.name, name), stage.say)
 
 
 def annotating(settings: OnPolicySettings, logprobs: TeacherLogprobs) -> Annotate:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shoestring.distill.teacher import weights_sha256
 from shoestring.errors import BadInput
+from shoestring.jobs.recipe_units import REFERENCE
 from shoestring.lm import LanguageModel, lineage_at
 from shoestring.origin import Lineage, Origin, Stage
 from shoestring.provenance.reach import term_of_model, term_of_origin
@@ -16,7 +17,6 @@ from shoestring.run import write_atomic
 from shoestring.tasks.suite import Suite, file_origins
 from shoestring.text.declared import declaration_file, how_to_declare, teachers_of
 
-STAGE = "stage:"  # a recipe's reference, which its units resolve before the job starts
 HOW = "'permission' in the settings"
 
 
@@ -59,7 +59,7 @@ def terms_of_service(name: str, licence: str, url: str, permission: str) -> str:
 def require_teacher(model: str, permission: str) -> None:
     """Raises BadInput where a student may not learn from this model, before its weights are read. A recipe's
     own earlier stage isn't there yet."""
-    if not model.startswith(STAGE):
+    if not model.startswith(REFERENCE):
         name, lineage = lineage_at(model)
         require(term_of_model(lineage, name, read_permission(permission)), HOW)
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from shoestring.errors import BadInput
-from shoestring.jobs.origins import STAGE
+from shoestring.jobs.recipe_units import REFERENCE
 from shoestring.jobs.sft_rows import MixedRows, RowSource, SourceSettings, open_source, open_sources
 from shoestring.jobs.sft_scan import scan_rows
 from shoestring.jobs.training import (
@@ -77,7 +77,7 @@ def check(settings: SFTSettings) -> None:
     _check_one(settings)
     given = settings.sources or [settings]
     for source in given:
-        if not source.data.startswith(STAGE):
+        if not source.data.startswith(REFERENCE):
             open_source(source.suites, source.data, settings.seed, settings.system, source.tools)
 
 
