@@ -242,7 +242,7 @@ def main() -> None:
     # a cache that is full soon, or memory would grow for as long as there are new prompts to keep
     sets = [f"max_running={args.running}", "max_waiting=16", f"cache_gib={args.cache_gib}"]
     sets += [f"max_body_bytes={MAX_BODY}", "log_requests=false", "stall_seconds=5", "drain_seconds=10"]
-    command = [sys.executable, "-m", "shoestring.cli", "serve", args.model, "--port", "0"]
+    command = [sys.executable, "-m", "shoestring", "serve", args.model, "--port", "0"]
     command += [word for s in sets for word in ("--set", s)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None

@@ -185,7 +185,7 @@ def test_start_up_is_quick_and_without_torch():
 @pytest.mark.slow
 def test_ctrl_c_during_eval_exits_130(model):
     program = subprocess.Popen(
-        [sys.executable, "-m", "shoestring.cli", "eval", model, "--suite", "sums", "-n", "2000"],
+        [sys.executable, "-m", "shoestring", "eval", model, "--suite", "sums", "-n", "2000"],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

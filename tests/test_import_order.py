@@ -20,6 +20,7 @@ release serve
 cluster
 jobs
 cli
+__main__
 """
 RANK = {room: rank for rank, line in enumerate(ORDER.strip().splitlines()) for room in line.split()}
 FIRST = ("errors", "settings", "origin")  # of one rank, in this order

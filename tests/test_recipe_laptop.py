@@ -24,7 +24,7 @@ def units() -> dict[str, Unit]:
 
 
 def shoestring(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "shoestring.cli", *arguments]
+    command = [sys.executable, "-m", "shoestring", *arguments]
     return subprocess.run(command, input=said, capture_output=True, text=True, check=False)
 
 

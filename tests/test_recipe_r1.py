@@ -60,7 +60,7 @@ def test_the_four_stages_and_what_they_start_from(name, base):
 @pytest.mark.parametrize("name", [*ZEROS, *WHOLE])
 def test_small_scale_runs_through(name, tmp_path):
     folder = tmp_path / "small"
-    command = [sys.executable, "-m", "shoestring.cli", "run", str(ROOT / f"recipes/{name}.toml")]
+    command = [sys.executable, "-m", "shoestring", "run", str(ROOT / f"recipes/{name}.toml")]
     words = ["--scale", "small", "--output-dir", str(folder)]
     done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -47,7 +47,7 @@ def test_solutions_in_the_corpus_are_of_mixed_quality_and_rl_is_asked_the_same(
 @pytest.mark.slow
 def test_small_scale_runs_through_and_chats(tmp_path: Path) -> None:
     folder = tmp_path / "small"
-    command = [sys.executable, "-m", "shoestring.cli"]
+    command = [sys.executable, "-m", "shoestring"]
     words = ["run", str(RECIPE), "--scale", "small", "--output-dir", str(folder)]
     done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -118,7 +118,7 @@ def test_an_empty_reply_is_said():
 def test_through_a_pipe(tmp_path):
     tiny_lm().save(tmp_path / "tiny")
     done = subprocess.run(
-        [sys.executable, "-m", "shoestring.cli", "chat", str(tmp_path / "tiny"), "--max-tokens", "8"],
+        [sys.executable, "-m", "shoestring", "chat", str(tmp_path / "tiny"), "--max-tokens", "8"],
         input="Hello\n/stats\n",
         capture_output=True,
         text=True,
@@ -134,7 +134,7 @@ def test_through_a_pipe(tmp_path):
 def test_a_signal_during_a_reply_leaves_the_program_running(tmp_path):
     tiny_lm().save(tmp_path / "tiny")
     program = subprocess.Popen(
-        [sys.executable, "-m", "shoestring.cli", "chat", str(tmp_path / "tiny"), "--max-tokens", "1900"],
+        [sys.executable, "-m", "shoestring", "chat", str(tmp_path / "tiny"), "--max-tokens", "1900"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

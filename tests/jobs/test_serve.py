@@ -22,7 +22,7 @@ from shoestring.serve.probe import Probe
 from tiny import tiny_lm
 
 ENDLESS = {"ignore_eos": True, "loop_guard": False, "answer_reserve": 0}
-COMMAND = [sys.executable, "-m", "shoestring.cli", "serve"]
+COMMAND = [sys.executable, "-m", "shoestring", "serve"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,5 @@
+"""`python -m shoestring`: the same as `shoestring`."""
+
+from shoestring.cli import main
+
+main()

@@ -1,5 +1,0 @@
-"""`python -m shoestring.cli`: the same as `shoestring`."""
-
-from shoestring.cli import main
-
-main()
