@@ -67,7 +67,9 @@ class Runner:
 
     def prepare(self, running: int, readings: list[Reading], copies: list[tuple[int, int]]) -> None:
         """Before a step: memory for the blocks that are held by now, and whether the module drafts."""
-        self.cache.store.grow(self.pool.numbered, self.pool.limit)
+        # what keeps blocks fills all that it may in time: a server's memory then stays as it begins
+        needed = self.pool.limit if self.pool.keeps else self.pool.numbered
+        self.cache.store.grow(needed, self.pool.limit)
         if copies:
             self.cache.store.copy(copies)
             self._runs = None
