@@ -1,12 +1,9 @@
 """A run folder, finished or not, into one RunReport."""
 
 import json
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from shoestring.budget.price import Prices, make_bill
 from shoestring.errors import BadInput
@@ -17,6 +14,7 @@ from shoestring.origin import LINEAGE_FILE, Lineage
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.live import curves_of
+from shoestring.report.marks import read_marks
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
 from shoestring.report.run_report import ChatReport, Finding, IdentityReport, RunReport
@@ -87,7 +85,7 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
     """Those of an eval unit's result.json: an EvalResult's values and the `model` label and `variant`."""
     result = _read_json(path / "result.json")
     bases = _bases(path, made)
-    marks = _marks(path / result["items"]) if result.get("items") else {}
+    kept = read_marks(path / result["items"]) if result.get("items") else {}
     for row in result.get("evals", []):
         key = (row["model"], row["suite"], row["variant"])
         outcomes = row["outcomes"]
@@ -109,7 +107,8 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
             lost=outcomes["timeout"] + outcomes["error"],
             lower_bound=row["lower_bound"],
             asking=", ".join(f"{name} {value}" for name, value in row["settings"].items() if value),
-            marks=marks.get(key, {}),
+            marks=kept[key].shares if key in kept else {},
+            majority=kept[key].majority if key in kept else {},
             shape=Shape(**row["shape"]) if "shape" in row else None,
             pass_at={
                 k: Estimate(value, Interval(low, high))
@@ -123,22 +122,6 @@ def _bases(path: Path, made: Collection[str]) -> set[str]:
     made from nothing."""
     models = read_toml(path / "settings.toml").get("models", {})
     return {label for label, model in models.items() if model in made or not model.startswith("stage:")}
-
-
-def _marks(path: Path) -> Mapping[tuple[str, str, str], Mapping[str, float]]:
-    """(model, suite, variant) -> problem -> share of its samples that are right."""
-    if not path.exists():
-        return {}
-    right: dict[tuple[str, str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    columns = ["model", "suite", "variant", "problem", "outcome"]
-    for row in pq.read_table(path, columns=columns).to_pylist():
-        if row["outcome"] != "open":  # no right answer: counted nowhere
-            key = (row["model"], row["suite"], row["variant"])
-            right[key][row["problem"]].append(row["outcome"] == "right")
-    return {
-        key: {problem: sum(marks) / len(marks) for problem, marks in problems.items()}
-        for key, problems in right.items()
-    }
 
 
 def _chats(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[ChatReport]:

@@ -55,6 +55,9 @@ class Score:
     marks: Mapping[str, float]
     shape: Shape | None = None  # None: made before it was measured
     pass_at: Mapping[str, Estimate] = field(default_factory=dict)  # "16": where k samples were drawn
+    # majority[problem]: the mark of what most of its samples answered. Empty for k = 1, and where answers
+    # that aren't right can't be told apart
+    majority: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

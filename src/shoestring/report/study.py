@@ -148,6 +148,7 @@ def _score_values(score: Score, report: RunReport, problems: dict[str, dict[str,
         "shape": dataclasses.asdict(score.shape) if score.shape else None,
         "pass_at": {k: dataclasses.asdict(found) for k, found in score.pass_at.items()},
         "marks": {"asked": asked, "right": right, "shares": shares},
+        "majority": " ".join(f"{known[problem]}:{mark:g}" for problem, mark in score.majority.items()),
     }
 
 
@@ -160,6 +161,8 @@ def _score(row: Mapping[str, Any], units: Sequence[UnitReport], problems: Mappin
     marks |= {int(place): 1.0 for place in kept["right"].split()}
     marks |= {int(place): float(share) for place, share in (s.split(":") for s in kept["shares"].split())}
     own = {"unit": units[row["unit"]], "ci95": Interval(*row["ci95"])}
+    votes = (vote.split(":") for vote in row.get("majority", "").split())
+    own["majority"] = {names[int(place)]: float(mark) for place, mark in votes}
     own["shape"] = Shape(**row["shape"]) if row.get("shape") else None
     own["pass_at"] = {
         k: Estimate(found["value"], Interval(**found["ci95"])) for k, found in row.get("pass_at", {}).items()

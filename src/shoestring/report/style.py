@@ -39,6 +39,10 @@ figcaption { font-size: .85rem; color: var(--quiet); margin-bottom: .25rem; }
 svg { width: 100%; height: auto; display: block; }
 .axis { fill: var(--quiet); font: 10px system-ui, sans-serif; }
 .grid { stroke: var(--rule); stroke-width: 1; }
+.ranges { max-width: 46rem; }
+.claimed { fill: var(--strong); }
+.reach { stroke: var(--c0); stroke-width: 4; stroke-linecap: round; }
+.dot { fill: var(--c0); stroke: var(--paper); stroke-width: 1.5; }
 .line { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
 circle.line { fill: currentColor; }
 .line-0 { stroke: var(--c0); color: var(--c0); } .line-1 { stroke: var(--c1); color: var(--c1); }
