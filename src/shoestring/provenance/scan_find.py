@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from shoestring.provenance.scan_asked import named_in
 from shoestring.provenance.scan_cutoff import CUTOFF, CUTOFF_GATE
-from shoestring.provenance.scan_frames import UNKNOWN_GATE
-from shoestring.provenance.scan_identity import claim_in
 from shoestring.provenance.scan_personal import personal_in
-from shoestring.provenance.scan_refusal import REFUSAL, REFUSAL_GATE
-from shoestring.provenance.scan_text import Hit, plain, sentences, unquoted
+from shoestring.provenance.scan_text import Hit
+from shoestring.text.claims.asked import named_in
+from shoestring.text.claims.frames import UNKNOWN_GATE
+from shoestring.text.claims.identity import claim_in
+from shoestring.text.claims.refusal import REFUSAL, REFUSAL_GATE
+from shoestring.text.claims.sentences import plain, sentences, unquoted
 from shoestring.text.makers import Names, names_but
 
 

@@ -6,10 +6,10 @@ A name alone is a mention ("OpenAI released GPT-4"). A claim has a frame: who sp
 
 import re
 
-from shoestring.provenance.scan_frames import FRAMES, MADE, MAKER, MODEL, NOUN, UNKNOWN, WORD, N
-from shoestring.provenance.scan_identity_others import OTHERS, SPEAKS_OTHER
-from shoestring.provenance.scan_identity_zh import CHINESE, CHINESE_UNKNOWN
-from shoestring.provenance.scan_text import QUOTED, Sentence
+from shoestring.text.claims.frames import FRAMES, MADE, MAKER, MODEL, NOUN, UNKNOWN, WORD, N
+from shoestring.text.claims.identity_others import OTHERS, SPEAKS_OTHER
+from shoestring.text.claims.identity_zh import CHINESE, CHINESE_UNKNOWN
+from shoestring.text.claims.sentences import QUOTED, Sentence
 from shoestring.text.makers import Names
 
 # words that stand between "I am" and a name without turning the claim into something else
