@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.budget.price import Prices, make_bill
+from shoestring.evals.audit_record import AUDIT_FILE, read_audit
 from shoestring.report.scores import UnitReport
 from shoestring.report.stage_costs import REFERENCE
 from shoestring.report.units import read_units
@@ -89,11 +90,16 @@ def _belongs(
 
 
 def _audits(units: Sequence[tuple[Path, UnitReport]], own: UnitReport) -> Iterator[Audit]:
-    """Of the evals that asked this stage's model, in its own arm and seed."""
+    """Of the evals and audits that asked this stage's model, in its own arm and seed."""
     for path, unit in units:
-        if unit.job != "eval" or (unit.arm, unit.seed) != (own.arm, own.seed):
+        if unit.job not in ("eval", "audit") or (unit.arm, unit.seed) != (own.arm, own.seed):
             continue
-        models = read_toml(path / "settings.toml").get("models", {})
+        settings = read_toml(path / "settings.toml")
+        if unit.job == "audit":
+            if settings.get("model") == f"stage:{own.stage}" and (path / AUDIT_FILE).exists():
+                yield from (Audit(v.on, v.outcome, v.why) for v in read_audit(path).verdicts)
+            continue
+        models = settings.get("models", {})
         labels = [label for label, model in models.items() if model == f"stage:{own.stage}"]
         result = path / "result.json"
         values = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}

@@ -46,6 +46,7 @@ REPORTED = re.compile(
 )
 # places in a sentence at which one frame is tried; more of them is a name said over and over
 TRIES = 10
+UNLISTED = "an AI made by a maker not in the list"
 FIRST_PERSON = re.compile(r"\b(?:I|my|me)\b|\bI'")
 
 
@@ -142,5 +143,5 @@ def _unknown_maker(text: str, own: tuple[str, ...]) -> str:
         if match is None or any(name and name.casefold() in match["maker"].casefold() for name in own):
             continue
         if not REPORTED.search(text[: match.start()]):
-            return f"{language}: an AI made by a maker not in the list"
+            return f"{language}: {UNLISTED}"
     return ""

@@ -51,3 +51,8 @@ def sentences(text: str) -> Iterator[Sentence]:
                 begin = first + len(piece) - len(piece.lstrip())
                 yield Sentence(begin, begin + len(bare), bare)
         start = end
+
+
+def first_rule(text: str, rules: tuple[tuple[str, re.Pattern[str]], ...]) -> str:
+    """The name of the first rule that the sentence meets; "" for none."""
+    return next((rule for rule, pattern in rules if pattern.search(text)), "")
