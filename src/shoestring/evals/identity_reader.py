@@ -3,7 +3,7 @@
 A name alone is a mention. It is a claim in a frame ("I am ...", "... trained me": the rules that the scan of
 data has too), as the bare answer to who made it ("OpenAI."), or by a yes to a question that names it.
 Denials, quotes, comparisons and talk of others are none. What the rules get wrong is measured on labelled
-replies (`identity_labelled.py`, `shoestring audit --labelled`).
+replies (`readers_error.py`, `shoestring audit --labelled`).
 """
 
 import re

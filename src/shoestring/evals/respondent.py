@@ -73,7 +73,8 @@ class LocalRespondent:
         self, lm: LanguageModel, generator: Generator, max_tokens: int, temperature: float, seed: int
     ) -> None:
         self.lm, self.generator = lm, generator
-        self.name, self.lineage = lm.name, lm.lineage
+        stages = lm.lineage.stages
+        self.name, self.lineage = stages[-1].name if stages else lm.name, lm.lineage
         self._params = SamplingParams(max_tokens, temperature, seed=seed)
         self._templates = {
             None: lm.template,

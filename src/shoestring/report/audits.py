@@ -38,8 +38,8 @@ def _verdicts(audit: AuditReport) -> Iterator[tuple[str, ...]]:
     """Of the model, and of the one that it stands beside."""
     for verdict in audit.record.verdicts:
         yield audit.unit.title, audit.record.model, verdict.on, verdict.outcome, verdict.why
-    other = audit.record.raw["against"] or {"verdicts": ()}
-    for one in other["verdicts"]:
+    other = audit.record.raw["against"]
+    for one in other["verdicts"] if other else []:
         yield audit.unit.title, other["name"], one["on"], one["outcome"], one["why"]
 
 
@@ -120,7 +120,7 @@ def _texts(audit: AuditReport) -> Iterator[Block]:
             told = f", {MOST_TEXTS} of them here" if len(several) > MOST_TEXTS else ""
             step = max(1, len(several) // MOST_TEXTS)
             text = "\n\n".join(map(_text, several[::step][:MOST_TEXTS]))
-            yield Code(text, f"{audit.unit.title}: {len(several)} replies {name}{told}")
+            yield Code(text, f"{audit.unit.title}: {len(several)} replies {name}{told}", "text")
     yield Text(f"Every reply with what was read in it: {audit.file}")
 
 
