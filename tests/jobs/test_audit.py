@@ -1,10 +1,8 @@
-import io
 import json
 import re
 
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from scripted_engine import ScriptedEngine, house_of, serving
@@ -64,7 +62,7 @@ def test_a_stage_keeps_its_record_every_reply_and_what_it_took(base, tmp_path):
 def test_two_audits_of_the_same_model_are_alike(base, tmp_path):
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
-        job.keep(job.audit(settings(base, temperature=1.0, only=["identity"]), None), folder)
+        job.keep(job.audit(settings(base, temperature=1.0, only=["identity"]), None, folder), folder)
     a, b = (pq.read_table(folder / "audit.parquet") for folder in folders)
     assert a.equals(b)
 
@@ -169,13 +167,27 @@ def test_a_record_that_is_none_or_of_another_version_is_refused(tmp_path):
         read_audit(tmp_path)
 
 
-def test_stopped_nothing_is_kept(base, tmp_path):
+def test_a_stopped_audit_goes_on_and_makes_the_same(base, tmp_path, monkeypatch):
     class Asked(Stage):
-        stop_requested = True
+        stop_requested = False
 
-    with pytest.raises(Interrupted), Asked(tmp_path, "audit", Console(file=io.StringIO())) as stage:
+        def progress(self, done, total, **shown):
+            self.stop_requested = done >= 3
+
+    monkeypatch.setattr("shoestring.evals.respondent_kept.AT_ONCE", 2)
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    with pytest.raises(Interrupted, match="kept"), Asked(broken, "audit") as stage:
         job.main(settings(base), stage)
-    assert not (tmp_path / "audit.json").exists()
+    assert not (broken / "audit.json").exists()
+    so_far = (broken / job.SO_FAR_FILE).read_text()
+    assert so_far.count("\n") == 2
+    with (broken / job.SO_FAR_FILE).open("a") as file:
+        file.write('{"key": "torn')
+    for folder in (broken, whole):
+        with Stage(folder, "audit", resume=True) as stage:
+            job.main(settings(base), stage)
+    assert not (broken / job.SO_FAR_FILE).exists()
+    assert pq.read_table(broken / "audit.parquet").equals(pq.read_table(whole / "audit.parquet"))
 
 
 def test_a_server_is_asked_through_its_own_api():

@@ -80,7 +80,7 @@ def audit(
             tempfile.TemporaryDirectory() as work,
             Stage(Path(work), "audit", Console(stderr=True)) as stage,
         ):
-            done = job.audit(settings, stage)
+            done = job.audit(settings, stage, folder)
         job.keep(done, folder)
         audit_show.show_audit(done, settings.limits, folder, console)
         found |= {"audit": done.values}

@@ -23,6 +23,7 @@ from shoestring.evals.audit_rows import PARTS, Part, save_rows
 from shoestring.evals.audit_verdicts import Limits
 from shoestring.evals.identity_reader import families_in
 from shoestring.evals.respondent import LocalRespondent, Respondent, Shown
+from shoestring.evals.respondent_kept import KeptRespondent
 from shoestring.jobs.audit_server import ServerRespondent
 from shoestring.jobs.eval_results import meter
 from shoestring.lm import lineage_at, load, model_folder
@@ -31,6 +32,7 @@ from shoestring.settings import Settings, nearest
 from shoestring.text.makers import FAMILIES
 
 AGAINST_FILE = "against.parquet"
+SO_FAR_FILE = "audit-so-far.jsonl"  # replies of an audit that isn't finished
 
 
 class AuditSettings(Settings):
@@ -71,7 +73,7 @@ class Done:
 
 
 def main(settings: AuditSettings, stage: Stage) -> dict[str, Any]:
-    done = audit(settings, stage)
+    done = audit(settings, stage, stage.folder)
     keep(done, stage.folder)
     for verdict in done.audited.verdicts(settings.limits, done.changed):
         stage.say(f"{done.audited.name}: {verdict.line()}")
@@ -86,15 +88,16 @@ def check(settings: AuditSettings) -> None:
         raise BadInput("against: a model beside itself shows nothing")
 
 
-def audit(settings: AuditSettings, stage: Stage | None) -> Done:
+def audit(settings: AuditSettings, stage: Stage | None, folder: Path) -> Done:
+    """`folder`: where the replies so far lie, for a start after a stop."""
     check(settings)
     for name in (settings.model, settings.against):  # a wrong name is told before the first audit is made
         if name and not is_server(name):
             lineage_at(name)
-    audited, sha256 = _one(settings, settings.model, stage)
+    audited, sha256 = _one(settings, settings.model, stage, folder)
     against, changed = None, []
     if settings.against:
-        against, _ = _one(settings, settings.against, stage)
+        against, _ = _one(settings, settings.against, stage, folder)
         changed = compare(audited, against)
     made = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -110,22 +113,31 @@ def audit(settings: AuditSettings, stage: Stage | None) -> Done:
     return Done(audited, against, changed, to_json(audited, sha256, made, settings.limits, against, changed))
 
 
-def _one(settings: AuditSettings, name: str, stage: Stage | None) -> tuple[Audited, str]:
+def _one(settings: AuditSettings, name: str, stage: Stage | None, folder: Path) -> tuple[Audited, str]:
     """Of one model, and its weights' hash ("" of a server)."""
     if stage is not None and stage.stop_requested:
         raise Interrupted(f"stopped before {name}")
     s, start = settings, time.perf_counter()
-    shown = show_in(stage, f"audit of {name}")
+    shown = show_in(stage, f"audit of {name}", folder)
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def kept(respondent: Respondent, who: str) -> KeptRespondent:
+        identity = json.dumps([who, s.max_tokens, s.temperature, s.seed])
+        return KeptRespondent(respondent, folder / SO_FAR_FILE, identity)
+
     if is_server(name):
         key = os.environ.get("OPENAI_API_KEY", "")
-        respondent: Respondent = ServerRespondent(name, key, s.max_tokens, s.temperature, s.seed, s.timeout_s)
-        return run_audit(respondent, s.only, s.n, s.own, shown), ""
+        server = ServerRespondent(name, key, s.max_tokens, s.temperature, s.seed, s.timeout_s)
+        return run_audit(kept(server, name), s.only, s.n, s.own, shown), ""
     lm = load(name, dtype=s.dtype, device=s.device)
     local = LocalRespondent(lm, Engine(lm), s.max_tokens, s.temperature, s.seed)
-    audited = run_audit(local, s.only, s.n, s.own, shown)
-    if stage is not None:
-        meter(stage, lm, "audit", time.perf_counter() - start, local.work)
-    return audited, weights_sha256(lm)
+    sha256 = weights_sha256(lm)
+    try:
+        return run_audit(kept(local, sha256), s.only, s.n, s.own, shown), sha256
+    finally:  # what was made is paid for, whether the audit ends or not
+        if stage is not None:
+            meter(stage, lm, "audit", time.perf_counter() - start, local.work)
 
 
 def keep(done: Done, folder: Path) -> None:
@@ -136,6 +148,7 @@ def keep(done: Done, folder: Path) -> None:
         if done.against is not None:
             save_rows(done.against.rows, folder / AGAINST_FILE)
     write_atomic(folder / AUDIT_FILE, json.dumps(done.values, indent=2, ensure_ascii=False) + "\n")
+    (folder / SO_FAR_FILE).unlink(missing_ok=True)
 
 
 def is_server(name: str) -> bool:
@@ -151,7 +164,7 @@ def folder_for(settings: AuditSettings) -> Path:
     return Path("runs") / f"audit-{re.sub(r'[^A-Za-z0-9.]+', '-', settings.model).strip('-')}"
 
 
-def show_in(stage: Stage | None, name: str) -> Shown:
+def show_in(stage: Stage | None, name: str, folder: Path) -> Shown:
     start = time.perf_counter()
 
     def shown(done: int, total: int, tokens: int) -> None:
@@ -159,6 +172,8 @@ def show_in(stage: Stage | None, name: str) -> Shown:
             return
         stage.progress(done, total, on=name, **{"tokens/s": tokens / max(time.perf_counter() - start, 1e-9)})
         if stage.stop_requested and done < total:
-            raise Interrupted(f"stopped in {name}: an audit is whole or isn't one; nothing of it is kept")
+            raise Interrupted(
+                f"stopped in {name}: the replies so far are kept in {folder}; the same again goes on"
+            )
 
     return shown
