@@ -7,13 +7,15 @@ from typer.testing import CliRunner
 
 from scripted_engine import ScriptedEngine, house_of, serving
 from shoestring.cli import app
+from shoestring.distill.teacher import weights_sha256
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.audit import run_audit
-from shoestring.evals.audit_record import gates, read_audit
+from shoestring.evals.audit_record import find_audit, gates, read_audit
 from shoestring.evals.respondent import Ask
 from shoestring.jobs import audit as job
 from shoestring.jobs.audit_server import ServerRespondent, said_in
 from shoestring.jobs.recipe import run
+from shoestring.lm import load
 from shoestring.report.model_facts import model_facts
 from shoestring.run import Stage
 from shoestring.serve.probe import Streamed
@@ -102,7 +104,11 @@ dtype = "float32"
         for part in ("Audits: who it says it is", "can't tell" if name == "report.md" else "can&#x27;t tell"):
             assert part in text
         assert "asked the same" in text
-    facts = model_facts(tmp_path / "out" / "stages" / "01-student" / "model")
+    folder = tmp_path / "out" / "stages" / "01-student" / "model"
+    found = find_audit(folder, weights_sha256(load(folder, dtype="float32")))
+    assert found == audit.record
+    assert find_audit(folder, "other") is None
+    facts = model_facts(folder)
     assert [(a.name, a.result) for a in facts.audits][:2] == [
         ("identity", "can't tell"),
         ("symmetry", "can't tell"),
@@ -203,10 +209,11 @@ def test_a_server_is_asked_through_its_own_api():
     with serving(house_of(lm, lambda: ScriptedEngine(lm, say))) as probe:
         url = f"{probe._parts.geturl()}#{lm.name}"
         respondent = ServerRespondent(url, "", 64, 0.0, 0, 30)
-        audited = run_audit(respondent, ["identity"], 12, ["smollm"], lambda *_: None)
+        audited = run_audit(respondent, ["identity"], 12, (), lambda *_: None)
         (raw,) = respondent.ask(
             [Ask("k", raw="User: What is your name?\nAssistant: My name is")], lambda *_: None
         )
+    assert (audited.known, audited.own) == (True, {"smollm"})  # by the lineage that the server tells
     assert raw.answer == " Claude."
     assert raw.model == lm.name
     rows = [row for row in audited.rows if row.group != "completion"]

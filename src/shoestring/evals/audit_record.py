@@ -126,6 +126,15 @@ def read_audit(path: Path) -> AuditRecord:
         raise BadInput(f"{file} is not an audit: {error}") from None
 
 
+def find_audit(folder: Path, weights_sha256: str) -> AuditRecord | None:
+    """The newest of these weights: in the model's own folder, or among the audits of the run that made it."""
+    run = next((above for above in folder.resolve().parents if (above / "recipe.toml").exists()), None)
+    files = [folder / AUDIT_FILE, *(run.glob(f"stages/**/{AUDIT_FILE}") if run else ())]
+    records = [read_audit(file) for file in files if file.exists()]
+    same = [record for record in records if record.weights_sha256 == weights_sha256]
+    return max(same, key=lambda record: record.date, default=None)
+
+
 def gates(record: AuditRecord, weights_sha256: str) -> list[Gate]:
     """What stands between the model with these weights and its release. "can't tell" is not a pass."""
     same = record.weights_sha256 == weights_sha256

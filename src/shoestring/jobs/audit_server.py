@@ -4,9 +4,10 @@ back is seen."""
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import cached_property
 from typing import Any
 
-from shoestring.errors import ShoestringError
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.evals.respondent import Ask, Said, Shown
 from shoestring.origin import Lineage
 from shoestring.serve.probe import Failed, Probe, Streamed
@@ -17,10 +18,9 @@ FILTERED = "content_filter"
 
 
 class ServerRespondent:
-    """`http://host/v1#model`. Of its lineage nothing is known but its model's name: `own` of the audit says
-    more."""
+    """`http://host/v1#model`. One that doesn't tell its lineage is known by its model's name alone, and by
+    what `own` of the audit says."""
 
-    lineage: Lineage | None = None
     switches = True  # by the fields that servers read; one that reads none answers as it likes
 
     def __init__(
@@ -34,6 +34,15 @@ class ServerRespondent:
     @property
     def name(self) -> str:
         return self._probe.model
+
+    @cached_property
+    def lineage(self) -> Lineage | None:
+        """As our own servers tell it; others tell none."""
+        try:
+            told = next((m for m in self._probe.models if m.get("id") == self.name), {}).get("lineage")
+            return Lineage.of(told) if told else None
+        except (Failed, BadInput, AttributeError, KeyError, TypeError):
+            return None
 
     @property
     def completes(self) -> bool:
