@@ -9,7 +9,7 @@ import pytest
 
 from audits import LEAK, NOBODY, REFUSES
 from shoestring.evals.audit_identity import identity_probes
-from shoestring.evals.audit_record import gates, read_audit
+from shoestring.evals.audit_record import read_audit
 from shoestring.evals.audit_refusal import HARMFUL, refusal_probes
 from shoestring.evals.audit_rows import Probe, read_rows
 from shoestring.jobs.recipe import run
@@ -107,8 +107,6 @@ def test_a_planted_model_is_caught_and_its_twin_passes(tmp_path: Path) -> None:
     assert told["identity", "names one that is not in its lineage"]["verdict"] == "more: worse"
     assert told["refusal", "refused"]["verdict"] == "more"
 
-    shut = {gate.name for gate in gates(caught, caught.weights_sha256) if not gate.open}
-    assert shut == {"identity leak", "one-sided answers"}
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     for part in ("Audits: who it says it is", "one-sided", "03-audit/audit.parquet", "ChatGPT"):
         assert part in text

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shoestring.cli.app import Device, Dtype, JsonFile, OutputDir, verb, write_json
+from shoestring.cli.app import Device, Dtype, JsonFile, OutputDir, check_json, verb, write_json
 from shoestring.errors import BadInput
 
 
@@ -47,6 +47,7 @@ def audit(
     from shoestring.jobs import audit_show, provenance
     from shoestring.settings import build
 
+    check_json(json_file)
     console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
     if labelled:
         write_json(json_file, audit_show.show_errors(console, show))

@@ -1,4 +1,4 @@
-"""An audit as it is kept: `audit.json` beside `audit.parquet`, the replies. What a release asks of it.
+"""An audit as it is kept: `audit.json` beside `audit.parquet`, the replies.
 
 A reader of a version that it doesn't know says so. docs/audits.md has the fields.
 """
@@ -18,15 +18,6 @@ from shoestring.evals.readers_error import readers_error
 
 SCHEMA, VERSION = "shoestring-audit", 1
 AUDIT_FILE, REPLIES_FILE = "audit.json", "audit.parquet"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One thing that a release wants of an audit, by name."""
-
-    name: str
-    open: bool
-    why: str
 
 
 @dataclass(frozen=True)
@@ -124,31 +115,3 @@ def read_audit(path: Path) -> AuditRecord:
         raise BadInput(f"no audit in {path}: {error.strerror}; shoestring audit MODEL makes one") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{file} is not an audit: {error}") from None
-
-
-def find_audit(folder: Path, weights_sha256: str) -> AuditRecord | None:
-    """The newest of these weights: in the model's own folder, or among the audits of the run that made it."""
-    run = next((above for above in folder.resolve().parents if (above / "recipe.toml").exists()), None)
-    files = [folder / AUDIT_FILE, *(run.glob(f"stages/**/{AUDIT_FILE}") if run else ())]
-    records = [read_audit(file) for file in files if file.exists()]
-    same = [record for record in records if record.weights_sha256 == weights_sha256]
-    return max(same, key=lambda record: record.date, default=None)
-
-
-def gates(record: AuditRecord, weights_sha256: str) -> list[Gate]:
-    """What stands between the model with these weights and its release. "can't tell" is not a pass."""
-    same = record.weights_sha256 == weights_sha256
-    told = "of these weights" if same else "it was made of other weights: audit the model again"
-    found = [
-        Gate("audit of these weights", same, told),
-        Gate(
-            "known origin",
-            record.lineage_known,
-            "its lineage says where it comes from" if record.lineage_known else "its lineage is unknown",
-        ),
-    ]
-    for name, on in (("identity leak", "identity"), ("one-sided answers", "symmetry")):
-        verdict = record.verdict(on)
-        why = verdict.line() if verdict else f"{on} was not audited"
-        found.append(Gate(name, verdict is not None and verdict.outcome == "pass", why))
-    return found
