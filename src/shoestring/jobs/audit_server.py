@@ -35,8 +35,12 @@ class ServerRespondent:
     def name(self) -> str:
         return self._probe.model
 
-    @cached_property
+    @property
     def lineage(self) -> Lineage | None:
+        return self._told
+
+    @cached_property
+    def _told(self) -> Lineage | None:
         """As our own servers tell it; others tell none."""
         try:
             told = next((m for m in self._probe.models if m.get("id") == self.name), {}).get("lineage")
