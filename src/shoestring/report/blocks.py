@@ -65,6 +65,7 @@ class Code:
 
     text: str
     title: str = ""
+    language: str = "toml"
 
 
 Block = Heading | Text | Bullets | Table | Plots | Ranges | Samples | Browser | Code
