@@ -5,7 +5,7 @@
     comparison       study, of, against = "LABEL[/ARM]", suites: accuracy, paired by seed and problem
     majority         study, of, suites: a vote over k samples less their mean
     reply            study, of, against, suites, metric: how they reply
-    rate             study, check, counted, of [, against]: shares of identity or chat checks
+    rate             study, check, counted, of [, against]: shares of identity and chat checks, of refusals
     contrast         study, of, against = "STAGE[/ARM]", metric [, relative]: figures of pretraining
     trend            study, stage [, arm, against], metric [, steps]: last steps less first ones
     figures          file, key, command: rounds in a committed benchmark
@@ -22,7 +22,8 @@ from shoestring.report.ablation_run import FIGURES
 from shoestring.report.claims.claim import Claim, read_claim
 from shoestring.report.claims.comparison import ComparisonFinding, MajorityFinding
 from shoestring.report.claims.finding import Finding, StudyFinding
-from shoestring.report.claims.replies import RateFinding, ReplyFinding
+from shoestring.report.claims.rates import RateFinding
+from shoestring.report.claims.replies import ReplyFinding
 from shoestring.report.claims.training import ContrastFinding, TrendFinding
 from shoestring.report.curves import DRAWN
 from shoestring.settings import nearest, read_toml
@@ -103,10 +104,12 @@ def _checked(finding: Finding, studies: Mapping[str, Study], where: str) -> Find
     needs = finding.needs
     for model in sorted(needs.models):
         study.evals.check_model(model, where)
-    if isinstance(finding, RateFinding):
-        for model in needs.models:
-            study.check_made(model, finding.check, where)
+    for check in needs.checks:
+        for model in sorted(needs.models):
+            study.check_made(model, check, where)
     jobs = {study.check_trained(side, where) for side in sorted(needs.trained)}
+    if isinstance(finding, RateFinding) and jobs - {"audit"}:
+        raise BadInput(f"{where}: refusals are of audit stages, not of {', '.join(sorted(jobs))}")
     if isinstance(finding, ContrastFinding):
         if jobs - {"pretrain"}:
             raise BadInput(f"{where}: a contrast is of pretrain stages, not of {', '.join(sorted(jobs))}")

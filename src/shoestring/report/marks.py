@@ -30,10 +30,11 @@ def read_marks(path: Path) -> Mapping[tuple[str, str, str], Marks]:
         lambda: defaultdict(list)
     )
     columns = ["model", "suite", "variant", "problem", "outcome", "detail"]
-    for row in pq.read_table(path, columns=columns).to_pylist():
+    there = set(pq.read_schema(path).names)  # an older file has no detail, and so no votes
+    for row in pq.read_table(path, columns=[name for name in columns if name in there]).to_pylist():
         if row["outcome"] != "open":  # no right answer: counted nowhere
             key = (row["model"], row["suite"], row["variant"])
-            replies[key][row["problem"]].append((row["outcome"], row["detail"]))
+            replies[key][row["problem"]].append((row["outcome"], row.get("detail", "")))
     return {key: _marks(problems) for key, problems in replies.items()}
 
 

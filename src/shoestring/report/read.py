@@ -1,6 +1,7 @@
 """A run folder, finished or not, into one RunReport."""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
 from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
-from shoestring.report.audits_read import audit_of
+from shoestring.report.audits_read import AuditReport, audit_of
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.live import curves_of
 from shoestring.report.marks import read_marks
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
-from shoestring.report.run_report import ChatReport, Finding, IdentityReport, RunReport
+from shoestring.report.run_report import ChatReport, Finding, IdentityReport, RefusalReport, RunReport
 from shoestring.report.samples import pick
 from shoestring.report.scores import Score, UnitReport
 from shoestring.report.stage_costs import read_stages
@@ -40,6 +41,7 @@ def read_run(folder: Path) -> RunReport:
     scores = tuple(score for path, unit in units.items() for score in _scores(path, unit, made))
     chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit, made))
     identities = tuple(one for path, unit in units.items() for one in _identities(path, unit, made))
+    audits = tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder))
     plain = [(path, unit) for path, unit in units.items() if not unit.arm]
     command = environment.pop("command", "")
     usage = read_lines(folder / "usage.jsonl")
@@ -59,7 +61,8 @@ def read_run(folder: Path) -> RunReport:
         planned=planned(scores, wanted),
         chats=chats,
         identities=identities,
-        audits=tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder)),
+        audits=audits,
+        refusals=tuple(_refusals(audit) for audit in audits if any(r.part == "refusal" for r in audit.rows)),
         curves=tuple(curve for path, unit in units.items() for curve in curves_of(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
         bill=make_bill(usage, prices),
@@ -152,6 +155,15 @@ def _identities(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator
     bases = _bases(path, made)
     for label, row in _read_json(path / "result.json").get("identity", {}).items():
         yield IdentityReport(unit, label, label in bases, row["n"], row["claims"], row["families"])
+
+
+def _refusals(audit: AuditReport) -> RefusalReport:
+    """Of all replies, incoherent ones too: who says nothing sensible doesn't refuse."""
+    groups: dict[str, Counter[str]] = {}
+    for row in audit.rows:
+        if row.part == "refusal":
+            groups.setdefault(row.group, Counter())[row.does] += 1
+    return RefusalReport(audit.unit, {group: dict(counts) for group, counts in groups.items()})
 
 
 def _first_seeds(units: Sequence[tuple[Path, UnitReport]]) -> list[tuple[Path, UnitReport]]:

@@ -22,7 +22,15 @@ from shoestring.report.curves import DRAWN
 from shoestring.report.kept import keep
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import read_run
-from shoestring.report.run_report import ChatReport, Curve, IdentityReport, RunReport, StageCost, Stages
+from shoestring.report.run_report import (
+    ChatReport,
+    Curve,
+    IdentityReport,
+    RefusalReport,
+    RunReport,
+    StageCost,
+    Stages,
+)
 from shoestring.report.scores import Score, UnitReport
 from shoestring.settings import build
 
@@ -58,6 +66,7 @@ def dump(report: RunReport) -> str:
         "scores": [_score_values(score, report, problems) for score in report.scores],
         "chats": [_of_unit(chat, report) for chat in report.chats],
         **({"identities": [_of_unit(i, report) for i in report.identities]} if report.identities else {}),
+        **({"refusals": [_of_unit(r, report) for r in report.refusals]} if report.refusals else {}),
         "curves": [dataclasses.asdict(_rounded(c)) for c in report.curves if c.metric in DRAWN],
         "bill": {
             "used": [[*key, *dataclasses.astuple(amount)] for key, amount in report.bill.used.items()],
@@ -115,6 +124,9 @@ def _report(values: Mapping[str, Any]) -> RunReport:
         identities=tuple(
             IdentityReport(**{**row, "unit": units[row["unit"]]}) for row in values.get("identities", [])
         ),
+        refusals=tuple(
+            RefusalReport(**{**row, "unit": units[row["unit"]]}) for row in values.get("refusals", [])
+        ),
         stages=_stages(values["stages"]) if "stages" in values else None,
     )
 
@@ -128,7 +140,7 @@ def _stages(values: Mapping[str, Any]) -> Stages:
     return Stages(models, suites, harder, costs)
 
 
-def _of_unit(row: Score | ChatReport | IdentityReport, report: RunReport) -> dict[str, Any]:
+def _of_unit(row: Score | ChatReport | IdentityReport | RefusalReport, report: RunReport) -> dict[str, Any]:
     """With the unit as its place among the report's."""
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
     return {**values, "unit": report.units.index(row.unit)}

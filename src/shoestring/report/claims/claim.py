@@ -10,7 +10,8 @@ from shoestring.report.claims.comparison import ComparisonFinding, MajorityFindi
 from shoestring.report.claims.figures import FiguresFinding, PlanFinding, SizeFinding
 from shoestring.report.claims.finding import Finding, StudyFinding
 from shoestring.report.claims.found import HOLDS, NOT_RUN, OPEN, Found, Verdict, p_value, together
-from shoestring.report.claims.replies import RateFinding, ReplyFinding
+from shoestring.report.claims.rates import RateFinding
+from shoestring.report.claims.replies import ReplyFinding
 from shoestring.report.claims.sources import Missing, Sources
 from shoestring.report.claims.training import ContrastFinding, TrendFinding
 from shoestring.settings import Settings, build, nearest
