@@ -1,5 +1,6 @@
 """What a finding came to, and what may be said of it: nothing without an interval."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,14 +76,16 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def of_seeds(values: Sequence[float], n: int, what: str = "seeds") -> Found:
-    """The mean of one value a seed, with Student's interval."""
+    """The mean of one value a seed, with Student's interval. Values that don't differ at all have none: they
+    say nothing of how far another would land."""
+    differ = len(set(values)) > 1
     return Found(
         value=sum(values) / len(values),
-        ci95=t_interval(values),
+        ci95=t_interval(values) if differ else None,
         n=n,
         each=tuple(values),
-        method=f"Student's t over {what}" if len(values) > 1 else f"one of {what}: no interval",
-        chance=lambda x: p_of_zero([value - x for value in values]) if len(values) > 1 else 1.0,
+        method=f"Student's t over {what}" if differ else f"no two {what} that differ: no interval",
+        chance=(lambda x: p_of_zero([value - x for value in values])) if differ else None,
     )
 
 
@@ -115,17 +118,17 @@ def of_share_pairs(counts: Sequence[tuple[int, int]], n: int) -> Found:
 
 
 def _widest(found: Found, asked: Interval, name: str, chance: Callable[[float], float]) -> Found:
-    seeds, of_chance = found.ci95, found.chance
-    assert of_chance is not None
-    if seeds is None:  # of one model that is all: it says nothing of another one trained the same way
-        return Found(found.value, None, found.n, found.each, found.method)
-    return Found(
-        value=found.value,
+    """Of one model neither says anything of another one trained in the same way."""
+    if found.seeds < 2:
+        return found
+    seeds, of_seeds = found.ci95, found.chance
+    if seeds is None or of_seeds is None:
+        return dataclasses.replace(found, ci95=asked, method=name, chance=chance)
+    return dataclasses.replace(
+        found,
         ci95=Interval(min(seeds.low, asked.low), max(seeds.high, asked.high)),
-        n=found.n,
-        each=found.each,
         method=f"the wider of {found.method} and {name}",
-        chance=lambda x: max(of_chance(x), chance(x)),
+        chance=lambda x: max(of_seeds(x), chance(x)),
     )
 
 
