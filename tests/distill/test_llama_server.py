@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from shoestring.distill.endpoint import Endpoint
 from shoestring.distill.teacher_score import HttpScorer
 from shoestring.errors import BadInput
 from shoestring.jobs import distill_outputs
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.lm import load
 from shoestring.models.bases import BASES
+from shoestring.remote.endpoint import Endpoint
 from shoestring.run import Stage
 from shoestring.settings import build
 

@@ -6,12 +6,12 @@ from email.utils import formatdate
 
 import pytest
 
-from shoestring.distill.endpoint import Endpoint, checked_key, parse_endpoint
-from shoestring.distill.http_call import retry_after
-from shoestring.distill.spending import Budget
-from shoestring.distill.teacher import STOPPED, Answer, Ask, Asked, Sampling
-from shoestring.distill.teacher_http import HttpTeacher
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling
+from shoestring.remote.call import retry_after
+from shoestring.remote.endpoint import Endpoint, checked_key, parse_endpoint
+from shoestring.remote.model import RemoteModel
+from shoestring.remote.spending import Budget
 from shoestring.settings import build
 from stub_endpoint import KEY, Stub, serving
 
@@ -40,7 +40,7 @@ class Run:
         self.budget = Budget(self.endpoint)
         self.taken: list[Answer] = []
         self.lost: list[tuple[Answer, str]] = []
-        teacher = HttpTeacher(self.endpoint, KEY, self.budget, lambda a, fault: self.lost.append((a, fault)))
+        teacher = RemoteModel(self.endpoint, KEY, self.budget, lambda a, fault: self.lost.append((a, fault)))
 
         def take(answer: Answer) -> None:
             if len(self.taken) >= full_after:

@@ -1,7 +1,7 @@
 """Budgets and limits a minute, by hand."""
 
-from shoestring.distill.endpoint import Endpoint
-from shoestring.distill.spending import Budget, Pace
+from shoestring.remote.endpoint import Endpoint
+from shoestring.remote.spending import Budget, Pace
 
 
 def endpoint(**changed) -> Endpoint:
