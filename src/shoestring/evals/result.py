@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shoestring.errors import BadInput
+from shoestring.evals.calibration import Calibration
+from shoestring.evals.server_facts import ServerFacts
 from shoestring.evals.shape import Shape, summarise_shape
 from shoestring.evals.statistics import Estimate, Interval, pass_at_k, pass_table, wilson_clustered
+from shoestring.evals.worth import Worth
 from shoestring.tasks.base import Outcome
 from shoestring.tasks.tools import ToolName
 
@@ -53,6 +56,8 @@ class Item:
     language_thinking: float | None = None
     language_answer: float | None = None
     disagreed: bool = False  # the scorer's two readers differed
+    confidence: float | None = None  # as it stated it when asked; None: it wasn't, or it didn't
+    confidence_said: str = ""  # what it said to that
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ class EvalResult:
     pass_at: dict[int, Estimate]  # powers of two up to k, and k; empty for k = 1
     shape: Shape
     items: tuple[Item, ...] = field(repr=False)
+    server: ServerFacts | None = None  # of a model behind an endpoint
+    confidence_asked: bool = False
+    calibration: Calibration | None = None
+    worth: Worth | None = None
 
     @property
     def lower_bound(self) -> bool:
@@ -104,7 +113,13 @@ class EvalResult:
             },
             "shape": asdict(self.shape),
             "disagreements": [f"{item.problem}/{item.sample}" for item in self.items if item.disagreed],
+            **({"server": self.server.to_json()} if self.server else {}),
+            **({"calibration": self._calibration_json()} if self.confidence_asked else {}),
+            **({"worth": self.worth.to_json()} if self.worth else {}),
         }
+
+    def _calibration_json(self) -> dict[str, Any] | None:
+        return self.calibration.to_json() if self.calibration else None
 
     def line(self) -> str:
         """The score as it is printed: never without its interval, n, and what was cut or not understood."""
@@ -126,6 +141,14 @@ class EvalResult:
             calls = sum(item.tool_calls for item in self.items) / len(self.items)
             parts.append(f"{calls:.2f} tool calls a reply ({', '.join(self.settings.tools)})")
         return ", ".join([*parts, f"{self.tokens:.0f} tokens a reply"])
+
+    def more_lines(self) -> list[str]:
+        """What is known beside the score: of a server, of stated confidence, of what a right answer takes."""
+        told = self.server.lines() if self.server else []
+        if self.confidence_asked:
+            found = self.calibration
+            told.append(found.line() if found else f"confidence: stated in none of {len(self.items)} replies")
+        return told + ([self.worth.line()] if self.worth else [])
 
     def save_items(self, path: Path) -> None:
         """One row a reply, in (problem, sample) order, whole or absent."""

@@ -3,21 +3,27 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from shoestring.engine.engine import Engine
-from shoestring.errors import Interrupted
+from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.ask import Replies, ask, check, check_scorable
 from shoestring.evals.chat_check import ChatCheckResult, chat_check
-from shoestring.evals.evaluate import mark
+from shoestring.evals.confidence import with_confidence
+from shoestring.evals.evaluate import mark, sureness
 from shoestring.evals.identity_check import IdentityResult, identity_check
-from shoestring.evals.result import Asking
+from shoestring.evals.result import Asking, EvalResult
+from shoestring.evals.server import Server
 from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies
+from shoestring.jobs.evaluate_server import endpoint_of, evaluate_server, is_server
 from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.lm import LanguageModel, load
+from shoestring.remote.endpoint import Endpoint, checked_key
+from shoestring.remote.model import identity_of
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import ROWS_SUFFIXES, check_room, parse_suite
@@ -60,7 +66,11 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
     """Every unit in order. Bad suites and numbers are refused here, before any model is loaded."""
     open_tools(settings.tools, settings.max_tool_calls)  # refused where nothing can isolate
     units = []
-    for label in settings.models:
+    for label, model in settings.models.items():
+        if is_server(model):
+            checked_key(check_server(label, model, settings))
+        elif label in settings.servers:
+            raise BadInput(f"servers.{label}: {model} is no server's address, as in http://host:8000/v1#name")
         ways = settings.variants if label in settings.best_of else [None]
         for text in settings.suites:
             suite = parse_suite(text)
@@ -75,6 +85,16 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
     return units
 
 
+def check_server(label: str, model: str, settings: EvaluateSettings) -> Endpoint:
+    """Refused before anything is paid for."""
+    if settings.tools or settings.chat_check or settings.identity_check:
+        raise BadInput(
+            f"{label} is a server: tools, chat_check and identity_check are for models in this process; give "
+            "it a stage of its own"
+        )
+    return endpoint_of(model, settings.servers.get(label, {}), f"servers.{label}")
+
+
 class Bench:
     """One model with its engine, loaded when the first unit that isn't done yet needs it."""
 
@@ -85,6 +105,9 @@ class Bench:
         self.stage, self.judge, self.folder = stage, judge, folder
         self._loaded: tuple[LanguageModel, Engine] | None = None
         self._asked: dict[tuple[str, Asking], Replies] = {}
+        self._server: Server | None = None
+        if is_server(model):
+            self._server = Server(check_server(label, model, settings), folder / "replies")
 
     def loaded(self) -> tuple[LanguageModel, Engine]:
         if self._loaded is None:
@@ -103,20 +126,37 @@ class Bench:
             "seed": s.seed,
             "unit": repr(unit),
             "dtype": s.dtype,
+            **({"confidence": True} if s.confidence else {}),
+            **({"server": identity_of(self._server.endpoint)} if self._server else {}),
         }
         path = self._path(f"{unit.label}-{unit.suite}-{unit.variant}", identity)
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
-        lm, _ = self.loaded()
-        result = mark(lm, self.replies(unit), unit.asking.lenient, self.judge)
+        result = self.result(unit)
         with saving(path):
             result.save_items(path.with_suffix(".parquet"))
         names = {"model": unit.label, "variant": unit.variant, "best": True, "rows": path.stem + ".parquet"}
         values = {**result.to_json(), **names}
         write_atomic(path, json.dumps(values, indent=2) + "\n")
         self.stage.say(f"{unit.label}{' / ' + unit.variant if unit.variant else ''}: {result.line()}")
-        self.stage.say(f"  {result.shape.line()}")
+        for line in (result.shape.line(), *result.more_lines()):
+            self.stage.say(f"  {line}")
         return values
+
+    def result(self, unit: Unit) -> EvalResult:
+        s, suite = self.settings, parse_suite(unit.suite)
+        if self._server is not None:
+            how = s.n, s.k, s.seed, unit.asking
+            return evaluate_server(self._server, suite, *how, self.judge, self.stage, s.confidence)
+        lm, engine = self.loaded()
+        replies = self.replies(unit)
+        result = mark(lm, replies, unit.asking.lenient, self.judge)
+        if not s.confidence:
+            return result
+        start = time.perf_counter()
+        sure = sureness(lm, engine, replies, self.stage)
+        meter(self.stage, lm, "confidence", time.perf_counter() - start, sure.work)
+        return with_confidence(result, sure)
 
     def replies(self, unit: Unit) -> Replies:
         """Asked once where units differ in the reading alone."""

@@ -1,6 +1,6 @@
 """The settings of an evaluation, and how each of its units is asked."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from shoestring.evals.result import Asking, FewShotStyle
 from shoestring.settings import Settings
@@ -23,6 +23,7 @@ class EvaluateSettings(Settings):
     """Models named in `best_of` are asked in every variant and shown at their best: a base gets its due."""
 
     models: dict[str, str] = Field(min_length=1)  # label -> MODEL
+    servers: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)  # by label, an Endpoint's settings
     suites: list[str] = Field(default_factory=list)  # may be empty where a check is made
     n: int = Field(256, ge=1)
     k: int = Field(1, ge=1)
@@ -41,6 +42,7 @@ class EvaluateSettings(Settings):
     chat_max_tokens: int = Field(192, ge=1)
     identity_check: bool = False  # who it says it is, in 200 ways of asking
     identity_max_tokens: int = Field(64, ge=1)
+    confidence: bool = False  # ask after each answer how sure the model is of it
     workers: int = Field(2, ge=1)  # judge processes
     device: str = "cpu"
     dtype: str = "auto"
@@ -53,11 +55,11 @@ class EvaluateSettings(Settings):
 
     @model_validator(mode="after")
     def _known_labels(self) -> "EvaluateSettings":
-        strangers = [label for label in self.best_of if label not in self.models]
-        if strangers:
-            raise ValueError(
-                f"best_of names {strangers[0]!r}, which is not a label in models: {', '.join(self.models)}"
-            )
+        for setting, labels in (("best_of", self.best_of), ("servers", self.servers)):
+            strangers = [label for label in labels if label not in self.models]
+            if strangers:
+                known = ", ".join(self.models)
+                raise ValueError(f"{setting} names {strangers[0]!r}, which is not a label in models: {known}")
         if bool(self.best_of) != bool(self.variants):
             raise ValueError("best_of and variants go together: which models to ask in which ways")
         names = ["", *(v.name for v in self.variants)]

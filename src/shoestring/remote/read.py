@@ -7,6 +7,9 @@ from typing import Any
 
 from shoestring.text.stream import CLOSE, OPEN
 
+ENDED = ("eos", "eos_token", "end_turn", "stop_sequence")  # others' words for "stop"
+CUT = ("max_tokens", "model_length")  # ... and for "length"
+
 
 class Broken(Exception):
     """A reply that came but can't be used; asking again may help."""
@@ -14,6 +17,9 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Said:
+    """finish_reason: "stop", "length" (it was cut), or what else the endpoint says, such as
+    "content_filter"."""
+
     reasoning: str | None
     answer: str
     finish_reason: str
@@ -107,7 +113,8 @@ def _said(content: str, thinking: str | None, reason: str, usage: Any, told: dic
         thinking, answer = split_thinking(content)
     counts = usage if isinstance(usage, dict) else {}
     tokens = _count(counts, "prompt_tokens"), _count(counts, "completion_tokens"), _cached(counts)
-    return Said(None if thinking is None else _whole(thinking), _whole(answer), reason, *tokens, **told)
+    why = "stop" if reason in ENDED else "length" if reason in CUT else reason
+    return Said(None if thinking is None else _whole(thinking), _whole(answer), why, *tokens, **told)
 
 
 def _whole(text: str) -> str:
