@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shoestring.text.stream import CLOSE, OPEN
+from shoestring.text.stream import split_thinking
 
 ENDED = ("eos", "eos_token", "end_turn", "stop_sequence")  # others' words for "stop"
 CUT = ("max_tokens", "model_length")  # ... and for "length"
@@ -90,19 +90,6 @@ class StreamReader:
             raise Broken("the stream was cut")
         thinking = "".join(self.thinking) or None
         return _said("".join(self.content), thinking, self.reason, self.usage, self.told)
-
-
-def split_thinking(content: str) -> tuple[str | None, str]:
-    """Thinking and answer of a text with tags. A template that opens <think> itself leaves only the closing
-    one in the reply."""
-    start = content.lstrip()
-    if start.startswith(OPEN):
-        thinking, _, answer = start[len(OPEN) :].partition(CLOSE)
-    elif CLOSE in content:
-        thinking, _, answer = content.partition(CLOSE)
-    else:
-        return None, content
-    return thinking.strip("\n") or None, answer.lstrip("\n")
 
 
 def _said(content: str, thinking: str | None, reason: str, usage: Any, told: dict[str, str]) -> Said:
