@@ -47,7 +47,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "problems.jsonl").read_text().split("\n") if line]
 
 
-def load(path: Path) -> Any:
+def module_at(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location("scorer", path)
     assert spec is not None
     assert spec.loader is not None
@@ -90,7 +90,7 @@ def test_a_file_of_problems_is_exported_with_its_own_way_of_scoring(tmp_path) ->
 
 def test_the_exported_scorer_gives_our_verdicts(tmp_path) -> None:
     exported(tmp_path / "t", "lm-eval")
-    scorer = load(tmp_path / "t/scorer.py")
+    scorer = module_at(tmp_path / "t/scorer.py")
     doc = rows(tmp_path / "t")[0]
     value = int(scorer.target_of(doc))
     told = {"right": 0.0, "unparsed": 0.0, "not_judged": 0.0}
