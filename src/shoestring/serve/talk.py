@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from shoestring.serve.choice import SHUTDOWN, TIME, Choice
-from shoestring.serve.engine_thread import Job
 from shoestring.serve.errors import ApiError
+from shoestring.serve.job import Job
 from shoestring.serve.line import Line, Place, Ticket
 from shoestring.serve.metrics import Times
 from shoestring.serve.plan import Plan
