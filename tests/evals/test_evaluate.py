@@ -9,7 +9,8 @@ from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.ask import ask_all
 from shoestring.evals.evaluate import evaluate
-from shoestring.evals.result import Asking, Item, summarise
+from shoestring.evals.item import Item
+from shoestring.evals.result import Asking, summarise
 from shoestring.evals.statistics import wilson
 from shoestring.jobs.evaluate import EvaluateSettings, plan
 from shoestring.run import Stage

@@ -9,14 +9,18 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.episode import Episode, num_made, reply_of
 from shoestring.engine.generator import Generator
 from shoestring.evals.ask import Replies, ask, check
-from shoestring.evals.result import Asking, EvalResult, FewShotStyle, Item, summarise
+from shoestring.evals.contamination import find_overlap, with_scores
+from shoestring.evals.item import Item
+from shoestring.evals.protocol import PROTOCOLS
+from shoestring.evals.receipt import ids_hash, make_receipt
+from shoestring.evals.result import Asking, EvalResult, FewShotStyle, summarise
 from shoestring.evals.shape import reply_shape
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
 from shoestring.tasks.base import Problem
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.language import detect
-from shoestring.tasks.suite import Suite, parse_suite
+from shoestring.tasks.suite import Suite, parse_suite, refused_rows
 from shoestring.tasks.tools import ToolName
 
 
@@ -37,33 +41,59 @@ def evaluate(
     few_shot_style: FewShotStyle = "answer",
     tools: Sequence[ToolName] = (),
     max_tool_calls: int = 4,
+    top_p: float = 1.0,
+    against: Sequence[str] = (),
 ) -> EvalResult:
     """k replies to each of n held-out problems of the suite, judged. Equal arguments give equal replies.
 
     `stage` is shown the progress and may stop it; without a `generator` or `judge` one is made here. `tools`
-    are what a reply may call; `max_tokens` is then for their results too."""
+    are what a reply may call; `max_tokens` is then for their results too. `against`: files and folders of
+    training texts, to look for the problems in."""
     asking = Asking(
-        max_tokens, temperature, few_shot, few_shot_style, lenient, system, tuple(tools), max_tool_calls
+        max_tokens,
+        temperature,
+        few_shot,
+        few_shot_style,
+        lenient,
+        system,
+        tuple(tools),
+        max_tool_calls,
+        top_p,
     )
     suite = parse_suite(suite) if isinstance(suite, str) else suite
     check(n, k, asking)
     engine = generator if generator is not None else Engine(lm)
-    return mark(lm, ask(lm, suite, n, k, seed, asking, engine, stage), lenient, judge)
+    return mark(lm, ask(lm, suite, n, k, seed, asking, engine, stage), lenient, judge, against)
 
 
-def mark(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | None) -> EvalResult:
-    """Judge and count. The same replies may be marked strictly and leniently."""
+def mark(
+    lm: LanguageModel,
+    replies: Replies,
+    lenient: bool,
+    judge: Judge | None,
+    against: Sequence[str] = (),
+) -> EvalResult:
+    """Judge and count, and write the receipt. The same replies may be marked strictly and leniently."""
     start = time.perf_counter()
     items = judged(lm, replies, lenient, judge)
+    suite, k, asking = str(replies.suite), replies.k, replace(replies.asking, lenient=lenient)
+    found = find_overlap(replies.problems, against) if against else None
     seconds = replies.seconds + time.perf_counter() - start
-    asking = replace(replies.asking, lenient=lenient)
-    return summarise(str(replies.suite), replies.k, replies.seed, asking, items, seconds)
+    result = summarise(suite, k, replies.seed, asking, items, seconds)
+    protocol = PROTOCOLS.get(asking.protocol)
+    return replace(
+        result,
+        departures=protocol.departures(asking, k, suite) if protocol else (),
+        left_out=refused_rows(replies.suite),
+        overlap=with_scores(found, items, k) if found else None,
+        receipt=make_receipt(suite, k, replies.seed, asking.to_json(), replies.made, items),
+    )
 
 
 def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | None) -> list[Item]:
     """One row for each reply, in the problems' order."""
     said = [
-        (f"{problem.id}/{sample}", problem, len(prompt), sample, completion)
+        (f"{problem.id}/{sample}", problem, prompt, sample, completion)
         for problem, prompt, several in zip(
             replies.problems, replies.prompts, replies.completions, strict=True
         )
@@ -92,7 +122,7 @@ def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | No
             reply=lm.tokenizer.decode(c.ids),
             outcome=verdicts[name].outcome.value,
             detail=verdicts[name].detail,
-            prompt_tokens=length,
+            prompt_tokens=len(prompt),
             tokens=num_made(c),
             finish_reason=c.finish_reason.value,
             tool_calls=len(c.calls) if isinstance(c, Episode) else 0,
@@ -100,8 +130,15 @@ def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | No
             language_thinking=shapes[name].language_thinking,
             language_answer=shapes[name].language_answer,
             disagreed=bool(verdicts[name].parts.get("disagreed")),
+            reasoning=read[name].reasoning,
+            answer=read[name].answer,
+            cut=read[name].cut,
+            said=verdicts[name].said,
+            parts=dict(verdicts[name].parts),
+            prompt_sha256=ids_hash(prompt),
+            ids=tuple(c.ids),
         )
-        for name, problem, length, sample, c in said
+        for name, problem, prompt, sample, c in said
     ]
 
 
