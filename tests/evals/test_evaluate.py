@@ -9,7 +9,8 @@ from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.ask import ask_all
 from shoestring.evals.evaluate import evaluate
-from shoestring.evals.result import Asking, Item, summarise
+from shoestring.evals.item import Item
+from shoestring.evals.result import Asking, summarise
 from shoestring.evals.statistics import wilson
 from shoestring.jobs.evaluate import EvaluateSettings, plan
 from shoestring.run import Stage
@@ -278,14 +279,14 @@ def test_confidence_is_asked_after_the_answer_and_changes_no_score(lm, judge):
     result = evaluate(lm, SUITE, n=30, generator=generator, judge=judge, confidence=True)
     assert (result.score, [i.reply for i in result.items]) == (plain.score, [i.reply for i in plain.items])
     assert plain.calibration is None
-    assert "calibration" not in plain.to_json()
+    assert plain.to_json()["calibration"] is None
     sums = [total(item.prompt) for item in result.items]
     assert [item.confidence for item in result.items] == [
         {0: 0.95, 1: 0.4, 2: None}[value % 3] for value in sums
     ]
     assert result.calibration is not None
     assert result.calibration.stated == sum(value % 3 != 2 for value in sums)
-    assert any(line.startswith("confidence: says it is") for line in result.more_lines())
+    assert any(line.startswith("confidence: says it is") for line in result.notes())
     assert len(generator.asked) == 60
 
 
@@ -293,5 +294,5 @@ def test_an_empty_reply_is_not_asked_for_confidence(lm, judge):
     generator = Scripted(lm, lambda p, _: "")
     result = evaluate(lm, SUITE, n=4, generator=generator, judge=judge, confidence=True)
     assert len(generator.asked) == 4
-    assert result.more_lines() == ["confidence: stated in none of 4 replies"]
+    assert "confidence: stated in none of 4 replies" in result.notes()
     assert result.to_json()["calibration"] is None

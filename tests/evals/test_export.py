@@ -73,7 +73,8 @@ def test_a_gym_family_travels_too(tmp_path) -> None:
     exported(tmp_path / "t", "inspect", "gym:basic_arithmetic", n=4)
     for row in rows(tmp_path / "t"):
         back = outside.from_row(row)
-        assert score(back, Reply(None, str(row["target"]))).outcome is Outcome.RIGHT
+        entry = json.loads(row["problem"])["hidden"]["entry"]
+        assert score(back, Reply(None, entry["answer"])).outcome is Outcome.RIGHT
         assert score(back, Reply(None, "-77.5")).outcome is Outcome.WRONG
 
 

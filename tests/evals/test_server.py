@@ -11,6 +11,7 @@ from scripted_engine import serving as really_serving
 from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.evaluate import evaluate
+from shoestring.evals.receipt import Receipt
 from shoestring.evals.result import Asking
 from shoestring.evals.server import Server, mark_server
 from shoestring.jobs.evaluate_server import endpoint_of, evaluate_server
@@ -60,7 +61,10 @@ def test_score_facts_and_what_it_does_not_say(stub, judge, tmp_path, monkeypatch
     assert told["said_models"] == ["deepseek-reasoner"]
     assert (told["weights_sha256"], told["template_sha256"], told["engine"]) == (None, None, None)
     assert (told["prompt_tokens"], told["completion_tokens"], told["guessed"]) == (160, 400, 0)
-    assert "neither its weights' hash" in result.more_lines()[0]
+    assert any("neither its weights' hash" in line for line in result.notes())
+    assert result.receipt is not None
+    assert (result.receipt.made.weights, result.receipt.tokens, result.receipt.prompts) == (None, None, None)
+    assert Receipt.of(result.receipt.to_json()) == result.receipt
     assert stub.keys == {f"Bearer {KEY}"}
     kept = "".join(path.read_text() for path in tmp_path.rglob("*.json*"))
     assert KEY not in kept + json.dumps(result.to_json())
@@ -91,7 +95,7 @@ def test_faults_are_made_good_and_counted(stub, judge, tmp_path, stream) -> None
     assert result.server is not None
     assert sum(result.server.faults.values()) == 8
     assert result.server.faults["HTTP 429"] == 2
-    assert any(line.startswith("faults: ") for line in result.more_lines())
+    assert any(line.startswith("faults: ") for line in result.notes())
 
 
 def test_a_server_that_dies_midway_loses_nothing(stub, judge, tmp_path) -> None:
@@ -138,7 +142,7 @@ def test_a_refused_prompt_is_counted_and_the_others_are_scored(stub, judge, tmp_
     assert result.items[0].detail.startswith("refused: HTTP 400")
     assert result.server is not None
     assert result.server.refused == 4
-    assert "4 prompts that it refused, counted as not right" in result.more_lines()
+    assert "4 prompts that it refused, counted as not right" in result.notes()
 
 
 def test_all_prompts_refused_is_a_failure(stub, judge, tmp_path) -> None:
@@ -159,13 +163,13 @@ def test_finish_reasons(stub, judge, tmp_path, said, kept, cut) -> None:
     result = scored(server(stub, tmp_path), judge, n=4)
     assert {item.finish_reason for item in result.items} == {kept}
     assert (result.truncated, result.lower_bound) == (cut, bool(cut))
-    assert ("ended by content_filter 4" in result.more_lines()) == (said == "content_filter")
+    assert ("ended by content_filter 4" in result.notes()) == (said == "content_filter")
 
 
 def test_no_usage_is_a_guess_that_is_told(stub, judge, tmp_path) -> None:
     stub.usage = False
     result = scored(server(stub, tmp_path), judge, n=2)
-    assert any("tokens of 2 replies guessed" in line for line in result.more_lines())
+    assert any("tokens of 2 replies guessed" in line for line in result.notes())
     assert all(0 < item.tokens < 20 for item in result.items)
 
 

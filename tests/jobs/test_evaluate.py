@@ -1,5 +1,6 @@
 """The eval job: what it plans, refuses, keeps, and does again after a kill."""
 
+import dataclasses
 import json
 import re
 
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shoestring.errors import BadInput, Interrupted
+from shoestring.evals.receipt import made_by
 from shoestring.jobs import evaluate as job
 from shoestring.run import Stage, read_lines
 from shoestring.settings import build
@@ -25,6 +27,7 @@ def loads(monkeypatch):
     """Fakes by name: "good" knows sums, "fewshot" after an example, "bad" never. Lists what was loaded."""
     loaded: list[str] = []
     lm = tiny_lm()
+    made = made_by(lm)
     say = {
         "good": right,
         "bad": lambda p, _: "no",
@@ -32,7 +35,7 @@ def loads(monkeypatch):
         "fewshot": lambda p, s: right(p, s) if p.count("What is") > 1 else "no",
     }
 
-    def load(name: str, dtype: str, device: str):
+    def load(name: str, dtype: str, device: str, quantize: None):
         loaded.append(name)
         return name
 
@@ -61,6 +64,7 @@ def loads(monkeypatch):
     real_meter, real_meter_replies = job.meter, job.meter_replies
     monkeypatch.setattr(job, "load", load)
     monkeypatch.setattr(job, "Engine", Named)
+    monkeypatch.setattr(job, "made_by", lambda name: dataclasses.replace(made, model=name))
     monkeypatch.setattr(job, "ask", ask)
     monkeypatch.setattr(job, "mark", lambda name, *args: real_mark(lm, *args))
     monkeypatch.setattr(
@@ -185,7 +189,8 @@ def test_a_killed_stage_goes_on_at_the_next_unit(loads, tmp_path, monkeypatch):
         again = job.main(whole, stage)
     assert loads == ["fewshot", "good"]  # the base's score and chat were kept
     for a, b in zip(again["evals"], expected["evals"], strict=True):
-        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+        timed = {"seconds": 0, "worth": None}
+    assert {**a, **timed} == {**b, **timed}
     assert pq.read_table(tmp_path / "killed" / again["items"]) == pq.read_table(
         tmp_path / "whole" / expected["items"]
     )

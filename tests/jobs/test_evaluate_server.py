@@ -54,7 +54,7 @@ def test_a_stage_resumes_in_the_middle_of_a_unit(stub, tmp_path) -> None:
         ({"servers": {"near": {}}}, "servers names 'near'"),
         ({"servers": {"far": {"pace": 3}}}, "servers.far: unknown setting 'pace'"),
         ({"models": {"far": "runs/r1"}}, "servers.far: runs/r1 is no server's address"),
-        ({"chat_check": True}, "far is a server: tools, chat_check and identity_check"),
+        ({"chat_check": True}, "far is a server: tools, quantize, chat_check and identity_check"),
         ({"tools": ["calculator"]}, "far is a server: tools"),
         ({"models": {"far": "http://h/v1"}}, "write which of its models you mean"),
         ({"servers": {"far": {"key_env": "NO_SUCH_KEY_HERE"}}}, "NO_SUCH_KEY_HERE is not set"),
@@ -74,7 +74,7 @@ def test_the_verb_scores_a_server_and_goes_on_where_it_stopped(stub, tmp_path, m
     stub.fault = lambda name, attempt: "400" if sum(stub.ledger.values()) >= 2 else None
     broken = runner.invoke(cli.app, [*arguments, "--server", "concurrency=1", "-n", "8"])
     assert broken.exit_code == 1
-    assert "are kept in runs/eval-r1-sums-max-terms=3/replies: with --resume" in broken.stderr
+    assert "are kept in runs/eval-r1-sums-max-terms=3/evals/replies: with --resume" in broken.stderr
     assert "[key]" in broken.stderr
     assert KEY not in broken.stderr
     stub.fault = lambda name, attempt: None
@@ -85,20 +85,20 @@ def test_the_verb_scores_a_server_and_goes_on_where_it_stopped(stub, tmp_path, m
     assert done.exit_code == 0, done.stderr
     values = json.loads(done.stdout)
     assert (values["score"], values["server"]["kept"]) == (1.0, 2)
-    assert "r1, sums:max_terms=3: 100.0 %" in done.stderr
+    assert "r1: sums:max_terms=3: 100.0 %" in done.stderr
     assert "a right answer takes: 50 [50, 50] tokens made" in done.stderr
     assert len(stub.ledger) == 4
     folder = tmp_path / "runs/eval-r1-sums-max-terms=3"
-    assert pq.read_table(folder / "items.parquet").num_rows == 4
+    assert pq.read_table(folder / "evals/items.parquet").num_rows == 4
     assert KEY not in "".join(p.read_text() for p in folder.rglob("*.json*"))
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--price", "watts=3"], "a server's are in --server"),
-        (["--quantize", "int8"], "a server's are in --server"),
-        (["--server", "x=1"], "--server: unknown setting 'x'"),
+        (["--price", "wats=3"], "did you mean 'watts'"),
+        (["--quantize", "int8"], "r1 is a server: tools, quantize"),
+        (["--server", "x=1"], "servers.r1: unknown setting 'x'"),
         (["--server", "concurrency=0"], "'concurrency' = 0"),
         (["-k", "2"], "set a temperature"),
     ],
@@ -110,4 +110,4 @@ def test_mistakes_of_the_verb(stub, tmp_path, monkeypatch, more, words) -> None:
     assert words in done.stderr
     assert not stub.bodies
     here = runner.invoke(cli.app, ["eval", "no-model", "--suite", "sums", "--server", "concurrency=2"])
-    assert "--server, --output-dir and --resume are for a server" in here.stderr
+    assert "servers.no-model: no-model is no server's address" in here.stderr

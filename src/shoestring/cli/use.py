@@ -1,97 +1,11 @@
-"""The verbs that ask and look at models and runs."""
+"""The verbs that talk to models and look at runs."""
 
-import sys
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from shoestring.cli.app import Device, Dtype, JsonFile, Model, Quantize, verb, write_json
 from shoestring.errors import BadInput
-
-
-@verb
-def eval(
-    model: Model,
-    suite: Annotated[str, typer.Option(help="sums, sums:max_terms=4, gym:NAME or a .jsonl file.")],
-    n: Annotated[int, typer.Option("-n", "--n", help="Held-out problems.")] = 256,
-    k: Annotated[int, typer.Option("-k", "--k", help="Replies to each.")] = 1,
-    seed: Annotated[int, typer.Option()] = 0,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    max_tokens: Annotated[int, typer.Option(help="A reply is cut here.")] = 256,
-    few_shot: Annotated[int, typer.Option(help="Worked examples before the question.")] = 0,
-    few_shot_style: Annotated[str, typer.Option(help="Examples' answer alone, or reasoning.")] = "answer",
-    lenient: Annotated[bool, typer.Option(help="Grant what a kind reader would.")] = False,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
-    tools: Annotated[
-        list[str], typer.Option(help="calculator or python, which replies may call; may be repeated.")
-    ] = [],  # noqa: B006
-    max_tool_calls: Annotated[int, typer.Option(help="In one reply.")] = 4,
-    confidence: Annotated[
-        bool, typer.Option("--confidence", help="Ask after each answer how sure the model is of it.")
-    ] = False,
-    price: Annotated[
-        list[str],
-        typer.Option(metavar="KEY=VALUE", help="This machine's: watts, usd_per_kwh, usd_per_hour."),
-    ] = [],  # noqa: B006
-    server: Annotated[
-        list[str],
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="A server's: key_env, concurrency, price_in, price_out, ...; may be repeated.",
-        ),
-    ] = [],  # noqa: B006
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", metavar="DIR", help="Where a server's replies are kept.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Ask a server only for the replies that DIR lacks.")
-    ] = False,
-    items: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Keep every reply.")] = None,
-    json_file: JsonFile = None,
-    device: Device = "cpu",
-    dtype: Dtype = "auto",
-    quantize: Quantize = None,
-) -> None:
-    """Score a model, or one behind a server (http://host:8000/v1#name), on held-out problems, with a 95 %
-    interval."""
-    from shoestring.evals.result import Asking
-    from shoestring.jobs.evaluate_one import evaluate_here, evaluate_there
-    from shoestring.jobs.evaluate_server import is_server
-    from shoestring.lm import known_form, load
-    from shoestring.run import saving
-    from shoestring.settings import parse_assignments
-    from shoestring.tasks.suite import parse_suite
-    from shoestring.tasks.tools import tool_names
-
-    wanted, may_call = parse_suite(suite), tool_names(tools)
-    if few_shot_style not in ("answer", "reasoning"):
-        raise BadInput(f"--few-shot-style {few_shot_style}: answer or reasoning")
-    style: Literal["answer", "reasoning"] = "reasoning" if few_shot_style == "reasoning" else "answer"
-    asking = Asking(
-        max_tokens, temperature, few_shot, style, lenient, system, tuple(may_call), max_tool_calls
-    )
-    how = wanted, n, k, seed, asking, confidence
-    if is_server(model):
-        if price or quantize:
-            raise BadInput(
-                "--price and --quantize are for models in this process; a server's are in --server"
-            )
-        name = model.partition("#")[2]
-        result = evaluate_there(model, parse_assignments(server), *how, output_dir, resume)
-    else:
-        if server or output_dir or resume:
-            raise BadInput("--server, --output-dir and --resume are for a server, http://host:8000/v1#name")
-        lm = load(model, dtype=dtype, device=device, quantize=known_form(quantize))
-        name, result = lm.name, evaluate_here(lm, *how, parse_assignments(price))
-    print(
-        "\n".join([f"{name}, {result.line()}", result.shape.line(), *result.more_lines()]),
-        file=sys.stderr if json_file == "-" else sys.stdout,
-    )
-    if items is not None:
-        with saving(items):
-            result.save_items(items)
-    write_json(json_file, result.to_json())
 
 
 @verb

@@ -1,12 +1,11 @@
 """Who writes the rows: a model in this process, or one behind an endpoint (`remote/model.py`)."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
-from shoestring.lm import LanguageModel
+from shoestring.lm import LanguageModel, weights_sha256
 from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling, Stop, Take, now
 
 
@@ -68,12 +67,3 @@ class LocalTeacher:
 def name_of(lm: LanguageModel) -> str:
     """The model's life in names."""
     return " > ".join(stage.name for stage in lm.lineage.stages) or lm.name
-
-
-def weights_sha256(lm: LanguageModel) -> str:
-    """Of every public tensor in float32, so that a copy in another file's layout is the same teacher."""
-    digest = hashlib.sha256()
-    for name, tensor in lm.network.public_tensors():
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

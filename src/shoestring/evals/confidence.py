@@ -8,8 +8,9 @@ from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
 from shoestring.evals.ask import ask_all, show_in
 from shoestring.evals.calibration import calibration
+from shoestring.evals.item import Item
 from shoestring.evals.marking import Spoken
-from shoestring.evals.result import EvalResult, Item
+from shoestring.evals.result import EvalResult
 from shoestring.evals.server import Server
 from shoestring.lm import LanguageModel
 from shoestring.remote.asked import Answer, Ask, Sampling

@@ -9,8 +9,11 @@ from shoestring.engine.episode import Episode, num_made, reply_of
 from shoestring.engine.generator import Generator
 from shoestring.evals.ask import Replies, ask, check, opening
 from shoestring.evals.confidence import Sureness, sureness_here, with_confidence
+from shoestring.evals.item import Item
 from shoestring.evals.marking import Spoken, items_of
-from shoestring.evals.result import Asking, EvalResult, FewShotStyle, Item, summarise
+from shoestring.evals.receipt import ids_hash
+from shoestring.evals.result import Asking, EvalResult, FewShotStyle
+from shoestring.evals.whole import result_of
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
@@ -35,21 +38,32 @@ def evaluate(
     few_shot_style: FewShotStyle = "answer",
     tools: Sequence[ToolName] = (),
     max_tool_calls: int = 4,
+    top_p: float = 1.0,
+    against: Sequence[str] = (),
     confidence: bool = False,
 ) -> EvalResult:
     """k replies to each of n held-out problems of the suite, judged. Equal arguments give equal replies.
 
     `stage` is shown the progress and may stop it; without a `generator` or `judge` one is made here. `tools`
-    are what a reply may call; `max_tokens` is then for their results too. `confidence`: each answer is
-    followed by the question how sure the model is of it."""
+    are what a reply may call; `max_tokens` is then for their results too. `against`: files and folders of
+    training texts, to look for the problems in. `confidence`: each answer is followed by the question how
+    sure the model is of it."""
     asking = Asking(
-        max_tokens, temperature, few_shot, few_shot_style, lenient, system, tuple(tools), max_tool_calls
+        max_tokens,
+        temperature,
+        few_shot,
+        few_shot_style,
+        lenient,
+        system,
+        tuple(tools),
+        max_tool_calls,
+        top_p,
     )
     suite = parse_suite(suite) if isinstance(suite, str) else suite
     check(n, k, asking)
     engine = generator if generator is not None else Engine(lm)
     replies = ask(lm, suite, n, k, seed, asking, engine, stage)
-    result = mark(lm, replies, lenient, judge)
+    result = mark(lm, replies, lenient, judge, against)
     return with_confidence(result, sureness(lm, engine, replies, stage)) if confidence else result
 
 
@@ -59,13 +73,20 @@ def sureness(lm: LanguageModel, generator: Generator, replies: Replies, stage: S
     return sureness_here(lm, generator, head, spoken(lm, replies), replies.asking.max_tokens, stage)
 
 
-def mark(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | None) -> EvalResult:
-    """Judge and count. The same replies may be marked strictly and leniently."""
+def mark(
+    lm: LanguageModel,
+    replies: Replies,
+    lenient: bool,
+    judge: Judge | None,
+    against: Sequence[str] = (),
+) -> EvalResult:
+    """Judge and count, and write the receipt. The same replies may be marked strictly and leniently."""
     start = time.perf_counter()
-    items = judged(lm, replies, lenient, judge)
-    seconds = replies.seconds + time.perf_counter() - start
     asking = replace(replies.asking, lenient=lenient)
-    return summarise(str(replies.suite), replies.k, replies.seed, asking, items, seconds)
+    items = judged(lm, replies, lenient, judge)
+    asked = replies.suite, replies.k, replies.seed, asking, replies.problems, replies.made
+    seconds = replies.seconds + time.perf_counter() - start
+    return result_of(*asked, items, seconds, against)
 
 
 def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | None) -> list[Item]:
@@ -87,6 +108,8 @@ def spoken(lm: LanguageModel, replies: Replies) -> list[Spoken]:
             tokens=num_made(c),
             finish_reason=c.finish_reason.value,
             tool_calls=len(c.calls) if isinstance(c, Episode) else 0,
+            prompt_sha256=ids_hash(prompt),
+            ids=tuple(c.ids),
         )
         for problem, prompt, several in zip(
             replies.problems, replies.prompts, replies.completions, strict=True

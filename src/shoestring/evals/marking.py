@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoestring.evals.result import Item
+from shoestring.evals.item import Item
 from shoestring.evals.shape import reply_shape
 from shoestring.tasks.base import Outcome, Problem
 from shoestring.tasks.judge import Judge
@@ -15,8 +15,8 @@ from shoestring.text.message import Reply
 @dataclass(frozen=True)
 class Spoken:
     """One reply. written: with its tags, as its form is judged by; kept: as a reader finds it later; opened:
-    whether the prompt had opened the thinking. refused: why there is none, e.g. that a server wouldn't take
-    the prompt; such a reply isn't judged."""
+    whether the prompt had opened the thinking; prompt_sha256 and ids: a server tells neither. refused: why
+    there is no reply, e.g. that a server wouldn't take the prompt; such a one isn't judged."""
 
     problem: Problem
     sample: int
@@ -28,6 +28,8 @@ class Spoken:
     tokens: int
     finish_reason: str
     tool_calls: int = 0
+    prompt_sha256: str = ""
+    ids: tuple[int, ...] = ()
     refused: str = ""
 
     @property
@@ -65,6 +67,13 @@ def items_of(spoken: Sequence[Spoken], lenient: bool, judge: Judge | None) -> li
                 language_thinking=shape.language_thinking,
                 language_answer=shape.language_answer,
                 disagreed=verdict is not None and bool(verdict.parts.get("disagreed")),
+                reasoning=one.reply.reasoning,
+                answer=one.reply.answer,
+                cut=one.reply.cut,
+                said="" if verdict is None else verdict.said,
+                parts={} if verdict is None else dict(verdict.parts),
+                prompt_sha256=one.prompt_sha256,
+                ids=one.ids,
             )
         )
     return items

@@ -9,8 +9,10 @@ from pathlib import Path
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.ask import check, check_scorable, opening
 from shoestring.evals.marking import Spoken, items_of
-from shoestring.evals.result import Asking, EvalResult, summarise
+from shoestring.evals.receipt import made_there
+from shoestring.evals.result import Asking, EvalResult
 from shoestring.evals.server_facts import ServerFacts, facts_of
+from shoestring.evals.whole import result_of
 from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling
 from shoestring.remote.endpoint import Endpoint, checked_key
 from shoestring.remote.model import RemoteModel, identity_of
@@ -59,7 +61,7 @@ class Server:
         problems = draw_problems(suite, "test", n, seed)
         head = opening(suite, asking, seed)
         asks = [Ask((*head, user(problem.prompt)), tuple(range(k))) for problem in problems]
-        sampling = Sampling(asking.temperature, 1.0, asking.max_tokens, seed)
+        sampling = Sampling(asking.temperature, asking.top_p, asking.max_tokens, seed)
         said, facts = self.gather(asks, sampling, stage, str(suite))
         seconds = time.perf_counter() - start
         return ServerReplies(suite, problems, said, k, seed, asking, seconds, facts)
@@ -155,14 +157,17 @@ def check_server(n: int, k: int, asking: Asking) -> None:
         raise BadInput("tools are called by models in this process; a server's model is asked without them")
 
 
-def mark_server(replies: ServerReplies, lenient: bool, judge: Judge | None) -> EvalResult:
+def mark_server(
+    replies: ServerReplies, lenient: bool, judge: Judge | None, against: Sequence[str] = ()
+) -> EvalResult:
     """Judge and count, as `mark` does for a model here."""
     start = time.perf_counter()
     items = items_of(spoken_by_server(replies), lenient, judge)
     seconds = replies.seconds + time.perf_counter() - start
     asking = replace(replies.asking, lenient=lenient)
-    result = summarise(str(replies.suite), replies.k, replies.seed, asking, items, seconds)
-    return replace(result, server=replies.facts)
+    made = made_there(replies.facts.model, replies.facts.url)
+    asked = replies.suite, replies.k, replies.seed, asking, replies.problems, made
+    return replace(result_of(*asked, items, seconds, against), server=replies.facts)
 
 
 def spoken_by_server(replies: ServerReplies) -> list[Spoken]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shoestring.distill.decontaminate import TestedTexts
 from shoestring.distill.minhash import NearDuplicates
 from shoestring.distill.teacher import LocalTeacher, Teacher
 from shoestring.engine.engine import Engine
@@ -35,6 +34,7 @@ from shoestring.tasks.accept import (
     decide,
 )
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.overlap import TestedTexts
 from shoestring.tasks.suite import draw_problems, parse_suite
 from shoestring.text.message import Reply
 

@@ -1,7 +1,7 @@
 """A model behind an endpoint as a MODEL of an evaluation: `http://host:8000/v1#name` and its settings."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoestring.errors import BadInput
@@ -17,6 +17,7 @@ from shoestring.settings import build
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import Suite
 
+REPLIES = "replies"  # in the folder of a stage's evals
 HTTP = ("http://", "https://")
 NAMED_BY_MODEL = ("url", "model")
 
@@ -44,6 +45,7 @@ def evaluate_server(
     judge: Judge | None,
     stage: Stage,
     confidence: bool = False,
+    against: Sequence[str] = (),
 ) -> EvalResult:
     """As `evaluate` for a model in this process; what it took goes into the stage's usage, tokens and no
     operations: they are another machine's."""
@@ -52,7 +54,7 @@ def evaluate_server(
     lost = {"lost": facts.lost_tokens} if facts.lost_tokens else None
     tokens = facts.prompt_tokens + facts.completion_tokens + facts.lost_tokens
     stage.use("eval", replies.seconds, tokens, wasted=lost)
-    result = with_worth(mark_server(replies, asking.lenient, judge), replies)
+    result = with_worth(mark_server(replies, asking.lenient, judge, against), replies)
     if not confidence:
         return result
     sureness = sureness_of(server, replies, stage)
