@@ -44,3 +44,8 @@ def test_what_can_not_be_shown():
         n_for_effect(0.0001)
     with pytest.raises(ValueError, match="no difference of two shares"):
         n_for_effect(1.5)
+
+
+def test_past_the_exact_sums_the_approximation_goes_on():
+    assert n_for_effect(0.01) == pytest.approx(n_for_effect(0.02) * 4, rel=0.02)
+    assert effect_at(n_for_effect(0.01)) == pytest.approx(0.01, abs=0.0002)

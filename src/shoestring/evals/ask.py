@@ -116,7 +116,7 @@ def ask_all(
 ) -> list[list[Completion]]:
     """Each prompt's completions in the prompts' order; `shown` hears of it as they finish. What `partial`
     has is not asked again: random numbers are keyed, so the rest comes out as it would have."""
-    done: list[list[Completion]] = [partial.have(key) if partial else [] for key in keys]
+    done: list[list[Completion]] = [[] if partial is None else partial.have(key) for key in keys]
     places: dict[int, int] = {}
     finished, tokens = sum(map(bool, done)), 0
     try:
@@ -126,7 +126,7 @@ def ask_all(
         for request, completions in generator.completed() if places else ():
             place = places.pop(request)
             done[place] = completions
-            if partial:
+            if partial is not None:
                 partial.add(keys[place], completions)
             finished, tokens = finished + 1, tokens + sum(len(c.ids) for c in completions)
             shown(finished, len(prompts), tokens)

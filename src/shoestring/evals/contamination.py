@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shoestring.errors import BadInput
-from shoestring.evals.statistics import Estimate, wilson_clustered
+from shoestring.evals.statistics import Estimate, Interval, wilson_clustered
 from shoestring.tasks.base import Outcome, Problem
 from shoestring.tasks.benchmarks import BENCHMARKS
 from shoestring.tasks.file_rows import read_rows
@@ -47,6 +47,13 @@ class Overlap:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "against": list(self.against), "met": dict(self.met)}
 
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "Overlap":
+        """From its `to_json`."""
+        without = raw["without"] and _estimate(raw["without"])
+        told = {"against": tuple(raw["against"]), "with_all": _estimate(raw["with_all"]), "without": without}
+        return cls(**{**raw, **told})
+
     def line(self) -> str:
         if not self.met:
             return f"overlap: no problem was met in {self.texts:,} texts of training, by {self.words} words"
@@ -55,6 +62,10 @@ class Overlap:
             f"overlap: {len(self.met)} problems ({100 * self.share:.1f} %) were met in {self.texts:,} texts "
             f"of training; with them {self.with_all}, {rest}"
         )
+
+
+def _estimate(raw: Mapping[str, Any]) -> Estimate:
+    return Estimate(raw["value"], Interval(**raw["ci95"]))
 
 
 @dataclass(frozen=True)

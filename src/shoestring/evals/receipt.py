@@ -151,16 +151,16 @@ def check(raw: Mapping[str, Any], items: Sequence[Item]) -> list[str]:
     receipt = Receipt.of(raw)
     again = make_receipt(receipt.suite, max(receipt.k, 1), receipt.seed, receipt.asking, receipt.made, items)
     told = {
-        "replies": "the number of replies",
-        "n": "the number of problems",
-        "problems": "the problems or their right answers",
-        "prompts": "the prompts",
-        "tokens": "the tokens of the replies",
-        "verdicts": "the verdicts",
-        "correct": "the number of right replies",
+        "replies": "the number of replies is",
+        "n": "the number of problems is",
+        "problems": "the problems or their right answers are",
+        "prompts": "the prompts are",
+        "tokens": "the tokens of the replies are",
+        "verdicts": "the verdicts are",
+        "correct": "the number of right replies is",
     }
     faults = [
-        f"{words} {'are' if words.endswith('s') else 'is'} not what the receipt says"
+        f"{words} not what the receipt says"
         for name, words in told.items()
         if vars(again)[name] != vars(receipt)[name]
     ]

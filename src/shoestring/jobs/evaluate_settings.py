@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, JsonValue, model_validator
 
 from shoestring.budget.price import Prices
+from shoestring.errors import BadInput
 from shoestring.evals.power import n_for_effect
 from shoestring.evals.protocol import PROTOCOLS, ProtocolName
 from shoestring.evals.result import Asking, FewShotStyle
@@ -100,7 +101,7 @@ class EvaluateSettings(Settings):
         """Raises BadInput where the suite's file can't be read."""
         if self.n is not None:
             return self.n
-        wanted = PROBLEMS if self.effect is None else n_for_effect(self.effect / 100)
+        wanted = PROBLEMS if self.effect is None else _enough(self.effect)
         there = suite.num_tested
         if there is None:
             return wanted
@@ -136,3 +137,10 @@ class EvaluateSettings(Settings):
             lenient=variant.lenient,
             system=variant.system,
         )
+
+
+def _enough(effect: float) -> int:
+    try:
+        return n_for_effect(effect / 100)
+    except ValueError as why:
+        raise BadInput(f"effect = {effect:g} points: {why}") from None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shoestring.evals.contamination import Overlap
 from shoestring.evals.paired import verdict_of
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
@@ -56,6 +57,10 @@ class Score:
     marks: Mapping[str, float]
     shape: Shape | None = None  # None: made before it was measured
     pass_at: Mapping[str, Estimate] = field(default_factory=dict)  # "16": where k samples were drawn
+    cons: Estimate | None = None  # the vote of k samples, where answers can be counted
+    empty: int = 0  # ended by themselves and say nothing
+    errors: int = 0  # of those lost; the others are timeouts
+    overlap: Overlap | None = None  # with training texts, where some were named
 
     @property
     def name(self) -> str:

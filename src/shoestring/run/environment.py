@@ -16,7 +16,7 @@ PACKAGES = ("shoestring", "torch", "numpy", "safetensors", "tokenizers", "pydant
 def environment() -> dict[str, Any]:
     """Python, processor, memory, number formats and package versions, JSON-able."""
     return {
-        "python": platform.pythonpackage_version(),
+        "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
         "cores": usable_cores(),
