@@ -91,6 +91,13 @@ def test_the_verb_scores_a_server_and_goes_on_where_it_stopped(stub, tmp_path, m
     folder = tmp_path / "runs/eval-r1-sums-max-terms=3"
     assert pq.read_table(folder / "evals/items.parquet").num_rows == 4
     assert KEY not in "".join(p.read_text() for p in folder.rglob("*.json*"))
+    again = runner.invoke(cli.app, ["eval", "--rescore", str(folder), "--json", "-"])
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["rescored"][0]["score"] == 1.0
+    beside = runner.invoke(cli.app, ["eval", "--compare", str(folder), str(folder)])
+    assert beside.exit_code == 0, beside.stderr
+    assert "tokens can't be compared: a server doesn't tell them" in beside.stdout
+    assert len(stub.ledger) == 4
 
 
 @pytest.mark.parametrize(
