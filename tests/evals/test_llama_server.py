@@ -13,7 +13,7 @@ from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import parse_suite
 
 pytestmark = [pytest.mark.slow, pytest.mark.base]
-SUITE = parse_suite("sums:max_digits=1,max_terms=2")
+SUITE = parse_suite("sums:max_terms=2")
 
 
 def test_its_score_is_that_of_the_same_file_here(tmp_path) -> None:
