@@ -121,7 +121,7 @@ def test_eval_writes_json(model, tmp_path):
         4,
     )
     assert done.stdout.startswith("tiny: sums: ")
-    assert done.stdout.splitlines()[1].startswith("replies: 0.0 % in the thinking format, ")
+    assert done.stdout.splitlines()[1].startswith("  replies: 0.0 % in the thinking format, ")
     assert (tmp_path / "items.parquet").exists()
 
 
@@ -154,6 +154,17 @@ def test_eval_is_kept_judged_again_and_compared(model, tmp_path):
     assert begun.exit_code == 2
     assert "--resume" in begun.stderr
     assert call(*base, "--output-dir", str(tmp_path / "a"), "--resume").exit_code == 0
+
+
+def test_several_suites_have_a_mean(model, tmp_path):
+    options = ["-n", "3", "--max-tokens", "3", "--suite", "sums", "--suite", "letters", "--suite", "clock"]
+    done = call("eval", model, *options, "--json", str(tmp_path / "out.json"))
+    assert done.exit_code == 0, done.stderr
+    assert [row["suite"] for row in json.loads((tmp_path / "out.json").read_text())["evals"]] == [
+        *("sums", "letters", "clock")
+    ]
+    assert "tiny: mean of 3 suites, each weighing alike: 0.0 % [0.0, 29.9]" in done.stdout
+    assert call("eval", model, *options, "--items", str(tmp_path / "i.parquet")).exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Made:
     """What turned prompts into tokens."""
 
     model: str
-    weights: str  # hash of all tensors in float32; "" of quantised ones, which `quantized` names
+    weights: str  # hash of all tensors as they are loaded, written in float32; "" where they are quantised
     quantized: str
     tokenizer: str
     template: str  # hash of its text
@@ -204,7 +204,12 @@ def _settings(receipt: Receipt) -> dict[str, Any]:
     made = dataclasses.asdict(receipt.made)
     name = made.pop("model")
     values: dict[str, Any] = {"suite": receipt.suite, "n": receipt.n, "k": receipt.k, "seed": receipt.seed}
-    values |= {"problems": receipt.problems, **receipt.asking, "weights": made.pop("weights") or name}
+    values |= {"problems": receipt.problems, **receipt.asking}
+    values |= {
+        "dtype": made.pop("dtype"),
+        "quantized": made.pop("quantized"),
+    }  # which change the weights' hash
+    values |= {"weights": made.pop("weights") or name}
     packages = {f"version of {key}": value for key, value in made.pop("packages").items()}
     scorers = {f"scorer's version of {key}": value for key, value in receipt.scorer.items()}
     return {
