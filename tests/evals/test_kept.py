@@ -1,5 +1,6 @@
 """Evaluations on disk: judged again, compared, and refused where they can't be."""
 
+import dataclasses
 import json
 import re
 
@@ -9,7 +10,7 @@ import pytest
 from shoestring.errors import BadInput
 from shoestring.evals.compare import compare, compare_all
 from shoestring.evals.evaluate import evaluate
-from shoestring.evals.kept import Kept, read_kept
+from shoestring.evals.kept import Kept, faults, read_kept
 from shoestring.evals.rescore import rescore
 from shoestring.tasks.judge import Judge
 from tiny import Scripted, tiny_lm
@@ -58,6 +59,20 @@ def test_judged_again_nothing_changes(odd, judge):
     assert again.changed == ()
     assert again.result.correct == odd.receipt.correct
     assert again.result.receipt == odd.receipt
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"score": 0.99}, "score is 0.99, and"),
+        ({"correct": 40}, "correct is 40, and its receipt says"),
+        ({"n": 41}, "n is 41, and its receipt says 40"),
+    ],
+)
+def test_a_figure_that_was_touched_up_is_found(odd, change, fault):
+    assert faults(odd) == []
+    (found,) = faults(dataclasses.replace(odd, values={**odd.values, **change}))
+    assert found.startswith(fault)
 
 
 def test_a_verdict_that_changed_is_listed(odd, judge, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from shoestring.errors import BadInput
 from shoestring.evals.evaluate import evaluate
 from shoestring.evals.item import load_items
-from shoestring.evals.receipt import VERSION, Receipt, check, differences, explain_tokens
+from shoestring.evals.receipt import VERSION, Receipt, check
+from shoestring.evals.receipt_difference import differences, explain_tokens
 from shoestring.tasks.judge import Judge
 from tiny import Scripted, tiny_lm
 

@@ -63,7 +63,7 @@ def test_aime_in_its_three_shapes(tmp_path):
         ("aime", {"problem": "p", "solution": "It is 7."}, "no answer, and its solution has no"),
         ("aime", {"answer": "7"}, "no problem or question"),
         ("gsm8k", {"question": "q", "answer": "It is 7."}, "its answer has no ####"),
-        ("math500", {"problem": "p", "answer": ""}, "no solution"),
+        ("math500", {"problem": "p", "answer": ""}, "no answer and no solution"),
         (
             "gpqa",
             {"Question": "q", "Correct Answer": "a", "Incorrect Answer 1": "b"},

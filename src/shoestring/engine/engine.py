@@ -161,12 +161,14 @@ class Engine:
         found = self._requests.get(request)
         if found is None:
             return []
-        made = [Made([], [], [], None) for _ in range(found.params.n)]
-        for sequence in self.scheduler.sequences(found):
-            made[sequence.sample] = Made(sequence.ids, sequence.logprobs, sequence.top_logprobs, None)
-        for sample, done in found.done.items():
-            made[sample] = Made(done.ids, done.logprobs, done.top_logprobs, done.finish_reason)
-        return made
+        return _made(found, [s for s in self.scheduler.started() if s.request is found])
+
+    def all_progress(self) -> dict[int, list[Made]]:
+        """The same of every request that runs: a look at each alone would look through all each time."""
+        started: dict[int, list[Running]] = {}
+        for sequence in self.scheduler.started():
+            started.setdefault(sequence.request.id, []).append(sequence)
+        return {number: _made(sequences[0].request, sequences) for number, sequences in started.items()}
 
     def take_finished(self) -> list[tuple[int, list[Completion]]]:
         """What has finished since it was last asked for, each request once, here or by `completed`."""
@@ -270,3 +272,13 @@ class Engine:
             self.pool.name(table, tokens[: sequence.place])
             if self.runner.drafting.drafter is not None:
                 self.pool.mark_drafted(table)
+
+
+def _made(request: Request, started: Sequence[Running]) -> list[Made]:
+    """Of each sample; `started` are those that aren't finished."""
+    made = [Made([], [], [], None) for _ in range(request.params.n)]
+    for sequence in started:
+        made[sequence.sample] = Made(sequence.ids, sequence.logprobs, sequence.top_logprobs, None)
+    for sample, done in request.done.items():
+        made[sample] = Made(done.ids, done.logprobs, done.top_logprobs, done.finish_reason)
+    return made

@@ -8,7 +8,7 @@ from shoestring.errors import BadInput
 from shoestring.evals.item import Item
 from shoestring.evals.kept import Kept
 from shoestring.evals.paired import paired_marks, verdict_of
-from shoestring.evals.receipt import differences, explain_tokens
+from shoestring.evals.receipt_difference import differences, explain_tokens
 from shoestring.evals.result import TRUNCATED_LIMIT
 from shoestring.evals.statistics import PairedDifference, holm
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from shoestring.errors import BadInput
 from shoestring.evals.item import Item, load_items
-from shoestring.evals.receipt import Receipt
+from shoestring.evals.receipt import Receipt, check
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,21 @@ class Kept:
             if item.outcome != "open":
                 several.setdefault(item.problem, []).append(item.outcome == "right")
         return {problem: sum(marks) / len(marks) for problem, marks in several.items()}
+
+
+def faults(kept: Kept) -> list[str]:
+    """What of a kept evaluation doesn't hold: its receipt for its replies, its figures for its receipt; []
+    where all does. For somebody who was given it."""
+    receipt, values = kept.receipt, kept.values
+    told = {name: values.get(name) for name in ("suite", "n", "k", "seed", "correct")}
+    found = [
+        f"{name} is {value}, and its receipt says {vars(receipt)[name]}"
+        for name, value in told.items()
+        if value != vars(receipt)[name]
+    ]
+    if receipt.replies and abs(values.get("score", -1) - receipt.correct / receipt.replies) > 1e-9:
+        found.append(f"score is {values.get('score')}, and {receipt.correct} of {receipt.replies} were right")
+    return [*found, *check(values["receipt"], kept.items)]
 
 
 def read_kept(path: Path) -> list[Kept]:

@@ -15,9 +15,10 @@ class Partial:
     def __init__(self, path: Path, identity: str) -> None:
         """identity: of all that decides the replies."""
         self._path = path
+        head: dict[str, Any] = {"identity": identity}
         rows = read_lines(path)
-        if rows[:1] != [{"identity": identity}]:
-            rows = [{"identity": identity}]
+        if rows[:1] != [head]:
+            rows = [head]
         write_lines(path, rows)  # whole lines only: what is appended begins a new one
         self._done = {row["key"]: [_completion(sample) for sample in row["samples"]] for row in rows[1:]}
 

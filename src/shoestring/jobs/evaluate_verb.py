@@ -4,18 +4,20 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.compare import Compared, Flipped, compare_all
 from shoestring.evals.kept import read_kept
 from shoestring.evals.rescore import Rescored, rescore
+from shoestring.evals.statistics import Estimate, bootstrap_families, widened
 from shoestring.jobs import evaluate as job
 from shoestring.jobs.evaluate_server import REPLIES, is_server
 from shoestring.jobs.evaluate_settings import EvaluateSettings
@@ -82,6 +84,10 @@ def scored(
                 "nothing of it is kept: --output-dir would" if output_dir is None else "go on with --resume"
             )
             raise Interrupted(f"{stopped}; {then}") from None
+        if len(settings.suites) > 1:
+            mean = _mean([kept.marks for kept in read_kept(folder)])
+            result |= {"mean": [mean.value, mean.ci95.low, mean.ci95.high]}
+            said.append(f"{label}: mean of {len(settings.suites)} suites, each weighing alike: {mean}")
         if items is not None:
             with saving(items):
                 shutil.copyfile(folder / "evals" / result["evals"][0]["rows"], items)
@@ -96,6 +102,14 @@ def scored(
 
 def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")[:120]
+
+
+def _mean(suites: Sequence[Mapping[str, float]]) -> Estimate:
+    """Over suites, each weighing alike; problems are drawn again within each."""
+    marks = [np.array([[*several.values()]]) for several in suites]
+    value = float(np.mean([own.mean() for own in marks]))
+    interval, _ = bootstrap_families(marks, seed=0)
+    return Estimate(value, widened(interval, value, sum(own.size for own in marks)))
 
 
 @contextmanager

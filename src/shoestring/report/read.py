@@ -117,6 +117,7 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
                 for k, (value, low, high) in row.get("pass_at", {}).items()
             },
             cons=_estimate(row.get("cons_at_k")),
+            scorer=", ".join(f"{n} {v}" for n, v in (row.get("receipt") or {}).get("scorer", {}).items()),
             empty=row.get("empty", 0),
             errors=outcomes["error"],
             overlap=Overlap.of(row["overlap"]) if row.get("overlap") else None,

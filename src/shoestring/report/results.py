@@ -91,6 +91,10 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
         return
     yield headline(report)
     yield Text(NOTE)
+    if scorers := sorted({score.scorer for score in report.scores if score.scorer}):
+        yield Text(
+            f"Scored by {'; '.join(scorers)}. Each score's receipt and replies are in its stage's evals/."
+        )
     yield from _replies(report)
     yield from overlap_blocks(report)
     methods = sorted({c.method for c in (*report.against_base, *report.against_recipe)})

@@ -61,6 +61,7 @@ class Score:
     empty: int = 0  # ended by themselves and say nothing
     errors: int = 0  # of those lost; the others are timeouts
     overlap: Overlap | None = None  # with training texts, where some were named
+    scorer: str = ""  # versions of what judged, from the receipt
 
     @property
     def name(self) -> str:

@@ -31,7 +31,7 @@ class Watched(Protocol):
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int: ...
     def step(self) -> None: ...
     def abort(self, request: int) -> None: ...
-    def progress(self, request: int) -> list[Made]: ...
+    def all_progress(self) -> dict[int, list[Made]]: ...
     def take_finished(self) -> list[tuple[int, list[Completion]]]: ...
     def usage(self) -> EngineUsage: ...
 
@@ -156,12 +156,12 @@ class EngineThread:
         """What every request made in this step, and those that ended."""
         told: list[_Told] = []
         self.usage = self.engine.usage()
-        finished = dict(self.engine.take_finished())
+        finished, progress = dict(self.engine.take_finished()), self.engine.all_progress()
         for running in list(self._running.values()):
             completions = finished.get(running.number)
             if completions is not None:
                 self._forget(running)
-            made = self.engine.progress(running.number) if completions is None else completions
+            made = progress.get(running.number, []) if completions is None else completions
             news = []
             for sample, m in enumerate(made):
                 at = running.shown[sample]

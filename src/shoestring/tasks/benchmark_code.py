@@ -113,8 +113,8 @@ def _entry(row: Row, starter: str, cases: list[dict[str, str]]) -> str:
     if kinds != {"functional"}:
         raise Refused(f"tests of the kinds {', '.join(sorted(map(str, kinds)))} together")
     try:
-        known = json.loads(row["metadata"]) if isinstance(row.get("metadata"), str) else row.get("metadata")
-        name = known["func_name"]
+        known = row["metadata"]
+        name = (json.loads(known) if isinstance(known, str) else known)["func_name"]
     except (ValueError, TypeError, KeyError):
         raise Refused("no func_name in its metadata") from None
     return f"Solution.{name}" if "class Solution" in starter else str(name)

@@ -103,6 +103,8 @@ def _integer(text: str) -> int:
 
 
 def _last_box(row: Row) -> str:
+    if not row.get("solution"):
+        raise Refused("no answer and no solution")
     boxes = boxed(text_of(row, "solution"))
     if not boxes:
         raise Refused("no answer, and its solution has no \\boxed{}")

@@ -96,8 +96,9 @@ def _first_word(text: str, args: Args) -> bool:
 
 def _postscript(text: str, args: Args) -> bool:
     marker = args["postscript_marker"].strip()
-    known = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
-    return bool(re.search(known.get(marker, re.escape(marker.lower())), text.lower()))
+    spaced = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
+    wanted = spaced[marker] if marker in spaced else re.escape(marker.lower())
+    return bool(re.search(wanted, text.lower()))
 
 
 def _bullets(text: str, args: Args) -> bool:

@@ -14,12 +14,12 @@ from shoestring.origin import Origin
 from shoestring.settings import Settings, build, nearest, parse_assignments
 from shoestring.tasks import FAMILIES
 from shoestring.tasks.base import Family, Problem, Verdict, level_text
-from shoestring.tasks.benchmark import SUFFIXES as BENCHMARK_SUFFIXES
 from shoestring.tasks.benchmark import BenchmarkFamily, BenchmarkLevel, benchmark_family
 from shoestring.tasks.benchmarks import BENCHMARKS
 from shoestring.tasks.chat import CHAT
 from shoestring.tasks.files import FileFamily, FileLevel, file_family, prepare
 from shoestring.tasks.own import OwnFamily, OwnLevel, OwnScorer, own_family
+from shoestring.tasks.suite_text import split_commas, split_name
 from shoestring.text.message import Reply
 
 Split = Literal["train", "test"]
@@ -72,11 +72,11 @@ class Suite:
 def parse_suite(text: str) -> Suite:
     """`FAMILY`, `FAMILY:key=value,...`, `gym:NAME:...`, `BENCHMARK:FILE:...`, or a .jsonl, .parquet or .py
     file with `:key=value,...` after it. Raises BadInput that names the nearest family or level key."""
-    name, level = _split_name(text.strip())
+    name, level = split_name(text.strip())
     if name in BENCHMARKS:
         raise BadInput(f"{name} is a benchmark's name: say which file holds it, {name}:FILE.jsonl")
     family = family_named(name)
-    values = parse_assignments(_split_commas(level))
+    values = parse_assignments(split_commas(level))
     return Suite(family, build(family.Level, values, f"suite '{text}'"))
 
 
@@ -117,7 +117,7 @@ def _benchmark(kind: str, file: str) -> BenchmarkFamily:
 
 def names_a_suite(text: str) -> bool:
     """Whether the text is meant as a suite's: a family's name, or a file of problems or a task."""
-    name = _split_name(text)[0]
+    name = split_name(text)[0]
     if name in FAMILIES or name.startswith("gym:") or name.partition(":")[0] in BENCHMARKS:
         return True
     return name.endswith((*ROWS_SUFFIXES, TASK_SUFFIX))
@@ -244,21 +244,3 @@ class ProblemStream:
 def _rng(use: str, seed: int, index: int, again: int = 0) -> random.Random:
     name = f"{use}:{seed}:{index}" + (f":{again}" if again else "")
     return random.Random(name)  # a string seed is hashed with SHA-512, alike everywhere
-
-
-def _split_name(text: str) -> tuple[str, str]:
-    """The family or file, and the level's text. A file's path may hold colons of its own."""
-    if text.partition(":")[0] in BENCHMARKS:
-        ends = "|".join(map(re.escape, BENCHMARK_SUFFIXES))
-        match = re.match(rf"(.*?(?:{ends})(?=:|$)|.*)(?::(.*))?$", text, re.DOTALL)
-        assert match is not None, text
-        return match[1], match[2] or ""
-    match = re.match(r"(gym:[^:]*|.*?\.(?:jsonl|parquet|py)(?=:|$)|[^:]*)(?::(.*))?$", text, re.DOTALL)
-    assert match is not None, text
-    return match[1], match[2] or ""
-
-
-def _split_commas(text: str) -> list[str]:
-    """At commas outside brackets and quotes: 'a=[1,2],b="x,y"' -> ['a=[1,2]', 'b="x,y"']."""
-    parts = re.findall(r'(?:\[[^\]]*\]|"[^"]*"|[^,])+', text)
-    return [part.strip() for part in parts if part.strip()]
