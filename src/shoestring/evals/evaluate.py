@@ -17,7 +17,7 @@ from shoestring.evals.result import Asking, EvalResult, FewShotStyle, summarise
 from shoestring.evals.shape import reply_shape
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
-from shoestring.tasks.base import Problem
+from shoestring.tasks.base import GOLD, Problem
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.language import detect
 from shoestring.tasks.suite import Suite, parse_suite, refused_rows
@@ -144,6 +144,8 @@ def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | No
 
 def gold_text(problem: Problem) -> str:
     """What the scorer compares with, for a reader: the answer where there is one, else all that is hidden."""
+    if GOLD in problem.hidden:
+        return problem.hidden[GOLD]
     if "answer" in problem.hidden:
         return str(problem.hidden["answer"])
     return json.dumps(dict(problem.hidden), default=str, ensure_ascii=False)
