@@ -13,6 +13,7 @@ from shoestring.evals.evaluate import evaluate
 from shoestring.evals.kept import Kept, faults, read_kept
 from shoestring.evals.rescore import rescore
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.suite import _benchmark
 from tiny import Scripted, tiny_lm
 
 SUITE = "sums:max_digits=2,max_terms=3"
@@ -164,3 +165,37 @@ def test_what_is_no_evaluation(tmp_path):
     (tmp_path / "text.json").write_text("hello")
     with pytest.raises(BadInput, match="is no kept evaluation"):
         read_kept(tmp_path / "text.json")
+
+
+def test_code_and_instructions_are_kept_and_judged_again(judge, tmp_path):
+    """What is long stands in the kept rows as its hash, and a changed test is another problem."""
+    row = {
+        "question_content": "Say 5.",
+        "public_test_cases": '[{"input": "", "output": "5"}]',
+        "metadata": "{}",
+    }
+    rule = {"prompt": "Say so.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    for name, rows, say in (
+        ("livecodebench", row, "```python\nprint(5)\n```"),
+        ("ifeval", rule, "So, so."),
+    ):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text(json.dumps(rows) + "\n")
+        suite = f"{name}:{path}" + (":tests=public" if name == "livecodebench" else "")
+        lm = tiny_lm()
+        result = evaluate(lm, suite, n=1, generator=Scripted(lm, lambda p, _, say=say: say), judge=judge)
+        result.save_items(tmp_path / f"{name}.parquet")
+        unit = {**result.to_json(), "model": "m", "variant": "", "rows": f"{name}.parquet"}
+        (tmp_path / f"{name}.json").write_text(json.dumps(unit))
+        (kept,) = read_kept(tmp_path / f"{name}.json")
+        assert len(kept.items[0].gold) < 100
+        assert rescore(kept, judge).changed == ()
+        other = json.dumps(rows).replace("punctuation:no_comma", "startend:quotation")
+        path.write_text(other.replace('\\"5\\"', '\\"6\\"') + "\n")
+        _benchmark.cache_clear()
+        with pytest.raises(BadInput, match=r"1 of 1 problems of .* are not those that were asked"):
+            rescore(kept, judge)
+    assert result.means == {
+        **{"strict": 0.0, "loose": 0.0, "instructions": 1.0, "followed": 0.0, "followed_loosely": 0.0}
+    }
+    assert any("prompts 0.0 % strict, 0.0 % loose; instructions 0.0 %" in note for note in result.notes())

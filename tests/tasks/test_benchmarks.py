@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shoestring.errors import BadInput
-from shoestring.tasks.base import SCORING_S, Outcome, Problem, Verdict
+from shoestring.tasks.base import GOLD, SCORING_S, Outcome, Problem, Verdict
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.sandbox import WAYS, missing
 from shoestring.tasks.suite import draw_problems, parse_suite, refused_rows, score, score_lenient
@@ -207,7 +207,7 @@ def test_a_pickle_of_anything_else_is_refused_and_not_run(tmp_path, value):
         problems(f"livecodebench:{path}")
     assert not ran.exists()
     (public,) = problems(f"livecodebench:{path}:tests=public")
-    assert public.hidden["tests"] == 1
+    assert public.hidden[GOLD].startswith("1 tests, sha256 ")
 
 
 def test_livecodebenchs_window_and_difficulty(tmp_path):

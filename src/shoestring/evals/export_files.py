@@ -21,7 +21,7 @@ metadata:
 """
 
 LM_EVAL_SCORER = '''\
-"""The problems of this folder, and their scorer: the shoestring package's own (pip install shoestring)."""
+"""The problems of this folder, and their scorer: that of the shoestring package, which this Python needs."""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ lm-eval run --include_path . --tasks {name} --apply_chat_template --log_samples 
   --model_args model=NAME,base_url=http://127.0.0.1:8000/v1/chat/completions,num_concurrent=4"""
 
 INSPECT_TASK = '''\
-"""Held-out problems, scored by the shoestring package (pip install shoestring)."""
+"""Held-out problems, scored by the shoestring package, which this Python needs."""
 
 import asyncio
 import json

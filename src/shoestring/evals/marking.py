@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shoestring.evals.item import Item
 from shoestring.evals.shape import reply_shape
-from shoestring.tasks.base import Outcome, Problem
+from shoestring.tasks.base import GOLD, Outcome, Problem
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.language import detect
 from shoestring.text.message import Reply
@@ -81,6 +81,8 @@ def items_of(spoken: Sequence[Spoken], lenient: bool, judge: Judge | None) -> li
 
 def gold_text(problem: Problem) -> str:
     """What the scorer compares with, for a reader: the answer where there is one, else all that is hidden."""
+    if GOLD in problem.hidden:
+        return problem.hidden[GOLD]
     if "answer" in problem.hidden:
         return str(problem.hidden["answer"])
     return json.dumps(dict(problem.hidden), default=str, ensure_ascii=False)

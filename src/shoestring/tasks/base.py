@@ -14,6 +14,7 @@ from shoestring.text.message import Reply
 
 TEST_SHARE = 10  # one problem in ten is held out
 RESERVED_SHARE = 20  # one of twenty others may be kept back to watch a run by
+GOLD = "gold"  # in `hidden`: what a reader is shown as the right answer, where that is too long to show
 SCORING_S = "scoring_s"  # in `hidden`: seconds that scoring may take beyond the judge's own clock
 
 

@@ -8,13 +8,14 @@ a pickle that holds anything else is refused.
 import base64
 import binascii
 import dataclasses
+import hashlib
 import json
 import pickletools
 import zlib
 from datetime import date
 from typing import Any, Literal
 
-from shoestring.tasks.base import SCORING_S, Problem, Verdict
+from shoestring.tasks.base import GOLD, SCORING_S, Problem, Verdict
 from shoestring.tasks.benchmark import BenchmarkLevel, Row, text_of
 from shoestring.tasks.code import judge_code, sandbox
 from shoestring.tasks.code_tests import read_tests, tests_text
@@ -82,7 +83,9 @@ class LiveCodeBench:
             raise Refused(str(why)) from None
         told = [f"{FROM_START}\n\n```python\n{starter}\n```"] if starter else [FROM_STDIN]
         prompt = "\n\n".join([ASKED, self.question(row), *told])
-        return prompt, {"answer": answer, "tests": len(cases), SCORING_S: TOTAL_S + len(cases)}
+        mark = hashlib.sha256(answer.encode()).hexdigest()
+        gold = f"{len(cases)} tests, sha256 {mark}"  # the tests themselves can be megabytes
+        return prompt, {"answer": answer, GOLD: gold, SCORING_S: TOTAL_S + len(cases)}
 
     def prepare(self) -> None:
         sandbox(TOTAL_S)

@@ -5,11 +5,12 @@ where the reply without its first line, its last or its asterisks would follow i
 are kept beside every verdict, and how many of the instructions were followed."""
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoestring.settings import nearest
-from shoestring.tasks.base import Outcome, Problem, Verdict
+from shoestring.tasks.base import GOLD, Outcome, Problem, Verdict
 from shoestring.tasks.benchmark import BenchmarkLevel, Row, text_of
 from shoestring.tasks.file_rows import Refused
 from shoestring.tasks.ifeval_checks import KINDS, RELATIONS, Args
@@ -32,7 +33,7 @@ class IFEval:
         if not isinstance(given, list) or len(given) != len(names):
             raise Refused("its kwargs are not one object for each instruction")
         read = [(name, _arguments(name, args)) for name, args in zip(names, given, strict=True)]
-        return self.question(row), {"instructions": tuple(read), "answer": ", ".join(map(str, names))}
+        return self.question(row), {"instructions": tuple(read), GOLD: json.dumps(read, ensure_ascii=False)}
 
     def prepare(self) -> None:
         pass
