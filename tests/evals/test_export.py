@@ -89,6 +89,31 @@ def test_a_file_of_problems_is_exported_with_its_own_way_of_scoring(tmp_path) ->
         assert score(outside.from_row(row), Reply(None, "0.25")).outcome is Outcome.WRONG
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("aime", {"problem": "Nine squared?", "answer": 81}),
+        ("gsm8k", {"question": "Two and three?", "answer": "2 + 3 = 5\n#### 5"}),
+        (
+            "ifeval",
+            {"prompt": "No commas.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+        ),
+    ],
+)
+def test_benchmarks_travel_too(tmp_path, name, row) -> None:
+    file = tmp_path / "b.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    suite = f"{name}:{file}"
+    exported(tmp_path / "t", "inspect", suite, n=1)
+    problem, back = (
+        draw_problems(parse_suite(suite), "test", 1, 0)[0],
+        outside.from_row(rows(tmp_path / "t")[0]),
+    )
+    said = [score(problem, Reply(None, text)) for text in ("\\boxed{81}", "It is 5.", "a, b", "")]
+    assert said == [score(back, Reply(None, text)) for text in ("\\boxed{81}", "It is 5.", "a, b", "")]
+    assert Outcome.RIGHT in [verdict.outcome for verdict in said]
+
+
 def test_the_exported_scorer_gives_our_verdicts(tmp_path) -> None:
     exported(tmp_path / "t", "lm-eval")
     scorer = module_at(tmp_path / "t/scorer.py")
