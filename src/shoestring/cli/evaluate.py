@@ -8,7 +8,7 @@ import typer
 from shoestring.cli.app import Device, Dtype, JsonFile, OutputDir, Quantize, Resume, verb, write_json
 from shoestring.errors import BadInput
 
-MODEL_HELP = "A name, folder, .gguf file, run or stage."
+MODEL_HELP = "A name, folder, .gguf file, run or stage, or http://host:8000/v1#name."
 
 
 @verb
@@ -44,6 +44,22 @@ def eval(
         list[str],
         typer.Option(metavar="FILE|DIR", help="Training texts to look for the problems in; may be repeated."),
     ] = [],  # noqa: B006
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Ask after each answer how sure the model is of it.")
+    ] = False,
+    server: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A server's: key_env, concurrency, price_in, price_out, ...; may be repeated.",
+        ),
+    ] = [],  # noqa: B006
+    price: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE", help="This machine's: watts, usd_per_kwh, usd_per_hour; may be repeated."
+        ),
+    ] = [],  # noqa: B006
     items: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Keep every reply.")] = None,
     output_dir: OutputDir = None,
     resume: Resume = False,
@@ -60,6 +76,7 @@ def eval(
 ) -> None:
     """Score a model on held-out problems, with a 95 % interval and a receipt."""
     from shoestring.jobs import evaluate_verb as job
+    from shoestring.settings import parse_assignments
 
     if sum(given is not None for given in (model, rescore, compare)) != 1:
         raise BadInput("eval takes a MODEL with --suite, or --rescore FOLDER, or --compare A B")
@@ -81,5 +98,6 @@ def eval(
     values = {name: value for name, value in given.items() if value is not None}
     values |= {"suites": suite, "protocol": protocol, "seed": seed, "few_shot": few_shot, "tools": tools}
     values |= {"few_shot_style": few_shot_style, "lenient": lenient, "max_tool_calls": max_tool_calls}
-    values |= {"against": against, "device": device, "dtype": dtype}
-    write_json(json_file, job.scored(str(model), values, output_dir, resume, items, aloud))
+    values |= {"against": against, "device": device, "dtype": dtype, "confidence": confidence}
+    stated = job.Stated(parse_assignments(server), parse_assignments(price))
+    write_json(json_file, job.scored(str(model), values, stated, output_dir, resume, items, aloud))

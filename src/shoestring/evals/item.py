@@ -25,6 +25,8 @@ SCHEMA = pa.schema(
         ("parts", pa.map_(pa.string(), pa.float64())),
         ("prompt_sha256", pa.string()),
         ("ids", pa.list_(pa.int32())),
+        ("confidence", pa.float64()),
+        ("confidence_said", pa.string()),
     ]
 )
 FIRST = SCHEMA.names[: SCHEMA.names.index("reasoning")]  # what every version kept
@@ -34,7 +36,7 @@ FIRST = SCHEMA.names[: SCHEMA.names.index("reasoning")]  # what every version ke
 class Item:
     """problem and sample name it, so that two models' rows can be paired. reasoning, answer and cut are the
     reply as tasks judge it; said is the answer that was read, by which votes are counted; prompt_sha256 is of
-    the ids that the model read, ids are what it made."""
+    the ids that the model read, ids are what it made: a server tells neither ("" and none)."""
 
     problem: str
     sample: int
@@ -58,11 +60,13 @@ class Item:
     parts: Mapping[str, float] = field(default_factory=dict)
     prompt_sha256: str = ""
     ids: tuple[int, ...] = ()
+    confidence: float | None = None  # as it stated it when asked; None: it wasn't, or it didn't
+    confidence_said: str = ""  # what it said to that
 
     @property
     def empty(self) -> bool:
         """It ended by itself and says nothing after its thinking."""
-        return self.finish_reason == "stop" and bool(self.ids) and not self.answer.strip()
+        return self.finish_reason == "stop" and self.tokens > 0 and not self.answer.strip()
 
 
 def save_items(items: Sequence[Item], path: Path) -> None:

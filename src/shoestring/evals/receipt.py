@@ -29,30 +29,31 @@ SCORED_BY = ("shoestring", "math-verify", "reasoning-gym")
 
 @dataclass(frozen=True)
 class Made:
-    """What turned prompts into tokens."""
+    """What turned prompts into tokens. None is what a server doesn't tell; its `engine` is its address."""
 
     model: str
-    weights: str  # hash of all tensors as they are loaded, written in float32; "" where they are quantised
-    quantized: str
-    tokenizer: str
-    template: str  # hash of its text
-    opens_thinking: bool  # whether the prompt ends with an open <think>
-    window: int
-    stop_ids: tuple[int, ...]
+    weights: str | None  # hash of all tensors as loaded, written in float32; "" where they are quantised
+    quantized: str | None
+    tokenizer: str | None
+    template: str | None  # hash of its text
+    opens_thinking: bool | None  # whether the prompt ends with an open <think>
+    window: int | None
+    stop_ids: tuple[int, ...] | None
     engine: str
-    dtype: str
-    device: str
-    kernels: str
-    threads: int
+    dtype: str | None
+    device: str | None
+    kernels: str | None
+    threads: int | None
     packages: Mapping[str, str]
-    processor: str
-    python: str
+    processor: str | None
+    python: str | None
 
 
 @dataclass(frozen=True)
 class Receipt:
     """asking: every setting of `Asking` by name. problems: hash of which problems with which right answers.
-    correct, replies: of those that are scored."""
+    correct, replies: of those that are scored. prompts and tokens are None of a server's, whose ids nobody
+    here knows."""
 
     version: int
     suite: str
@@ -61,9 +62,9 @@ class Receipt:
     seed: int
     asking: Mapping[str, Any]
     problems: str
-    prompts: str  # hash of the exact ids that the model read, in order
+    prompts: str | None  # hash of the exact ids that the model read, in order
     made: Made
-    tokens: str
+    tokens: str | None
     scorer: Mapping[str, str]
     verdicts: str  # hash of each reply's outcome
     correct: int
@@ -71,7 +72,8 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
-        values["made"]["stop_ids"] = list(self.made.stop_ids)
+        stops = self.made.stop_ids
+        values["made"]["stop_ids"] = None if stops is None else list(stops)
         return values
 
     @classmethod
@@ -80,7 +82,8 @@ class Receipt:
         if raw.get("version") != VERSION:
             raise BadInput(f"a receipt of version {raw.get('version')}; this program reads version {VERSION}")
         try:
-            made = Made(**{**raw["made"], "stop_ids": tuple(raw["made"]["stop_ids"])})
+            stops = raw["made"]["stop_ids"]
+            made = Made(**{**raw["made"], "stop_ids": None if stops is None else tuple(stops)})
             return cls(**{**raw, "made": made})
         except (KeyError, TypeError) as error:
             raise BadInput(f"not a receipt: {error}") from None
@@ -114,6 +117,12 @@ def made_by(lm: LanguageModel) -> Made:
     )
 
 
+def made_there(model: str, where: str) -> Made:
+    """By a model behind an endpoint."""
+    untold = dict.fromkeys(field.name for field in dataclasses.fields(Made))
+    return Made(**{**untold, "model": model, "engine": where, "packages": _versions(("shoestring",))})
+
+
 def make_receipt(
     suite: str, k: int, seed: int, asking: Mapping[str, Any], made: Made, items: Sequence[Item]
 ) -> Receipt:
@@ -126,7 +135,7 @@ def make_receipt(
         seed=seed,
         asking=dict(asking),
         problems=problems_hash(items),
-        prompts=_hash(f"{item.problem}:{item.prompt_sha256}" for item in items if item.sample == 0),
+        prompts=_prompts_hash(items),
         made=made,
         tokens=tokens_hash(items),
         scorer=_versions(SCORED_BY),
@@ -164,7 +173,16 @@ def problems_hash(items: Sequence[Item]) -> str:
     return _hash(f"{item.problem}:{item.gold}" for item in items if item.sample == 0)
 
 
-def tokens_hash(items: Sequence[Item]) -> str:
+def _prompts_hash(items: Sequence[Item]) -> str | None:
+    if not all(item.prompt_sha256 for item in items):
+        return None
+    return _hash(f"{item.problem}:{item.prompt_sha256}" for item in items if item.sample == 0)
+
+
+def tokens_hash(items: Sequence[Item]) -> str | None:
+    """None where the ids aren't known."""
+    if not any(item.ids for item in items):
+        return None
     digest = hashlib.sha256()
     for item in items:
         digest.update(f"{item.problem}/{item.sample}:".encode())

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shoestring.errors import BadInput
-from shoestring.evals.evaluate import gold_text
 from shoestring.evals.item import Item
 from shoestring.evals.kept import Kept
+from shoestring.evals.marking import gold_text
 from shoestring.evals.receipt import make_receipt
 from shoestring.evals.result import Asking, EvalResult, summarise
 from shoestring.tasks.base import Problem

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shoestring.errors import BadInput
+from shoestring.evals.calibration import Calibration
 from shoestring.evals.contamination import Overlap
 from shoestring.evals.item import Item, save_items
 from shoestring.evals.power import effect_at
 from shoestring.evals.receipt import Receipt
+from shoestring.evals.server_facts import ServerFacts
 from shoestring.evals.shape import Shape, summarise_shape
 from shoestring.evals.statistics import (
     Estimate,
@@ -20,6 +22,7 @@ from shoestring.evals.statistics import (
     pass_table,
     wilson_clustered,
 )
+from shoestring.evals.worth import Worth
 from shoestring.tasks.base import Outcome
 from shoestring.tasks.tools import ToolName
 
@@ -80,6 +83,10 @@ class EvalResult:
     left_out: Mapping[str, Sequence[int]] = field(default_factory=dict)
     overlap: Overlap | None = None  # with what was trained on, where that was named
     receipt: Receipt | None = None
+    server: ServerFacts | None = None  # of a model behind an endpoint
+    confidence_asked: bool = False
+    calibration: Calibration | None = None
+    worth: Worth | None = None
 
     @property
     def lower_bound(self) -> bool:
@@ -115,6 +122,9 @@ class EvalResult:
             "left_out": {reason: list(rows) for reason, rows in self.left_out.items()},
             "overlap": self.overlap and self.overlap.to_json(),
             "receipt": self.receipt and self.receipt.to_json(),
+            "server": self.server and self.server.to_json(),
+            "calibration": self.calibration and self.calibration.to_json(),
+            "worth": self.worth and self.worth.to_json(),
         }
 
     def line(self) -> str:
@@ -160,7 +170,17 @@ class EvalResult:
             few = (
                 f"{self.n} problems show a difference of {100 * self.resolves:.1f} points four times in five"
             )
-        return [*notes, few]
+        return [*notes, few, *self._more_notes()]
+
+    def _more_notes(self) -> list[str]:
+        """Of a server, of stated confidence, of what a right answer takes."""
+        notes = self.server.lines() if self.server else []
+        if self.confidence_asked:
+            found = self.calibration
+            notes.append(
+                found.line() if found else f"confidence: stated in none of {len(self.items)} replies"
+            )
+        return notes + ([self.worth.line()] if self.worth else [])
 
     def save_items(self, path: Path) -> None:
         save_items(self.items, path)

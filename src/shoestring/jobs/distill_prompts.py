@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.distill.minhash import NearDuplicates
-from shoestring.distill.teacher import Ask
 from shoestring.errors import BadInput
 from shoestring.jobs.distill_settings import DistillOutputsSettings
+from shoestring.remote.asked import Ask
 from shoestring.tasks.accept import IN_EVALUATION, REPEATS_ANOTHER
 from shoestring.tasks.base import Problem
 from shoestring.tasks.overlap import TestedTexts, file_prompts, held_out_prompts

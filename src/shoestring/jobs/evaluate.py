@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +13,20 @@ from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.ask import Replies, ask, check, check_scorable
 from shoestring.evals.chat_check import ChatCheckResult, chat_check
+from shoestring.evals.confidence import with_confidence
 from shoestring.evals.contamination import against_hash
-from shoestring.evals.evaluate import mark
+from shoestring.evals.evaluate import mark, sureness
 from shoestring.evals.identity_check import IdentityResult, identity_check
 from shoestring.evals.partial import Partial
 from shoestring.evals.receipt import Made, made_by
-from shoestring.evals.result import Asking
-from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies
+from shoestring.evals.result import Asking, EvalResult
+from shoestring.evals.server import Server
+from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies, with_worth_here
+from shoestring.jobs.evaluate_server import REPLIES, endpoint_of, evaluate_server, is_server
 from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.lm import LanguageModel, load
+from shoestring.remote.endpoint import Endpoint, checked_key
+from shoestring.remote.model import identity_of
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import check_room, parse_suite
@@ -70,7 +76,11 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
     """Every unit in order. Bad suites and numbers are refused here, before any model is loaded."""
     open_tools(settings.tools, settings.max_tool_calls)  # refused where nothing can isolate
     units = []
-    for label in settings.models:
+    for label, model in settings.models.items():
+        if is_server(model):
+            checked_key(check_server(label, model, settings))
+        elif label in settings.servers:
+            raise BadInput(f"servers.{label}: {model} is no server's address, as in http://host:8000/v1#name")
         ways = settings.variants if label in settings.best_of else [None]
         for text in settings.suites:
             suite = parse_suite(text)
@@ -86,6 +96,16 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
                 check(n, k, unit.asking)
                 units.append(unit)
     return units
+
+
+def check_server(label: str, model: str, settings: EvaluateSettings) -> Endpoint:
+    """Refused before anything is paid for."""
+    if settings.tools or settings.chat_check or settings.identity_check or settings.quantize:
+        raise BadInput(
+            f"{label} is a server: tools, quantize, chat_check and identity_check are for models in this "
+            "process; give it a stage of its own"
+        )
+    return endpoint_of(model, settings.servers.get(label, {}), f"servers.{label}")
 
 
 class Bench:
@@ -106,6 +126,9 @@ class Bench:
         self._loaded: tuple[LanguageModel, Engine] | None = None
         self._made: Made | None = None  # the model, looked over once
         self._asked: dict[tuple[str, Asking], Replies] = {}
+        self._server: Server | None = None
+        if is_server(model):
+            self._server = Server(check_server(label, model, settings), folder / REPLIES)
 
     def loaded(self) -> tuple[LanguageModel, Engine]:
         if self._loaded is None:
@@ -118,13 +141,13 @@ class Bench:
 
     def unit(self, unit: Unit) -> dict[str, Any]:
         identity = self._identity(unit) | {"unit": repr(unit)}
+        identity |= {"confidence": True} if self.settings.confidence else {}
         if self.settings.against:
             identity |= {"against": against_hash(self.settings.against)}
         path = self._path(f"{unit.label}-{unit.suite}-{unit.variant}", identity)
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
-        lm, _ = self.loaded()
-        result = mark(lm, self.replies(unit), unit.asking.lenient, self.judge, self.settings.against)
+        result = self.result(unit)
         with saving(path):
             result.save_items(path.with_suffix(".parquet"))
         names = {"model": unit.label, "variant": unit.variant, "best": True, "rows": path.stem + ".parquet"}
@@ -134,6 +157,21 @@ class Bench:
         for note in result.notes():
             self.say(f"  {note}")
         return values
+
+    def result(self, unit: Unit) -> EvalResult:
+        s, suite = self.settings, parse_suite(unit.suite)
+        if self._server is not None:
+            how = unit.n, unit.k, s.seed, unit.asking
+            return evaluate_server(self._server, suite, *how, self.judge, self.stage, s.confidence, s.against)
+        lm, engine = self.loaded()
+        replies = self.replies(unit)
+        result = with_worth_here(mark(lm, replies, unit.asking.lenient, self.judge, s.against), s.prices)
+        if not s.confidence:
+            return result
+        start = time.perf_counter()
+        sure = sureness(lm, engine, replies, self.stage)
+        meter(self.stage, lm, "confidence", time.perf_counter() - start, sure.work)
+        return with_confidence(result, sure)
 
     def replies(self, unit: Unit) -> Replies:
         """Asked once where units differ in the reading alone."""
@@ -161,6 +199,7 @@ class Bench:
     def _identity(self, unit: Unit) -> dict[str, Any]:
         s = self.settings
         found = {"model": self.model, "n": unit.n, "k": unit.k, "seed": s.seed, "dtype": s.dtype}
+        found |= {"server": identity_of(self._server.endpoint)} if self._server else {}
         return found | ({"quantize": s.quantize} if s.quantize else {})
 
     def chat(self) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from shoestring.budget.price import Prices
 from shoestring.errors import BadInput
 from shoestring.evals.power import n_for_effect
 from shoestring.evals.protocol import PROTOCOLS, ProtocolName
@@ -37,6 +38,7 @@ class EvaluateSettings(Settings):
     folders of what was trained on, to look for the problems in."""
 
     models: dict[str, str] = Field(min_length=1)  # label -> MODEL
+    servers: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)  # by label, an Endpoint's settings
     suites: list[str] = Field(default_factory=list)  # may be empty where a check is made
     n: int | None = Field(None, ge=1)  # none: by the effect, or all of a file, or PROBLEMS
     effect: float | None = Field(None, gt=0, lt=100)  # points between two models that are to be shown
@@ -59,6 +61,8 @@ class EvaluateSettings(Settings):
     chat_max_tokens: int = Field(192, ge=1)
     identity_check: bool = False  # who it says it is, in 200 ways of asking
     identity_max_tokens: int = Field(64, ge=1)
+    confidence: bool = False  # ask after each answer how sure the model is of it
+    prices: Prices = Prices()  # this machine's, for what a right answer takes
     workers: int = Field(2, ge=1)  # judge processes
     device: str = "cpu"
     dtype: str = "auto"
@@ -81,11 +85,11 @@ class EvaluateSettings(Settings):
 
     @model_validator(mode="after")
     def _known_labels(self) -> "EvaluateSettings":
-        strangers = [label for label in self.best_of if label not in self.models]
-        if strangers:
-            raise ValueError(
-                f"best_of names {strangers[0]!r}, which is not a label in models: {', '.join(self.models)}"
-            )
+        for setting, labels in (("best_of", self.best_of), ("servers", self.servers)):
+            strangers = [label for label in labels if label not in self.models]
+            if strangers:
+                known = ", ".join(self.models)
+                raise ValueError(f"{setting} names {strangers[0]!r}, which is not a label in models: {known}")
         if bool(self.best_of) != bool(self.variants):
             raise ValueError("best_of and variants go together: which models to ask in which ways")
         names = ["", *(v.name for v in self.variants)]

@@ -1,11 +1,12 @@
 """What `shoestring eval` does: a model on suites, kept replies judged again, two evaluations compared."""
 
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from shoestring.evals.kept import read_kept
 from shoestring.evals.rescore import Rescored, rescore
 from shoestring.evals.statistics import Estimate, bootstrap_families, widened
 from shoestring.jobs import evaluate as job
+from shoestring.jobs.evaluate_server import REPLIES, is_server
 from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.run import Stage, held, saving
 from shoestring.settings import build
@@ -25,6 +27,14 @@ from shoestring.tasks.judge import Judge
 
 SHOWN = 8  # changed verdicts and flipped problems that are printed; the JSON has all
 CHARS = 240  # of a text that is printed
+
+
+@dataclass(frozen=True)
+class Stated:
+    """By the user: a server's settings, this machine's prices."""
+
+    server: Mapping[str, Any] = field(default_factory=dict)
+    prices: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,16 +50,25 @@ class Aloud:
 def scored(
     model: str,
     values: Mapping[str, Any],
+    stated: Stated,
     output_dir: Path | None,
     resume: bool,
     items: Path | None,
     aloud: Aloud,
 ) -> dict[str, Any]:
     """The evaluation's result: of one suite its own, of several all under "evals". Without `output_dir` only
-    `items` are kept."""
-    label = Path(model).resolve().name if Path(model).exists() else model
-    settings = build(EvaluateSettings, {"models": {label: model}, **values}, "eval")
+    `items` are kept; of a server, whose replies may be paid for, all is kept in runs/eval-NAME-SUITE."""
+    label = Path(model).resolve().name if Path(model).exists() else model.partition("#")[2] or model
+    given = {"models": {label: model}, "prices": stated.prices, **values}
+    given |= {"servers": {label: stated.server}} if stated.server else {}
+    settings = build(EvaluateSettings, given, "eval")
     job.plan(settings)
+    if is_server(model):
+        output_dir = output_dir or Path("runs") / slug(f"eval-{label}-{'-'.join(settings.suites)}")
+        if not resume and any((output_dir / "evals" / REPLIES).glob("*/*.jsonl")):
+            raise BadInput(
+                f"{output_dir} holds an earlier eval's replies: add --resume, or choose another --output-dir"
+            )
     if items is not None and len(settings.suites) > 1:
         raise BadInput("--items is one suite's file: with several use --output-dir")
     said: list[str] = []
@@ -79,6 +98,10 @@ def scored(
             f"kept in {output_dir}: shoestring eval --rescore {output_dir}, or --compare {output_dir} OTHER"
         )
     return result["evals"][0] if len(settings.suites) == 1 else result
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")[:120]
 
 
 def _mean(suites: Sequence[Mapping[str, float]]) -> Estimate:

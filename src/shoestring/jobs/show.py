@@ -11,7 +11,7 @@ from pydantic import Field
 from rich.console import Console
 
 from shoestring.errors import BadInput
-from shoestring.evals.evaluate import gold_text
+from shoestring.evals.marking import gold_text
 from shoestring.jobs.describe import headline, lineage_lines, sizes
 from shoestring.jobs.mask import masked, print_row, rows_of
 from shoestring.jobs.show_loss import show_loss
