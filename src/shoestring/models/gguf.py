@@ -98,9 +98,8 @@ def config_from_gguf(file: GGUFFile) -> ModelConfig:
     raw, where = file.metadata, file.path
     arch = raw.get("general.architecture")
     if arch not in FAMILIES:
-        raise BadInput(
-            f"{where}: architecture {arch!r} is not supported; supported: {', '.join((*FAMILIES, ARCHITECTURE))}"
-        )
+        known = ", ".join((*FAMILIES, ARCHITECTURE))
+        raise BadInput(f"{where}: architecture {arch!r} is not supported; supported: {known}")
     if raw.get(f"{arch}.expert_count"):
         raise BadInput(f"{where}: a mixture of experts in the {arch} architecture is not supported")
     if "token_embd.weight" not in file.tensors:

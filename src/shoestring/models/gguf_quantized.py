@@ -22,9 +22,7 @@ def load_gguf_quantized(
     which tensors were kept and which rounded anew. Raises BadInput, one line."""
     if is_deepseek(file):
         if form is None:
-            raise BadInput(
-                f"{file.path}: a mixture of experts isn't kept in a file's own blocks; write int8 or int4"
-            )
+            raise BadInput(f"{file.path}: deepseek2's own blocks can't be kept; write int8 or int4")
         whole = load_gguf(file, dtype, device)
         quantize_network(whole, form)
         return whole, "all rounded anew"

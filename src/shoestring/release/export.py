@@ -34,7 +34,7 @@ BYTES = {
     "bf16": 2.0,
     "q8_0": 1.07,
     "q4_0": 0.65,
-}  # of a number, blocks' scales with it
+}  # a number, with blocks' scales
 PACKAGES = ("shoestring", "torch", "safetensors", "tokenizers", "gguf")
 
 

@@ -19,8 +19,7 @@ def architecture(config: ModelConfig) -> str:
     faults = _latent_faults(config) if config.model_type not in FAMILIES else _dense_faults(config)
     if faults:
         raise BadInput(
-            f"this {config.model_type} can't be a GGUF file: llama.cpp has no {faults[0]}; --format hf can be "
-            "written"
+            f"this {config.model_type} can't be a GGUF file: llama.cpp has no {faults[0]}; write --format hf"
         )
     return config.model_type if config.model_type in FAMILIES else ARCHITECTURE
 

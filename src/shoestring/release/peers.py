@@ -25,7 +25,7 @@ SHOWN_FAULTS = 3
 
 
 def find_transformers(given: str | None) -> str | None:
-    """A Python that has it: the one that is given, or this one. Raises BadInput where the given one hasn't."""
+    """A Python that has it: the one that is given, or this one. Raises BadInput where that one hasn't."""
     if given is None:
         return sys.executable if importlib.util.find_spec("transformers") else None
     place = shutil.which(given)

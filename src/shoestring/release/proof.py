@@ -59,8 +59,9 @@ def faults_of(found: Apart, limits: Limits) -> list[str]:
         first = next(d for d in found.differences if d.gap >= limits.near)
         told.append(
             f"{found.reader}: other greedy tokens in {len(found.differences)} prompts; in prompt "
-            f"{first.prompt + 1}, token {first.place + 1} is {first.reader} and should be {first.model}, though "
-            f"the model's two best logits are {first.gap:.3g} apart (largest {worst:.3g}, limit {limits.near:g})"
+            f"{first.prompt + 1}, token {first.place + 1} is {first.reader} and should be {first.model}, where "
+            f"the model's two best logits are {first.gap:.3g} apart (at most {worst:.3g}, limit "
+            f"{limits.near:g})"
         )
     if not found.kl_mean <= limits.kl:
         told.append(f"{found.reader}: mean KL {found.kl_mean:.3g} nats, above {limits.kl:g}")

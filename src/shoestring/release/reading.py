@@ -102,7 +102,10 @@ def apart(model: Reading, other: Reading) -> Apart:
             kl = torch.tensor([_partial_kl(row, told) for row, told in zip(ours, theirs, strict=True)])
             chosen = [max(told, key=lambda token, told=told: told[token]) for told in theirs]
             lead = [_lead(told) for told in theirs]
-            parts = [[abs(float(row[t]) - p) for t, p in told.items()] for row, told in zip(ours, theirs)]
+            parts = [
+                [abs(float(row[t]) - p) for t, p in told.items()]
+                for row, told in zip(ours, theirs, strict=True)
+            ]
             error, largest = [sum(p) / len(p) for p in parts], max(max(p) for p in parts)
         flips += sum(a != b for a, b in zip(ours.argmax(-1).tolist(), chosen, strict=True))
         places += len(chosen)

@@ -1,5 +1,5 @@
-"""What is to be exported: a model as it lies on disk, or an adapter merged into its base; and the base that it
-was trained from, where that is at hand."""
+"""What is to be exported: a model as it lies on disk, or an adapter merged into its base; and the base that
+it was trained from, where that is at hand."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -76,17 +76,15 @@ def pre_name(raw: Mapping[str, Any]) -> str:
     none."""
     cut = _plain(raw.get("pre_tokenizer"))
     changes = (raw.get("normalizer") or {}).get("type", "NFC")
-    if (
-        changes != "NFC"
-    ):  # of which llama.cpp does nothing, and which leaves texts as they are usually written
+    if changes != "NFC":  # which llama.cpp leaves out, and which changes few texts
         raise BadInput(f"the tokenizer changes text before it cuts it ({changes}), which llama.cpp doesn't")
     whole_words = bool(raw["model"].get("ignore_merges"))
     for name in NAMES:
         if cut == _known(name) and whole_words == (name in IGNORE_MERGES):
             return name
     raise BadInput(
-        "the tokenizer cuts text in none of the ways that llama.cpp knows by name, so a GGUF file of it would "
-        f"be read wrongly; it can be exported as an HF folder (known: {', '.join(NAMES)})"
+        "the tokenizer cuts text in none of the ways that llama.cpp knows by name, so a GGUF file "
+        f"would be read wrongly; it can be exported as an HF folder (known: {', '.join(NAMES)})"
     )
 
 
