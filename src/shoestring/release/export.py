@@ -107,7 +107,7 @@ def _write(
 ) -> tuple[Path, list[str]]:
     """What `load` opens, and what must be said of it."""
     if form == "gguf":
-        file = folder / f"{lm.name}-{kind.upper()}.gguf"
+        file = folder / f"{lm.name.rsplit('/', 1)[-1]}-{kind.upper()}.gguf"
         written = write_gguf(lm, file, kind)
         lm.lineage.save(folder)
         kinds = ", ".join(f"{name} {count}" for name, count in sorted(written.kinds.items()))

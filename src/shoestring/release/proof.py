@@ -59,7 +59,7 @@ def faults_of(found: Apart, limits: Limits) -> list[str]:
         first = next(d for d in found.differences if d.gap >= limits.near)
         told.append(
             f"{found.reader}: other greedy tokens in {len(found.differences)} prompts; in prompt "
-            f"{first.prompt + 1}, token {first.place + 1} is {first.reader} and should be {first.model}, where "
+            f"{first.prompt + 1} token {first.place + 1} is {first.reader}, not {first.model}, where "
             f"the model's two best logits are {first.gap:.3g} apart (at most {worst:.3g}, limit "
             f"{limits.near:g})"
         )
@@ -165,11 +165,11 @@ def line(reader: Apart) -> str:
     )
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """Of every file but the proof itself, by its path in the folder."""
+def hashes(folder: Path, but: str = PROOF_FILE) -> dict[str, str]:
+    """Of every file but the one that keeps them, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     named = {path.relative_to(folder).as_posix(): path for path in files}
-    return {name: file_sha256(path) for name, path in named.items() if name != PROOF_FILE}
+    return {name: file_sha256(path) for name, path in named.items() if name != but}
 
 
 def read_proof(folder: Path) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def open_source(model: str, base: str | None) -> Source:
         return _merged(path, base)
     lm = load(model, dtype="float32")
     folder = model_folder(path) if path.is_dir() else None
+    if folder is not None and folder.name == "model" and lm.lineage.stages:
+        lm.name = lm.lineage.stages[-1].name  # a stage's; every run has a "model"
     adapter = folder.parent / ADAPTER if folder is not None else None
     found = read_adapter(adapter) if adapter is not None and is_adapter(adapter) else None
     trained = was_trained(lm.lineage)

@@ -1,0 +1,144 @@
+"""What is known of a model beside its weights: evaluations with their receipts, audits, what it cost. Found
+in the run that made it, or named."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shoestring.errors import BadInput
+from shoestring.report.model_facts import Cost, model_facts
+from shoestring.report.units import read_units
+from shoestring.settings import read_toml
+
+AUDIT_FILE = "audit.json"
+AUDIT_SCHEMA, AUDIT_VERSION = "shoestring-audit", 1
+ReceiptCheck = Callable[[Path], list[str]]  # a unit's file -> what of its receipt doesn't hold
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """values: an evaluation's JSON. rows: the file of its replies, where it is there. faults: of its receipt;
+    None: it has no receipt, or its replies weren't kept."""
+
+    path: Path
+    values: Mapping[str, Any]
+    rows: Path | None
+    faults: tuple[str, ...] | None
+
+    @property
+    def asking(self) -> str:
+        """The settings that were set."""
+        settings = self.values.get("settings", {})
+        return ", ".join(
+            f"{name} {value}" for name, value in settings.items() if value not in (None, "", [], 0)
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """outcome: pass, fail or can't tell."""
+
+    on: str
+    outcome: str
+    why: str
+
+
+@dataclass(frozen=True)
+class ModelAudit:
+    path: Path
+    weights_sha256: str
+    verdicts: tuple[Verdict, ...]
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """run: the folder of the run that made the model. cost: of the stages that made it."""
+
+    evaluations: tuple[Evaluation, ...]
+    audits: tuple[ModelAudit, ...]
+    run: Path | None
+    cost: Cost | None
+
+
+def gather(
+    model: Path | None, evals: Sequence[Path], audits: Sequence[Path], check: ReceiptCheck
+) -> Evidence:
+    """model: its folder; None: it lies in none. evals and audits: files or folders of further ones. Raises
+    BadInput where a named one isn't what it should be."""
+    run = stage = None
+    if model is not None:
+        folder = model.resolve()
+        run = next((above for above in folder.parents if (above / "recipe.toml").exists()), None)
+        stage = folder.parent if folder.name == "model" else folder
+    own_evals = list(_of_run(run, stage, "eval")) if run and stage else []
+    own_audits = list(_of_run(run, stage, "audit")) if run and stage else []
+    kept = [path for path, _ in own_audits if (path / AUDIT_FILE).exists()]
+    wanted = [file for path in evals for file in _eval_files(path, None)]
+    found = [file for path, labels in own_evals for file in _eval_files(path, labels)]
+    return Evidence(
+        tuple(_evaluation(file, check) for file in [*found, *wanted]),
+        tuple(read_audit(path) for path in [*kept, *audits]),
+        run,
+        model_facts(model).cost if model is not None else None,
+    )
+
+
+def _of_run(run: Path, stage: Path, job: str) -> Iterator[tuple[Path, list[str]]]:
+    """The finished units of that job that asked this stage's model, in its own arm and seed, with the labels
+    that it has there."""
+    units = list(read_units(run))
+    own = next((unit for path, unit in units if path.resolve() == stage), None)
+    for path, unit in units:
+        if own is None or unit.job != job or (unit.arm, unit.seed) != (own.arm, own.seed):
+            continue
+        settings = read_toml(path / "settings.toml")
+        named = settings.get("models", {"": settings.get("model")})
+        labels = [label for label, model in named.items() if model == f"stage:{own.stage}"]
+        if labels:
+            yield path, labels
+
+
+def _eval_files(path: Path, labels: Sequence[str] | None) -> list[Path]:
+    """Units' JSON files; labels None: of whatever model."""
+    if path.is_file():
+        return [path]
+    folder = path / "evals" if (path / "evals").is_dir() else path
+    found = [file for file in sorted(folder.glob("*.json")) if "score" in _json(file)]
+    kept = [file for file in found if labels is None or _json(file).get("model") in labels]
+    if labels is None and not kept:
+        raise BadInput(f"{path} holds no evaluation; shoestring eval --output-dir makes one")
+    return kept
+
+
+def _evaluation(path: Path, check: ReceiptCheck) -> Evaluation:
+    values = _json(path)
+    if "score" not in values or "suite" not in values:
+        raise BadInput(f"{path} is not an evaluation; shoestring eval --output-dir makes one")
+    rows = path.parent / str(values.get("rows", ""))
+    rows = rows if rows.is_file() else None
+    checked = tuple(check(path)) if rows is not None and values.get("receipt") else None
+    return Evaluation(path, values, rows, checked)
+
+
+def read_audit(path: Path) -> ModelAudit:
+    """The file, or the folder that it lies in. Raises BadInput."""
+    file = path / AUDIT_FILE if path.is_dir() else path
+    values = _json(file)
+    if values.get("schema") != AUDIT_SCHEMA or values.get("version") != AUDIT_VERSION:
+        raise BadInput(f"{file} is not an audit that this version reads; shoestring audit MODEL makes one")
+    try:
+        verdicts = tuple(Verdict(**verdict) for verdict in values["verdicts"])
+        return ModelAudit(file, values["model"]["weights_sha256"], verdicts, values)
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{file} is not a whole audit: {error}") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"can't read {path}: {error}") from None
+    return values if isinstance(values, dict) else {}
