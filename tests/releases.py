@@ -1,5 +1,5 @@
-"""Models of every architecture that llama.cpp can be given, a few thousand weights each, with a tokenizer that
-it knows."""
+"""Models of every architecture that llama.cpp can be given, a few thousand weights each, with a tokenizer
+that it knows."""
 
 import dataclasses
 from pathlib import Path
@@ -18,11 +18,11 @@ from shoestring.text.gguf_vocab import pre_tokenizer_of
 from shoestring.text.template import Template
 from shoestring.text.tokenizer import SpecialTokens, Tokenizer
 from tiny import BASE, CHATML, MARKERS
-from tiny_v3 import V3
+from tiny_v3 import V3 as BYTES_V3
 
 ALONE = Readers(None, None, 1)  # no reader but ours
 DENSE = {
-    "vocab_size": 259,
+    "vocab_size": 260,
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -31,8 +31,9 @@ DENSE = {
     "head_dim": 8,
     "max_position_embeddings": 512,
     "initializer_range": 0.2,
-    "eos_token_id": (257,),
+    "eos_token_id": (258,),
 }
+V3 = dataclasses.replace(BYTES_V3, vocab_size=260, eos_token_id=(258,))
 YARN = RopeScaling("yarn", 4.0, original_max_position_embeddings=64)
 MLA_YARN = dataclasses.replace(YARN, mscale=0.7, mscale_all_dim=0.7)
 LLAMA3 = RopeScaling("llama3", 8.0, 1.0, 4.0, 64)
@@ -51,9 +52,7 @@ CONFIGS: dict[str, ModelConfig] = {
     "v3-whole-queries": dataclasses.replace(V3, q_lora_rank=None, **ONE_GROUP),
     "v3-yarn": dataclasses.replace(V3, rope_scaling=MLA_YARN, **ONE_GROUP),
     "v3-halves": dataclasses.replace(V3, rope_interleave=False, **ONE_GROUP),
-    "v3-halves-whole-queries": dataclasses.replace(
-        V3, rope_interleave=False, q_lora_rank=None, **ONE_GROUP
-    ),
+    "v3-halves-whole-queries": dataclasses.replace(V3, rope_interleave=False, q_lora_rank=None, **ONE_GROUP),
     "v3-dense": dataclasses.replace(
         V3, n_routed_experts=0, n_shared_experts=0, num_experts_per_tok=0, num_nextn_predict_layers=0
     ),
@@ -74,9 +73,9 @@ TAUGHT = Stage(
 
 
 def known_tokenizer(pre: str = "qwen2") -> Tokenizer:
-    """One id a byte, cut in a way that llama.cpp knows."""
-    words = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = tokenizers.Tokenizer(models.BPE({c: i for i, c in enumerate(words)}, []))
+    """One id a byte and one merge, without which llama.cpp takes none, cut in a way that it knows."""
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]
+    backend = tokenizers.Tokenizer(models.BPE({c: i for i, c in enumerate(words)}, [("a", "b")]))
     backend.pre_tokenizer = pre_tokenizer_of(pre)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(list(MARKERS))
@@ -95,7 +94,7 @@ def model_of(config: ModelConfig, name: str = "zero", seed: int = 0) -> Language
         for router in network.routers():
             router.e_score_correction_bias.normal_(0, 0.1, generator=generator)
     tokenizer = known_tokenizer()
-    template = Template(tokenizer, CHATML, (257,))
+    template = Template(tokenizer, CHATML, (258,))
     return LanguageModel(network, tokenizer, template, config, Lineage((BASE, TAUGHT)), name)
 
 

@@ -107,7 +107,7 @@ def test_numbers_that_no_half_can_say_are_refused(tmp_path):
     lm = model_of(CONFIGS["llama"])
     with torch.no_grad():
         lm.network.embed_tokens[3, 3] = 1e5
-    with pytest.raises(BadInput, match="token_embd.weight has numbers beyond F16's.*bf16"):
+    with pytest.raises(BadInput, match=r"token_embd.weight has numbers beyond F16's.*bf16"):
         write_gguf(lm, tmp_path / "m.gguf", "f16")
     with torch.no_grad():
         lm.network.embed_tokens[3, 3] = float("nan")
@@ -117,6 +117,6 @@ def test_numbers_that_no_half_can_say_are_refused(tmp_path):
 
 def test_more_ends_than_a_file_has_room_for_are_told(tmp_path):
     lm = model_of(CONFIGS["llama"])
-    lm.template = type(lm.template)(lm.tokenizer, lm.template.source, (257, 256, 258))
+    lm.template = type(lm.template)(lm.tokenizer, lm.template.source, (258, 257, 259))
     written = write_gguf(lm, tmp_path / "m.gguf", "f32")
     assert written.notes == ("a GGUF file has room for two tokens that end a turn; left out: '<pad>'",)

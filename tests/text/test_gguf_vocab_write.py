@@ -12,7 +12,7 @@ from shoestring.text.gguf_vocab import IGNORE_MERGES, pre_tokenizer_of, tokenize
 from shoestring.text.gguf_vocab_write import NAMES, GGUFVocabulary, gguf_vocabulary
 from shoestring.text.tokenizer import SpecialTokens, Tokenizer
 from shoestring.text.train_tokenizer import train_tokenizer
-from tiny import tiny_tokenizer
+from tiny import byte_tokenizer
 
 TEXTS = ["I'LL pay 1234 €!\n\n  ok", "你好 def f(x): return x", "one two three, one two three", "12345 6"]
 
@@ -53,8 +53,18 @@ def test_every_known_cut_comes_back(name):
 
 
 def test_another_cut_is_refused():
-    with pytest.raises(BadInput, match="in none of the ways that llama.cpp knows"):
-        gguf_vocabulary(tiny_tokenizer(), 259)
+    with pytest.raises(BadInput, match=r"in none of the ways that llama.cpp knows"):
+        gguf_vocabulary(byte_tokenizer([("a", "b")]), 260)
+
+
+def test_bytes_alone_are_refused():
+    """llama.cpp loads no tokenizer without merges."""
+    backend = tokenizers.Tokenizer.from_str(known_tokenizer().json)
+    raw = json.loads(backend.to_str())
+    raw["model"]["merges"] = []
+    bare = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(raw)), SpecialTokens(pad="<pad>"))
+    with pytest.raises(BadInput, match="no merges"):
+        gguf_vocabulary(bare, 260)
 
 
 def test_text_that_is_changed_first_is_refused():
@@ -72,8 +82,8 @@ def test_other_kinds_of_tokenizers_are_refused():
 
 
 def test_ids_that_only_the_model_has_are_marked_unused():
-    found = gguf_vocabulary(known_tokenizer(), 261)
-    assert found.tokens[-2:] == ["[PAD259]", "[PAD260]"]
+    found = gguf_vocabulary(known_tokenizer(), 262)
+    assert found.tokens[-2:] == ["[PAD260]", "[PAD261]"]
     assert found.types[-3:] == [3, 5, 5]
 
 
@@ -81,11 +91,17 @@ def test_sentence_pieces_keep_the_order_of_their_merges():
     pieces = ["<unk>", "<s>", "</s>", "<0x21>", "▁", "a", "b", "c", "ab", "bc", "▁a", "abc"]
     merges = [("b", "c"), ("a", "b"), ("▁", "a"), ("a", "bc"), ("ab", "c")]
     model = models.BPE(
-        {piece: i for i, piece in enumerate(pieces)}, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True
+        {piece: i for i, piece in enumerate(pieces)},
+        merges,
+        unk_token="<unk>",
+        fuse_unk=True,
+        byte_fallback=True,
     )
     backend = tokenizers.Tokenizer(model)
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     backend.add_special_tokens([AddedToken(t, normalized=False) for t in ("<unk>", "<s>", "</s>")])
     original = Tokenizer(backend, SpecialTokens(bos="<s>", eos="</s>", unk="<unk>", pad="<unk>"))
     found = gguf_vocabulary(original, 12)

@@ -16,12 +16,13 @@ import torch
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel, load
 from shoestring.models.parameters import count_parameters
-from shoestring.release.adapter import Adapter, applied
+from shoestring.release.adapter import Adapter, applied, merge
+from shoestring.release.gguf_tensors import as_read_back, inner_name
 from shoestring.release.gguf_write import GGUFType, write_gguf
 from shoestring.release.llama_cpp import LlamaCpp
 from shoestring.release.peers import read_with_llama_cpp, read_with_transformers
 from shoestring.release.prompts import Questions, questions
-from shoestring.release.proof import ROUNDED, Against, Limits, Proof, faults_of, limits_for, looser
+from shoestring.release.proof import EXACT, ROUNDED, Against, Limits, Proof, faults_of, limits_for, looser
 from shoestring.release.reading import Reading, apart, read_with
 from shoestring.release.source import Source
 from shoestring.release.weights import changed_tensors, weights_apart
@@ -138,7 +139,8 @@ def _prove(
     lm = source.lm
     say("reading it back")
     back = load(file, dtype="float32")
-    weights = weights_apart(lm.network, back.network)
+    as_read = None if form == "hf" else lambda name, tensor: as_read_back(lm.config, inner_name(name), tensor)
+    weights = weights_apart(lm.network, back.network, as_read)
     limits = limits_for(kind, weights.exact)
     own = read_with(back, asked, model.tokens)
     own.faults += _reads_otherwise(back, asked)
@@ -209,7 +211,8 @@ def _against_base(
 def _against_adapter(
     proof: Proof, source: Source, adapter: Adapter, asked: Questions, model: Reading
 ) -> None:
-    """The merged model against the adapter applied apart from its base."""
+    """The adapter merged into its base, in float32, against the adapter applied apart from it; and the
+    model's weights against the merged ones."""
     try:
         base = load(adapter.base if source.base is None else source.base, dtype="float32")
     except BadInput as error:
@@ -217,10 +220,14 @@ def _against_adapter(
         return
     # products through the modules themselves, not kernels that read weights past them
     with applied(base.network, adapter), torch.enable_grad():
-        read = read_with(base, asked, model.tokens)
-    read.reader = "base with its adapter"
-    proof.adapter = apart(model, read)
-    proof.faults += faults_of(proof.adapter, ROUNDED)
+        unmerged = read_with(base, asked, model.tokens)
+    unmerged.reader = "the base with its adapter"
+    merge(base.network, adapter)
+    proof.adapter = apart(read_with(base, asked, model.tokens), unmerged)
+    proof.faults += faults_of(proof.adapter, EXACT)
+    weights = weights_apart(base.network, source.lm.network)
+    told = weights.faults(ROUNDED.weights, source.lm.config.num_hidden_layers)
+    proof.faults += [f"the model isn't its base with its adapter: {fault}" for fault in told]
 
 
 def _ask_peer(
@@ -250,7 +257,7 @@ def _ask_peer(
     cache = "f32" if kind == "f32" else "f16"
     program, threads = readers.llama_cpp, readers.threads
     read = read_with_llama_cpp(program, file, asked, model.tokens, lm.tokenizer, threads, cache)
-    _add(proof, model, read, looser(limits))
+    _add(proof, model, read, limits if kind == "f32" else looser(limits))
 
 
 def _version(name: str) -> str:

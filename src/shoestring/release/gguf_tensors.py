@@ -50,6 +50,12 @@ def pieces(network: Transformer) -> Iterator[Piece]:
             yield from _of_layer(config, names, tensors, int(layer[1]), layer[2])
 
 
+def inner_name(public: str) -> str:
+    """Within its layer."""
+    layer = LAYER.fullmatch(public)
+    return layer[2] if layer else public
+
+
 def left_out(network: Transformer) -> int:
     """Tensors of MTP modules."""
     found = (LAYER.fullmatch(public) for public, _ in network.public_tensors())
@@ -97,6 +103,12 @@ def _turned(config: ModelConfig, inner: str, tensor: Tensor) -> Tensor:
         return interleaved(tensor, config.num_attention_heads)
     if config.model_type == "llama" and ".k_proj." in inner:
         return interleaved(tensor, config.num_key_value_heads)
+    return as_read_back(config, inner, tensor)
+
+
+def as_read_back(config: ModelConfig, inner: str, tensor: Tensor) -> Tensor:
+    """A file of the deepseek2 architecture says nothing of the pairs that turn, which are neighbours; so a
+    model that turns halves is another's tensors."""
     if config.is_mla and not config.rope_interleave:
         first = "q_proj" if config.q_lora_rank is None else "q_b_proj"
         if inner == f"self_attn.{first}.weight":

@@ -29,6 +29,7 @@ params.model.path, params.port, params.hostnames = sys.argv[1], int(sys.argv[2])
 params.n_ctx, params.n_parallel = int(sys.argv[3]), 1
 params.cpuparams.n_threads = int(sys.argv[4])
 params.warmup, params.fit_params = False, False
+params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
 if sys.argv[5] == "f32":
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
 server = xllamacpp.Server(params)
@@ -104,7 +105,7 @@ class LlamaCpp:
             sizes = [str(window), str(threads), cache]
             return [self.program, "-c", SERVE, str(model), str(port), *sizes]
         command = [self.program, "-m", str(model), "--host", "127.0.0.1", "--port", str(port)]
-        command += ["-c", str(window), "-np", "1", "-t", str(threads), "--no-warmup"]
+        command += ["-c", str(window), "-np", "1", "-t", str(threads), "--no-warmup", "-fa", "off"]
         return [*command, "-ctk", cache, "-ctv", cache]
 
 

@@ -1,10 +1,14 @@
 """Two networks tensor by tensor: prompts may never reach an expert, this does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from shoestring.models.transformer import Transformer
+
+AsRead = Callable[[str, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class WeightsApart:
 
 
 @torch.no_grad()
-def weights_apart(model: Transformer, export: Transformer) -> WeightsApart:
+def weights_apart(model: Transformer, export: Transformer, as_read: AsRead | None = None) -> WeightsApart:
+    """as_read: how the export's format has a tensor of the model."""
     theirs = dict(export.public_tensors())
     equal, compared, worst, name_of_worst = 0, 0, 0.0, ""
     missing = []
@@ -52,7 +57,7 @@ def weights_apart(model: Transformer, export: Transformer) -> WeightsApart:
             missing.append(name)
             continue
         compared += 1
-        a, b = ours.float(), theirs[name].float()
+        a, b = (as_read(name, ours) if as_read else ours).float(), theirs[name].float()
         if torch.equal(a, b):
             equal += 1
             continue

@@ -66,6 +66,8 @@ def gguf_vocabulary(tokenizer: Tokenizer, size: int) -> GGUFVocabulary:
     if sentence_piece:
         scores = _scores(pairs, tokens, types)
         return GGUFVocabulary("llama", "default", tokens, types, [], scores, _prefixes(raw))
+    if not pairs:
+        raise BadInput("the tokenizer has no merges, and llama.cpp loads none without; write --format hf")
     pre = pre_name(raw)
     merges = [f"{left} {right}" for left, right in pairs]
     return GGUFVocabulary("gpt2", pre, tokens, types, merges, [], False)
