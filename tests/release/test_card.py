@@ -1,6 +1,7 @@
 """The card says what is known, and hubs can read its header."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
@@ -46,7 +47,7 @@ def model(tmp_path) -> Described:
 
 
 def test_hubs_read_the_header(model):
-    read = ModelCard(card(model, []))
+    read: Any = ModelCard(card(model, []))
     assert read.data.license == "apache-2.0"
     assert read.data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert read.data.tags == ["shoestring", "sft"]
@@ -92,7 +93,7 @@ def test_what_is_not_known_is_said_to_be_so(model):
         evidence=Evidence((), (), None, None),
     )
     said = card(bare, [])
-    read = ModelCard(said)
+    read: Any = ModelCard(said)
     assert read.data.license == "other"
     assert read.data.eval_results is None
     assert read.data.base_model is None

@@ -23,7 +23,7 @@ from shoestring.release.llama_cpp import LlamaCpp
 from shoestring.release.peers import read_with_llama_cpp, read_with_transformers
 from shoestring.release.prompts import Questions, questions
 from shoestring.release.proof import EXACT, ROUNDED, Against, Limits, Proof, faults_of, limits_for, looser
-from shoestring.release.reading import Reading, apart, read_with
+from shoestring.release.reading import Reading, apart, read_texts, read_with
 from shoestring.release.source import Source
 from shoestring.release.weights import changed_tensors, weights_apart
 from shoestring.run.files import saving
@@ -218,12 +218,11 @@ def _against_adapter(
     except BadInput as error:
         proof.not_checked.append(f"against its adapter: {error}")
         return
-    # products through the modules themselves, not kernels that read weights past them
-    with applied(base.network, adapter), torch.enable_grad():
-        unmerged = read_with(base, asked, model.tokens)
+    with applied(base.network, adapter):
+        unmerged = read_texts(base, asked, model.tokens)
     unmerged.reader = "the base with its adapter"
     merge(base.network, adapter)
-    proof.adapter = apart(read_with(base, asked, model.tokens), unmerged)
+    proof.adapter = apart(read_texts(base, asked, model.tokens), unmerged)
     proof.faults += faults_of(proof.adapter, EXACT)
     weights = weights_apart(base.network, source.lm.network)
     told = weights.faults(ROUNDED.weights, source.lm.config.num_hidden_layers)

@@ -67,7 +67,7 @@ def read_overrides(given: Sequence[str]) -> dict[str, str]:
         name, equals, reason = text.partition("=")
         reason = reason.strip().strip("\"'").strip()
         if name not in NAMES:
-            raise BadInput(f"--override {name}: no such gate{nearest(name, NAMES)}")
+            raise BadInput(f"--override {name}: no such gate{nearest(name, [*NAMES])}")
         if not equals or not reason:
             raise BadInput(f'--override {name} needs a reason, which the card shows: --override {name}="WHY"')
         found[name] = reason
