@@ -54,14 +54,14 @@ def main(settings: ReleaseSettings, console: Console) -> dict[str, Any]:
 
     source = open_source(settings.model, settings.base)
     source.lm.name = settings.name or proper_name(source.lm.name, duties_of(source.lm.lineage))
-    evidence = gather(_folder_of(settings.model), settings.evals, settings.audits, check_unit)
-    _refuse_early(settings, source, evidence, overrides)
+    weights = weights_of(source)
+    evidence = gather(_folder_of(settings.model), weights, settings.evals, settings.audits, check_unit)
+    _refuse_early(settings, source, evidence, weights, overrides)
     part = settings.output.with_name(f".{settings.output.name}.release")
     shutil.rmtree(part, ignore_errors=True)
     try:
         with saving(settings.output):
             part.mkdir(parents=True)
-        weights = weights_of(source)
         proofs: dict[str, Proof] = {}
         for form in dict.fromkeys(settings.format):
             kind = settings.type if form == "gguf" else None
@@ -94,11 +94,15 @@ def _folder_of(model: str) -> Path | None:
 
 
 def _refuse_early(
-    settings: ReleaseSettings, source: Source, evidence: Evidence, overrides: dict[str, str]
+    settings: ReleaseSettings,
+    source: Source,
+    evidence: Evidence,
+    weights: frozenset[str],
+    overrides: dict[str, str],
 ) -> None:
     """An export takes a while: what no export can change is looked at first."""
     described = _described(settings, source, evidence, {}, settings.output)
-    found = _gates(described, {}, weights_of(source), overrides)
+    found = _gates(described, {}, weights, overrides)
     refuse([gate for gate in found if gate.name not in ("proof", "peer")])
 
 

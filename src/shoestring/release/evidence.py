@@ -2,7 +2,7 @@
 in the run that made it, or named."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,38 +64,43 @@ class Evidence:
 
 
 def gather(
-    model: Path | None, evals: Sequence[Path], audits: Sequence[Path], check: ReceiptCheck
+    model: Path | None,
+    weights: Collection[str],
+    evals: Sequence[Path],
+    audits: Sequence[Path],
+    check: ReceiptCheck,
 ) -> Evidence:
-    """model: its folder; None: it lies in none. evals and audits: files or folders of further ones. Raises
-    BadInput where a named one isn't what it should be."""
+    """model: its folder; None: it lies in none. weights: its hashes, by which audits are known. evals and
+    audits: files or folders of further ones. Raises BadInput where a named one isn't what it should be."""
     run = stage = None
     if model is not None:
         folder = model.resolve()
         run = next((above for above in folder.parents if (above / "recipe.toml").exists()), None)
         stage = folder.parent if folder.name == "model" else folder
-    own_evals = list(_of_run(run, stage, "eval")) if run and stage else []
-    own_audits = list(_of_run(run, stage, "audit")) if run and stage else []
-    kept = [path for path, _ in own_audits if (path / AUDIT_FILE).exists()]
+    own = list(_evals_of(run, stage)) if run and stage else []
     wanted = [file for path in evals for file in _eval_files(path, None)]
-    found = [file for path, labels in own_evals for file in _eval_files(path, labels)]
+    found = [file for path, labels in own for file in _eval_files(path, labels)]
+    beside = [model / AUDIT_FILE] if model is not None else []
+    kept = [*beside, *(sorted(run.glob(f"stages/**/{AUDIT_FILE}")) if run else ())]
+    looked_at = [
+        audit for audit in map(read_audit, filter(Path.exists, kept)) if audit.weights_sha256 in weights
+    ]
     return Evidence(
         tuple(_evaluation(file, check) for file in [*found, *wanted]),
-        tuple(read_audit(path) for path in [*kept, *audits]),
+        (*looked_at, *map(read_audit, audits)),
         run,
         model_facts(model).cost if model is not None else None,
     )
 
 
-def _of_run(run: Path, stage: Path, job: str) -> Iterator[tuple[Path, list[str]]]:
-    """The finished units of that job that asked this stage's model, in its own arm and seed, with the labels
-    that it has there."""
+def _evals_of(run: Path, stage: Path) -> Iterator[tuple[Path, list[str]]]:
+    """The evals that asked this stage's model, in its own arm and seed, with the labels that it has there."""
     units = list(read_units(run))
     own = next((unit for path, unit in units if path.resolve() == stage), None)
     for path, unit in units:
-        if own is None or unit.job != job or (unit.arm, unit.seed) != (own.arm, own.seed):
+        if own is None or unit.job != "eval" or (unit.arm, unit.seed) != (own.arm, own.seed):
             continue
-        settings = read_toml(path / "settings.toml")
-        named = settings.get("models", {"": settings.get("model")})
+        named = read_toml(path / "settings.toml").get("models", {})
         labels = [label for label, model in named.items() if model == f"stage:{own.stage}"]
         if labels:
             yield path, labels
