@@ -43,7 +43,8 @@ def audit(folder: Path, weights: str, outcome: str = "pass") -> None:
     folder.mkdir(parents=True)
     verdicts = [{"on": on, "outcome": outcome, "why": "200 replies"} for on in ("identity", "symmetry")]
     values = {"schema": "shoestring-audit", "version": 1, "verdicts": verdicts, "notes": []}
-    values |= {"model": {"name": "zero", "weights_sha256": weights}, "made": {"date": "2026-02-02"}}
+    named = {"name": "zero", "weights_sha256": weights, "lineage_known": True}
+    values |= {"model": named, "made": {"date": "2026-02-02"}}
     (folder / "audit.json").write_text(json.dumps(values))
 
 
@@ -164,7 +165,7 @@ def test_a_leak_and_a_score_that_its_replies_deny(run, tmp_path):
         (("--override", "leak=x"), "no such gate"),
         (("--override", "evaluation"), "needs a reason"),
         (("--format", "zip"), "'zip'"),
-        (("--audit", "nowhere"), "can't read nowhere"),
+        (("--audit", "nowhere"), "no audit in nowhere"),
         (("--eval", "nowhere"), "holds no evaluation"),
     ],
 )

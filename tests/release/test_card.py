@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from shoestring.evals.audit_record import AuditRecord
+from shoestring.evals.audit_verdicts import Verdict
 from shoestring.origin import Lineage, Origin, Stage
 from shoestring.release.card import Described, card
-from shoestring.release.evidence import Evaluation, Evidence, ModelAudit, Verdict
+from shoestring.release.evidence import Evaluation, Evidence, ModelAudit
 from shoestring.release.gates import Gate
 from shoestring.report.model_facts import Cost
 from shoestring.run.progress import duration
@@ -28,7 +30,9 @@ def model(tmp_path) -> Described:
         "settings": {"max_tokens": 96, "system": None},
     }
     verdict = Verdict("identity", "can't tell", "n too small")
-    audit = ModelAudit(tmp_path, "a" * 64, (verdict,), {"made": {"date": "2026-02-02"}, "notes": ["a note"]})
+    audit = ModelAudit(
+        tmp_path, AuditRecord("zero", "a" * 64, "2026-02-02", True, (verdict,), {"notes": ["a note"]})
+    )
     evidence = Evidence(
         (Evaluation(tmp_path, values, None, None),), (audit,), tmp_path, Cost(("sft",), 3600.0, 0.065, 0.0195)
     )

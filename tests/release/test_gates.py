@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.evals.audit_record import AuditRecord
+from shoestring.evals.audit_verdicts import Outcome, Verdict
 from shoestring.origin import Lineage, Origin, Stage
-from shoestring.release.evidence import Evaluation, Evidence, ModelAudit, Verdict
+from shoestring.release.evidence import Evaluation, Evidence, ModelAudit
 from shoestring.release.gates import NAMES, Candidate, Gate, gates, read_overrides, refuse
 from tiny import BASE
 
@@ -19,9 +21,9 @@ def evaluation(tmp_path, faults=(), **changes) -> Evaluation:
     return Evaluation(tmp_path / "e.json", SCORE | changes, tmp_path / "e.parquet", faults)
 
 
-def audit(tmp_path, identity="pass", symmetry="pass", weights="w") -> ModelAudit:
+def audit(tmp_path, identity: Outcome = "pass", symmetry: Outcome = "pass", weights="w") -> ModelAudit:
     verdicts = (Verdict("identity", identity, "0 of 200"), Verdict("symmetry", symmetry, "no group"))
-    return ModelAudit(tmp_path / "audit.json", weights, verdicts, {})
+    return ModelAudit(tmp_path / "audit.json", AuditRecord("m", weights, "2026-02-02", True, verdicts, {}))
 
 
 @pytest.fixture
@@ -120,7 +122,8 @@ def test_audits(candidate, tmp_path):
     assert closed(leaky)["identity-leak"].why == "fail: 0 of 200"
     unsure = with_evidence(candidate, audits=(audit(tmp_path, symmetry="can't tell"),))
     assert closed(unsure).keys() == {"one-sided-answers"}
-    part = dataclasses.replace(audit(tmp_path), verdicts=())
+    whole = audit(tmp_path)
+    part = dataclasses.replace(whole, record=dataclasses.replace(whole.record, verdicts=()))
     assert "no part identity" in closed(with_evidence(candidate, audits=(part,)))["identity-leak"].why
     # the last one of these weights counts
     both = (audit(tmp_path, identity="fail"), audit(tmp_path), audit(tmp_path, "fail", weights="x"))

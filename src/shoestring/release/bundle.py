@@ -30,7 +30,7 @@ def copy_evidence(evidence: Evidence, folder: Path) -> None:
         place = folder / AUDITS / f"{number:02d}"
         place.mkdir(parents=True)
         shutil.copy2(audit.path, place / audit.path.name)
-        replies = audit.path.parent / str(audit.values.get("replies", ""))
+        replies = audit.path.parent / str(audit.record.raw.get("replies", ""))
         if replies.is_file():
             shutil.copy2(replies, place / replies.name)
     if evidence.run is not None:

@@ -153,11 +153,11 @@ def _audits(evidence: Evidence) -> Iterator[str]:
     if not evidence.audits:
         yield "None was made: nobody has looked at who it says it is, or whom it refuses."
     for audit in evidence.audits:
-        date = audit.values.get("made", {}).get("date", "")
-        yield f"Of {date or 'an unknown day'}, weights `{audit.weights_sha256[:12]}`:"
+        record = audit.record
+        yield f"Of {record.date}, weights `{record.weights_sha256[:12]}`:"
         yield ""
-        yield from (f"- {verdict.on}: **{verdict.outcome}**, {verdict.why}" for verdict in audit.verdicts)
-        yield from (f"- {note}" for note in audit.values.get("notes", []))
+        yield from (f"- {verdict.on}: **{verdict.outcome}**, {verdict.why}" for verdict in record.verdicts)
+        yield from (f"- {note}" for note in record.raw.get("notes", []))
         yield ""
 
 

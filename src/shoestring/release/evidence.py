@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.errors import BadInput
+from shoestring.evals.audit_record import AUDIT_FILE, AuditRecord, read_audit
 from shoestring.report.model_facts import Cost, model_facts
 from shoestring.report.units import read_units
 from shoestring.settings import read_toml
 
-AUDIT_FILE = "audit.json"
-AUDIT_SCHEMA, AUDIT_VERSION = "shoestring-audit", 1
 ReceiptCheck = Callable[[Path], list[str]]  # a unit's file -> what of its receipt doesn't hold
 
 
@@ -37,20 +36,9 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """outcome: pass, fail or can't tell."""
-
-    on: str
-    outcome: str
-    why: str
-
-
-@dataclass(frozen=True)
 class ModelAudit:
     path: Path
-    weights_sha256: str
-    verdicts: tuple[Verdict, ...]
-    values: Mapping[str, Any]
+    record: AuditRecord
 
 
 @dataclass(frozen=True)
@@ -82,12 +70,11 @@ def gather(
     found = [file for path, labels in own for file in _eval_files(path, labels)]
     beside = [model / AUDIT_FILE] if model is not None else []
     kept = [*beside, *(sorted(run.glob(f"stages/**/{AUDIT_FILE}")) if run else ())]
-    looked_at = [
-        audit for audit in map(read_audit, filter(Path.exists, kept)) if audit.weights_sha256 in weights
-    ]
+    there = [_audit(file) for file in kept if file.exists()]
+    own_audits = [audit for audit in there if audit.record.weights_sha256 in weights]
     return Evidence(
         tuple(_evaluation(file, check) for file in [*found, *wanted]),
-        (*looked_at, *map(read_audit, audits)),
+        (*own_audits, *map(_audit, audits)),
         run,
         model_facts(model).cost if model is not None else None,
     )
@@ -128,17 +115,8 @@ def _evaluation(path: Path, check: ReceiptCheck) -> Evaluation:
     return Evaluation(path, values, rows, checked)
 
 
-def read_audit(path: Path) -> ModelAudit:
-    """The file, or the folder that it lies in. Raises BadInput."""
-    file = path / AUDIT_FILE if path.is_dir() else path
-    values = _json(file)
-    if values.get("schema") != AUDIT_SCHEMA or values.get("version") != AUDIT_VERSION:
-        raise BadInput(f"{file} is not an audit that this version reads; shoestring audit MODEL makes one")
-    try:
-        verdicts = tuple(Verdict(**verdict) for verdict in values["verdicts"])
-        return ModelAudit(file, values["model"]["weights_sha256"], verdicts, values)
-    except (KeyError, TypeError) as error:
-        raise BadInput(f"{file} is not a whole audit: {error}") from None
+def _audit(path: Path) -> ModelAudit:
+    return ModelAudit(path / AUDIT_FILE if path.is_dir() else path, read_audit(path))
 
 
 def _json(path: Path) -> dict[str, Any]:

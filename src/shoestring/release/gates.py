@@ -191,7 +191,7 @@ def _receipts(candidate: Candidate) -> Told:
 def _audit_of(candidate: Candidate) -> ModelAudit | None:
     """The last of these weights, else the last of all."""
     audits = candidate.evidence.audits
-    own = [audit for audit in audits if audit.weights_sha256 in candidate.weights]
+    own = [audit for audit in audits if audit.record.weights_sha256 in candidate.weights]
     return next(reversed(own or audits), None)
 
 
@@ -199,7 +199,7 @@ def _audited(candidate: Candidate, audit: ModelAudit | None) -> Told:
     todo = "shoestring audit MODEL --output-dir DIR, then --audit DIR"
     if audit is None:
         return False, "it was never audited", todo
-    same = audit.weights_sha256 in candidate.weights
+    same = audit.record.weights_sha256 in candidate.weights
     return same, "of these weights" if same else "the audit is of other weights", todo
 
 
@@ -207,7 +207,7 @@ def _verdict(audit: ModelAudit | None, on: str) -> Told:
     todo = "train it away, or show it with more probes"
     if audit is None:
         return False, "it was never audited", "shoestring audit MODEL --output-dir DIR, then --audit DIR"
-    verdict = next((v for v in audit.verdicts if v.on == on), None)
+    verdict = audit.record.verdict(on)
     if verdict is None:
         return False, f"the audit has no part {on}", "audit the model again, with this part"
     return verdict.outcome == "pass", f"{verdict.outcome}: {verdict.why}", todo

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shoestring.budget.price import Amount, Bill
+from shoestring.report.audits_read import AuditReport
 from shoestring.report.rollout_page import RolloutPage
 from shoestring.report.scores import Comparison, Learned, Planned, Score, UnitReport
 
@@ -124,6 +125,7 @@ class RunReport:
     stages: Stages | None = None
     findings: tuple[Finding, ...] = ()
     identities: tuple[IdentityReport, ...] = ()
+    audits: tuple[AuditReport, ...] = ()
 
     @property
     def learned(self) -> tuple[Learned, ...]:
