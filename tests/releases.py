@@ -13,7 +13,7 @@ from shoestring.lm import LanguageModel
 from shoestring.models.config import ModelConfig, RopeScaling
 from shoestring.models.transformer import Transformer
 from shoestring.origin import Lineage, Origin, Stage
-from shoestring.release.export import Readers
+from shoestring.release.prove import Readers
 from shoestring.text.gguf_vocab import pre_tokenizer_of
 from shoestring.text.template import Template
 from shoestring.text.tokenizer import SpecialTokens, Tokenizer

@@ -14,8 +14,9 @@ from releases import ALONE, CONFIGS, model_of, saved
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel, load
 from shoestring.release import export as export_module
-from shoestring.release.export import Format, export
+from shoestring.release.export import export
 from shoestring.release.proof import PROOF_FILE, hashes
+from shoestring.release.prove import Format
 from shoestring.release.source import open_source
 from shoestring.train.lora import Adapters, LoRASettings
 

@@ -14,9 +14,10 @@ from shoestring.models.bases import BASES
 from shoestring.models.presets import from_width
 from shoestring.models.transformer import Transformer
 from shoestring.origin import Lineage, Origin, Stage
-from shoestring.release.export import Readers, export
+from shoestring.release.export import export
 from shoestring.release.llama_cpp import LlamaCpp
 from shoestring.release.peers import find_transformers
+from shoestring.release.prove import Readers
 from shoestring.release.source import open_source
 from shoestring.text.template import Template
 from tiny import CHATML

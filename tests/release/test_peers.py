@@ -9,9 +9,10 @@ import torch
 
 from releases import ALONE, CONFIGS, model_of
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.release.export import Readers, export
+from shoestring.release.export import export
 from shoestring.release.llama_cpp import LlamaCpp
 from shoestring.release.peers import find_transformers
+from shoestring.release.prove import Readers
 from shoestring.release.source import Source
 
 IN_TRANSFORMERS = [name for name in CONFIGS if name not in ("v3-dense", "v3-halves-whole-queries")]

@@ -7,9 +7,10 @@ from pydantic import Field
 from rich.console import Console
 
 from shoestring.errors import BadInput
-from shoestring.release.export import Readers, export, refuse_existing
+from shoestring.release.export import export, refuse_existing
 from shoestring.release.llama_cpp import LlamaCpp
 from shoestring.release.peers import find_transformers
+from shoestring.release.prove import Readers
 from shoestring.release.source import open_source
 from shoestring.settings import Settings
 

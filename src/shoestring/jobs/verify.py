@@ -7,7 +7,7 @@ from rich.console import Console
 
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs.export import PeerSettings
-from shoestring.release.export import Readers
+from shoestring.release.prove import Readers
 from shoestring.release.receipts import check_unit
 from shoestring.release.verify import verify
 

@@ -13,10 +13,10 @@ from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel, load
 from shoestring.release.bundle import EVALS, MANIFEST
 from shoestring.release.evidence import ReceiptCheck
-from shoestring.release.export import Readers
 from shoestring.release.peers import read_with_llama_cpp, read_with_transformers
 from shoestring.release.prompts import Asked, Questions
 from shoestring.release.proof import NEAR, PROOF_FILE, TIE, hashes, read_proof
+from shoestring.release.prove import Readers
 from shoestring.release.reading import Reading, read_with
 
 
