@@ -1,6 +1,6 @@
 """A DeepSeek-V3 model that we exported, in vLLM's CPU build: the same greedy tokens. vLLM lives in an
-environment of its own (`bash benchmarks/install_peers.sh vllm`, or SHOESTRING_VLLM names its Python); without it the test is
-skipped.
+environment of its own (`bash benchmarks/install_peers.sh vllm`, or SHOESTRING_VLLM names its Python); without
+it the test is skipped.
 
 Two things about vLLM 0.32 on a CPU: its latent attention takes kv_lora_rank 512 and qk_rope_head_dim 64
 alone; and without rope scaling its rotary kernel answers differently from transformers (and from us) as soon

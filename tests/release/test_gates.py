@@ -102,6 +102,12 @@ def test_proofs(candidate):
 
 def test_evaluations(candidate, tmp_path):
     assert closed(with_evidence(candidate, evaluations=())).keys() == {"evaluation"}
+    other = evaluation(tmp_path, receipt={"made": {"weights": "x"}})
+    assert (
+        closed(with_evidence(candidate, evaluations=(other,)))["evaluation"].why == "of other weights: sums"
+    )
+    own = evaluation(tmp_path, receipt={"made": {"weights": "w"}})
+    assert closed(with_evidence(candidate, evaluations=(own,))) == {}
     cut = with_evidence(candidate, evaluations=(evaluation(tmp_path, lower_bound=True),))
     assert "lower bounds" in closed(cut)["truncated-evaluation"].why
     bare = with_evidence(candidate, evaluations=(evaluation(tmp_path, faults=None),))
@@ -149,4 +155,6 @@ def test_a_refusal_names_every_closed_gate_and_what_to_do(candidate):
     with pytest.raises(ShoestringError, match="2 gates are closed") as caught:
         refuse(gates(model, {}))
     assert "licence: nobody says under which (say it: --licence SPDX)" in str(caught.value)
-    assert "evaluation: it was never evaluated (shoestring eval, then --eval DIR)" in str(caught.value)
+    assert "evaluation: it was never evaluated (shoestring eval --output-dir DIR, then --eval DIR)" in str(
+        caught.value
+    )

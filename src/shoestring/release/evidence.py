@@ -27,6 +27,11 @@ class Evaluation:
     faults: tuple[str, ...] | None
 
     @property
+    def weights(self) -> str:
+        """The hash of those that made the replies; "" where its receipt has none."""
+        return str((self.values.get("receipt") or {}).get("made", {}).get("weights", ""))
+
+    @property
     def asking(self) -> str:
         """The settings that were set."""
         settings = self.values.get("settings", {})

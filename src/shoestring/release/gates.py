@@ -167,8 +167,11 @@ def _peer(candidate: Candidate) -> Told:
 
 
 def _evaluated(candidate: Candidate) -> Told:
-    n = len(candidate.evidence.evaluations)
-    return bool(n), f"{n} evaluations" if n else "it was never evaluated", "shoestring eval, then --eval DIR"
+    found, todo = candidate.evidence.evaluations, "shoestring eval --output-dir DIR, then --eval DIR"
+    others = [e.values["suite"] for e in found if e.weights and e.weights not in candidate.weights]
+    if others:
+        return False, f"of other weights: {', '.join(others)}", todo
+    return bool(found), f"{len(found)} evaluations" if found else "it was never evaluated", todo
 
 
 def _truncated(candidate: Candidate) -> Told:
