@@ -46,6 +46,9 @@ def test_every_verb_is_there_and_has_help():
         "get",
         "doctor",
         "verifier",
+        "export",
+        "release",
+        "verify",
     )
     for verb in verbs:
         done = call(verb, "--help")
