@@ -164,6 +164,14 @@ def test_a_leak_and_a_score_that_its_replies_deny(run, tmp_path):
     assert "receipt: sums: score is 0.9, and 60 of 100 were right" in done.output
 
 
+def test_replies_that_cannot_be_read_close_the_gate(run, tmp_path):
+    evaluation(tmp_path / "old")
+    (tmp_path / "old/evals/zero-sums.parquet").write_bytes(b"PAR1")
+    done = release(run, tmp_path / "out", "--eval", tmp_path / "old")
+    assert done.exit_code == 1
+    assert "receipt: sums: " in done.output
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

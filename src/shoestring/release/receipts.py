@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+from shoestring.errors import BadInput
 from shoestring.evals.kept import faults, read_kept
 from shoestring.tasks.base import Outcome
 
 
 def check_unit(path: Path) -> list[str]:
-    """What of a unit's JSON doesn't hold, in words; [] where all does. Raises BadInput where the receipt or
-    the replies can't be read."""
+    """What of a unit's JSON doesn't hold, in words; [] where all does. What can't be read doesn't hold."""
+    try:
+        found = read_kept(path)
+    except BadInput as error:
+        return [str(error)]
     told = []
-    for kept in read_kept(path):
+    for kept in found:
         scored = [item for item in kept.items if item.outcome != Outcome.OPEN.value]
         counted = {
             "truncated": sum(item.finish_reason != "stop" for item in scored),
