@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import tomli_w
 from huggingface_hub import ModelCard
@@ -15,8 +13,9 @@ from typer.testing import CliRunner
 
 from releases import saved
 from shoestring import cli
-from shoestring.distill.teacher import weights_sha256
-from shoestring.lm import load
+from shoestring.evals.item import Item, save_items
+from shoestring.evals.receipt import Made, make_receipt
+from shoestring.lm import load, weights_sha256
 from shoestring.run.progress import duration
 
 runner = CliRunner()
@@ -27,14 +26,20 @@ def call(*arguments):
     return runner.invoke(cli.app, list(map(str, arguments)))
 
 
+MADE = Made(
+    *("zero", "", "", "", "", False, 512, (258,), "shoestring", "bfloat16", "cpu", "none", 1), {}, "", "3.12"
+)
+
+
 def evaluation(folder: Path, right: int = 60, score: float | None = None) -> None:
     (folder / "evals").mkdir(parents=True)
-    rows = [{"problem": f"p{i}", "outcome": "right" if i < right else "wrong"} for i in range(100)]
-    table = pa.Table.from_pylist([row | {"finish_reason": "stop"} for row in rows])
-    pq.write_table(table, folder / "evals/zero-sums.parquet")
+    outcomes = ["right" if i < right else "wrong" for i in range(100)]
+    items = [Item(f"p{i}", 0, "q", "a", "r", o, "", 1, 1, "stop") for i, o in enumerate(outcomes)]
+    save_items(items, folder / "evals/zero-sums.parquet")
+    receipt = make_receipt("sums", 1, 0, {"max_tokens": 96}, MADE, items)
     values = {"model": "zero", "suite": "sums", "variant": "", "n": 100, "k": 1, "seed": 0, "correct": right}
     values |= {"score": score or right / 100, "ci95": [0.5, 0.69], "truncated": 0, "unparsed": 0}
-    values |= {"lower_bound": False, "settings": {"max_tokens": 96}, "receipt": {"version": 1}}
+    values |= {"lower_bound": False, "settings": {"max_tokens": 96}, "receipt": receipt.to_json()}
     values |= {"rows": "zero-sums.parquet"}
     (folder / "evals/zero-sums.json").write_text(json.dumps(values))
 
@@ -122,7 +127,7 @@ def test_somebody_else_verifies_it(released, tmp_path):
     done = call("verify", copy)
     assert done.exit_code == 1
     assert f"WRONG: {copy}/README.md was changed" in done.output
-    assert "WRONG: the receipt of sums: score is 0.9000, and the replies say 0.6000" in done.output
+    assert "WRONG: the receipt of sums: score is 0.9, and 60 of 100 were right" in done.output
     assert "and 2 more" in done.output.splitlines()[-1]
 
 
@@ -156,7 +161,15 @@ def test_a_leak_and_a_score_that_its_replies_deny(run, tmp_path):
     done = release(run, tmp_path / "out", "--audit", tmp_path / "leaky", "--eval", tmp_path / "wrong")
     assert done.exit_code == 1
     assert "identity-leak: fail: 200 replies" in done.output
-    assert "receipt: sums: score is 0.9000, and the replies say 0.6000" in done.output
+    assert "receipt: sums: score is 0.9, and 60 of 100 were right" in done.output
+
+
+def test_replies_that_cannot_be_read_close_the_gate(run, tmp_path):
+    evaluation(tmp_path / "old")
+    (tmp_path / "old/evals/zero-sums.parquet").write_bytes(b"PAR1")
+    done = release(run, tmp_path / "out", "--eval", tmp_path / "old")
+    assert done.exit_code == 1
+    assert "receipt: sums: " in done.output
 
 
 @pytest.mark.parametrize(

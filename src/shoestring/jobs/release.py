@@ -11,9 +11,8 @@ import torch
 from pydantic import Field
 from rich.console import Console
 
-from shoestring.distill.teacher import weights_sha256
 from shoestring.jobs.export import PeerSettings
-from shoestring.lm import LanguageModel, model_folder
+from shoestring.lm import LanguageModel, model_folder, weights_sha256
 from shoestring.models.parameters import count_parameters
 from shoestring.provenance.naming import duties_of, proper_name
 from shoestring.release.adapter import is_adapter

@@ -29,7 +29,7 @@ class Evaluation:
     @property
     def weights(self) -> str:
         """The hash of those that made the replies; "" where its receipt has none."""
-        return str((self.values.get("receipt") or {}).get("made", {}).get("weights", ""))
+        return str((self.values.get("receipt") or {}).get("made", {}).get("weights") or "")
 
     @property
     def asking(self) -> str:
