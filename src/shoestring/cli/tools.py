@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shoestring.cli.app import JsonFile, verb, write_json
+from shoestring.cli.app import JsonFile, Set, verb, write_json
 
 
 @verb
@@ -96,3 +96,32 @@ def scan(
     values = {"data": data, "samples": samples, "scan": {**actions, "name": name, "maker": maker}}
     values |= {key: place for key, place in (("output", output), ("report", report)) if place is not None}
     write_json(json_file, job.main(build(job.ScanJobSettings, values, "scan"), console))
+
+
+@verb
+def plan(
+    target: Annotated[str, typer.Argument(metavar="RECIPE|PRESET", help="A recipe, v3-671b, or a preset.")],
+    hardware: Annotated[
+        str, typer.Option(metavar="NAME", help="A chip of the table; this machine by default.")
+    ] = "",
+    hardware_file: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Chips of your own, [chip.NAME] tables.")
+    ] = None,
+    compare: Annotated[str, typer.Option(metavar="A,B,...", help="The same run on these chips too.")] = "",
+    set_: Set = [],  # noqa: B006
+    scale: Annotated[str, typer.Option(help="full or small.")] = "full",
+    controls: Annotated[bool, typer.Option("--controls", help="With their arms.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Measure this machine anew.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """What a run will take, before it starts: memory, time, tokens, money, energy, disk, each a range."""
+    from rich.console import Console
+
+    from shoestring.jobs import plan as job
+    from shoestring.settings import build, parse_assignments
+
+    console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
+    values = {"target": target, "hardware": hardware, "hardware_file": hardware_file, "scale": scale}
+    values |= {"compare": [name.strip() for name in compare.split(",") if name.strip()]}
+    values |= {"controls": controls, "overrides": parse_assignments(set_), "probe": probe}
+    write_json(json_file, job.main(build(job.PlanSettings, values, "plan"), console))
