@@ -1,6 +1,7 @@
 """The figures that the press compared, and what a headline leaves out, from headline.toml."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -30,6 +31,17 @@ class LeftOut(Settings):
 class Headline(Settings):
     figure: tuple[Reported, ...] = Field(min_length=1)
     left_out: tuple[LeftOut, ...] = Field(min_length=1)
+
+    def to_json(self) -> dict[str, Any]:
+        figures = [
+            {"name": f.name, "musd": list(f.musd), "includes": f.includes, "source": f.source, "date": f.date}
+            for f in self.figure
+        ]
+        lines = [
+            {"name": f.name, "musd": list(f.musd), "how": f.how, "source": f.source, "date": f.date}
+            for f in self.left_out
+        ]
+        return {"figure": figures, "left_out": lines}
 
 
 def headline() -> Headline:

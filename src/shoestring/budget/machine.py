@@ -43,8 +43,8 @@ class Machine:
     memory_bytes: float
     usd_per_hour: Range
     watts: float
-    train: float
-    generate: float
+    dense: tuple[float, float]  # shares of the products' rate, in training and in generating
+    mixed: tuple[float, float]  # with latent attention or experts
     launch_s: float
     less: float
     more: float
@@ -57,6 +57,9 @@ class Machine:
     @property
     def peak(self) -> float:
         return max(self.products)
+
+    def shares(self, config: ModelConfig) -> tuple[float, float]:
+        return self.mixed if config.is_mla or config.n_routed_experts else self.dense
 
     def spread(self, seconds: float) -> Range:
         return Range.around(seconds, self.less, self.more)
@@ -80,7 +83,7 @@ class Machine:
         """Of forward and backward passes with so many FLOPs over tokens in micro-batches of `at_once`."""
         moved = tokens * TOUCHES * activation_bytes(config, 1, self.width) / self.bandwidth
         launched = 3 * KERNELS * config.num_hidden_layers * self.launch_s * tokens / max(1, at_once)
-        return flops / (self.train * self.product_rate(config, at_once)) + moved + launched
+        return flops / (self.shares(config)[0] * self.product_rate(config, at_once)) + moved + launched
 
     def update_seconds(self, parameters: float) -> float:
         return UPDATE_BYTES * parameters / self.bandwidth
@@ -90,7 +93,7 @@ class Machine:
         is quicker than reading what it needs of the weights once."""
         rows = max(1.0, rows)
         narrow = self.product_rate(config, 4 * ROWS[-1]) / max(self.products)  # small matrices are slower here too
-        seconds = flops / (self.generate * self._rows_rate(rows) * narrow)
+        seconds = flops / (self.shares(config)[1] * self._rows_rate(rows) * narrow)
         return seconds + steps * KERNELS * config.num_hidden_layers * self.launch_s
 
 
@@ -109,20 +112,25 @@ def of_probe(probe: Probe, precision: Precision | None = None, watts: float = 65
         memory_bytes=probe.memory_bytes,
         usd_per_hour=Range.exact(usd),
         watts=watts,
-        train=1.0,
-        generate=1.0,
+        dense=(1.0, 1.0),
+        mixed=(1.0, 1.0),
         launch_s=0.0,
         less=1 - (1 - LESS) / crowded,
         more=(1 + MORE) * crowded - 1,
     )
     if chosen != probe.precision:
-        return replace(machine, train=TRAIN, generate=GENERATE)
-    return replace(machine, **_shares(machine, probe))
+        return replace(machine, dense=(TRAIN, GENERATE), mixed=(TRAIN, GENERATE))
+    return replace(
+        machine,
+        dense=_shares(machine, reference.DENSE, probe.dense),
+        mixed=_shares(machine, reference.MIXED, probe.mixed),
+    )
 
 
-def _shares(machine: Machine, probe: Probe) -> dict[str, float]:
-    """What of the products' rate the reference model's update and decoding reached."""
-    config, tokens = reference.CONFIG, reference.TOKENS
+def _shares(machine: Machine, config: ModelConfig, measured: tuple[float, float]) -> tuple[float, float]:
+    """What of the products' rate a reference model's update and decoding reached."""
+    update_s, generate_s = measured
+    tokens = reference.TOKENS
     rows = tokens // reference.ROW
     flops = train_flops(config, tokens, rows * causal_pairs(reference.ROW), tokens - rows)
     beside = machine.update_seconds(count_parameters(config).total)
@@ -130,10 +138,7 @@ def _shares(machine: Machine, probe: Probe) -> dict[str, float]:
     ideal = flops / machine.product_rate(config, tokens)
     made = reference.STREAMS * decode_flops(config, reference.PROMPT, [reference.NEW])
     written = machine.generate_seconds(config, made, reference.NEW, reference.STREAMS)
-    return {
-        "train": ideal / max(probe.update_s - beside, 0.5 * probe.update_s),
-        "generate": RAGGED * written / probe.generate_s,
-    }
+    return ideal / max(update_s - beside, 0.5 * update_s), RAGGED * written / generate_s
 
 
 def of_chip(chip: Chip, wanted: Precision = "bf16") -> Machine:
@@ -153,8 +158,8 @@ def of_chip(chip: Chip, wanted: Precision = "bf16") -> Machine:
         memory_bytes=chip.memory_gib * 2**30,
         usd_per_hour=chip.price,
         watts=chip.watts,
-        train=GPU_TRAIN if is_gpu else TRAIN,
-        generate=GPU_GENERATE if is_gpu else GENERATE,
+        dense=(GPU_TRAIN, GPU_GENERATE) if is_gpu else (TRAIN, GENERATE),
+        mixed=(GPU_TRAIN, GPU_GENERATE) if is_gpu else (TRAIN, GENERATE),
         launch_s=GPU_LAUNCH_S if is_gpu else 0.0,
         less=TABLE_LESS,
         more=TABLE_MORE,

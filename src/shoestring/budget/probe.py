@@ -39,8 +39,8 @@ class Probe:
     products: dict[str, list[float]]
     decode: dict[str, list[float]]
     bandwidth: float  # bytes/s of a copy, read and written bytes together
-    update_s: float  # of an update of the reference model  (budget/reference.py)
-    generate_s: float  # of its replies
+    dense: tuple[float, float]  # seconds of an update and of generating, of a reference model (reference.py)
+    mixed: tuple[float, float]  # the same with latent attention and experts
     disk: float  # bytes/s written and flushed
     busy: float
     seconds: float
@@ -59,8 +59,10 @@ class Probe:
     def in_words(self) -> str:
         rates = ", ".join(f"{max(r) / 1e9:,.0f} GFLOP/s {name}" for name, r in self.products.items())
         said = (
-            f"{self.machine}, {self.threads} threads: products {rates}; memory {self.bandwidth / 1e9:.0f} GB/s, "
-            f"disk {self.disk / 1e6:,.0f} MB/s (measured {self.date} in {self.seconds:.0f} s)"
+            f"measured {self.date} in {self.seconds:.0f} s, {self.threads} threads: products {rates}; memory {self.bandwidth / 1e9:.0f} GB/s, "
+            f"disk {self.disk / 1e6:,.0f} MB/s, a 6-layer model trains "
+            f"{reference.TOKENS / self.dense[0]:,.0f} and writes "
+            f"{reference.STREAMS * reference.NEW / self.dense[1]:,.0f} tokens/s"
         )
         if self.busy > BUSY:
             said += f"; BUSY: others took {self.busy:.0%} of the processors meanwhile, so ranges are wider"
@@ -78,7 +80,8 @@ def measure(folder: Path | None = None, seconds_each: float = SECONDS_EACH) -> P
         for n, d in formats.items()
     }
     bandwidth = _bandwidth(seconds_each)
-    update_s, generate_s = reference.measure("bf16" if "bf16" in formats else "fp32")
+    usual = "bf16" if "bf16" in formats else "fp32"
+    dense, mixed = (reference.measure(config, usual) for config in (reference.DENSE, reference.MIXED))
     busy = _busy(before, _processor_times(), time.process_time() - own)
     return Probe(
         machine=cpu_model(),
@@ -88,8 +91,8 @@ def measure(folder: Path | None = None, seconds_each: float = SECONDS_EACH) -> P
         products=products,
         decode=decode,
         bandwidth=bandwidth,
-        update_s=update_s,
-        generate_s=generate_s,
+        dense=dense,
+        mixed=mixed,
         disk=_disk(folder),
         busy=busy,
         seconds=round(time.perf_counter() - began, 2),
@@ -129,8 +132,10 @@ def probe(anew: bool = False, folder: Path | None = None) -> Probe:
 def read_probe(path: Path) -> Probe:
     """Raises BadInput."""
     try:
-        return Probe(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values |= {name: tuple(values[name]) for name in ("dense", "mixed")}
+        return Probe(**values)
+    except (OSError, ValueError, TypeError, KeyError):
         raise BadInput(f"{path} is not a kept probe: measure again with shoestring plan --probe") from None
 
 

@@ -66,7 +66,7 @@ def main(settings: PlanSettings, console: Console) -> dict[str, Any]:
         others = [plan_on(of_chip(chip)) for chip in chips]
         print_compared([plan, *others], console)
         result["compare"] = [other.to_json() for other in others]
-        result["beside"] = headline().model_dump(mode="json")
+        result["beside"] = headline().to_json()
     return result
 
 
@@ -103,7 +103,7 @@ def plan_preset(name: str, machine: Machine, console: Console) -> dict[str, Any]
     flops = 3 * (forward_flops(config, tokens, pairs, tokens) + mtp_flops(config, tokens, pairs, tokens))
     rate = machine.spread(machine.train_seconds(config, flops, tokens, tokens) / tokens)
     say = lambda text: console.print(text, markup=False)  # noqa: E731
-    say(f"{name} on {machine.basis}")
+    say(f"{name} on {machine.name}; {machine.basis}")
     for told, memory in (("training, 4,096 tokens at once", training), ("generating, 16 of 1,024", serving)):
         parts = ", ".join(f"{part} {size / 2**30:,.2f}" for part, size in memory.parts.items() if size)
         fits = "fits" if memory.total < machine.memory_bytes else "does not fit"

@@ -43,10 +43,21 @@ def plan_cluster(cluster: Cluster, chip: Chip, hardware: Hardware, compare: Sequ
             "usd_per_gpu_hour": price.to_json(),
             "swings": {name: list(ends) for name, ends in found.swings.items()},
         },
-        "beside": headline().model_dump(mode="json"),
+        "beside": headline().to_json(),
     }
-    if cluster.published is not None:
-        result["published"] = cluster.published.model_dump(mode="json")
+    told = cluster.published
+    if told is not None:
+        result["published"] = {
+            "gpu_hours_per_trillion": told.gpu_hours_per_trillion,
+            "gpu_hours": told.gpu_hours,
+            "usd": told.usd,
+            "stages": {
+                "pretraining": told.pretraining_gpu_hours,
+                "context": told.context_gpu_hours,
+                "post-training": told.post_training_gpu_hours,
+            },
+            "source": told.source,
+        }
     result |= _rollouts(cluster, chip, found)
     result["compare"] = [
         {"hardware": name, **_elsewhere(cluster, hardware.find(name))} for name in compare
@@ -68,6 +79,7 @@ def _rollouts(cluster: Cluster, chip: Chip, found: Simulated) -> dict[str, Any]:
             "published": {
                 "tokens_per_s_per_node": wanted.published_tokens_per_s_per_node,
                 # all nodes of the day, those that read prompts too, over all that was written
+                "nodes": wanted.published_nodes,
                 "usd_per_million_out": wanted.published_usd_per_day / wanted.published_tokens_out_per_day * 1e6,
             },
             "source": wanted.source,
@@ -79,7 +91,12 @@ def _rollouts(cluster: Cluster, chip: Chip, found: Simulated) -> dict[str, Any]:
             **{name: part.to_json() for name, part in vars(hours).items()},
             "gpu_hours": hours.gpu_hours.to_json(),
             "usd": (hours.gpu_hours * cluster.usd_per_gpu_hour).to_json(),
-            "published": {"gpu_hours": cluster.r1.published_gpu_hours, "usd": cluster.r1.published_usd},
+            "published": {
+                "zero": cluster.r1.published_zero_gpu_hours,
+                "data": cluster.r1.published_data_gpu_hours,
+                "gpu_hours": cluster.r1.published_gpu_hours,
+                "usd": cluster.r1.published_usd,
+            },
             "source": cluster.r1.source,
         }
     return result
@@ -118,7 +135,7 @@ def print_cluster(result: Mapping[str, Any], console: Console) -> None:
         table.add_row(*_beside("R1 on it, USD", r1["usd"], r1["published"]["usd"]))
     if "serving" in result:
         serving = result["serving"]
-        for told, key in (("tokens/s of a node", "tokens_per_s_per_node"), ("USD a million out", "usd_per_million_out")):
+        for told, key in (("tokens/s of a node", "tokens_per_s_per_node"), ("USD a million out (published: with the nodes that read prompts)", "usd_per_million_out")):
             table.add_row(*_beside(f"serving: {told}", serving[key], serving["published"][key]))
     console.print(table)
     step = simulated["step"]

@@ -54,8 +54,12 @@ def pretrain_phases(r: Reckoner, s: PretrainSettings, model: Known) -> Iterator[
     times = -(-s.steps // s.validation_every)
     read = VALIDATED * (times * s.validation_documents)
     config = model.config
-    flops = read.map(lambda n: forward_flops(config, int(n), int(n * 100), int(n)))
-    seconds = flops.map(lambda f: f / (r.machine.train * r.machine.product_rate(config, 4096)) + 0.5 * times)
+
+    def flops_of(count: float) -> float:
+        return forward_flops(config, int(count), int(count * VALIDATED.mid / 2), int(count))
+
+    flops = read.map(flops_of)
+    seconds = read.map(lambda n: r.machine.train_seconds(config, flops_of(n), n / 3, 4096) + 0.5 * times)
     yield r.phase("validate", seconds * r.machine.spread(1.0), read, flops)
     if s.samples:
         reply = Range.around(s.sample_tokens, 0.3, 0.0)

@@ -12,7 +12,8 @@ from shoestring.run.progress import duration
 
 def print_plan(plan: Plan, console: Console) -> None:
     say = lambda text: console.print(text, markup=False)  # noqa: E731
-    say(f"{plan.name} on {plan.machine.basis}")
+    say(f"{plan.name} on {plan.machine.name}")
+    say(plan.machine.basis)
     console.print(_units(plan))
     whole = plan.seconds
     say(

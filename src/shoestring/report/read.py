@@ -62,7 +62,7 @@ def read_run(folder: Path) -> RunReport:
         identities=identities,
         curves=tuple(curve for path, unit in units.items() for curve in curves_of(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
-        bill=make_bill(usage, prices),
+        bill=make_bill(usage, prices, _read_json(folder / "machine.json").get("peak")),
         environment={key: _plain(value) for key, value in environment.items()},
         lacking=what_is_lacking(
             tuple(units.values()), scores, chats, command, any(one.get("control") for one in wanted)
