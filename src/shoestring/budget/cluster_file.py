@@ -1,5 +1,5 @@
-"""A cluster's run as a recipe describes it: sizes, a schedule, stages, and efficiencies that say where they are
-from. Nothing here runs: `budget.schedule` reckons with it."""
+"""A cluster's run as a recipe describes it: sizes, a schedule, stages, and efficiencies that say where they
+are from. Nothing here runs: `budget.schedule` reckons with it."""
 
 from pathlib import Path
 from typing import Literal

@@ -56,8 +56,10 @@ class Chip(Settings):
         for precision in order[order.index(wanted) :]:
             if precision in self.tflops:
                 return precision, self.tflops[precision] * 1e12
-        narrow = next(p for p in reversed(order) if p in self.tflops)
-        return narrow, self.tflops[narrow] * 1e12
+        for precision in reversed(order):  # it has none as wide: its widest
+            if precision in self.tflops:
+                return precision, self.tflops[precision] * 1e12
+        raise AssertionError("a chip has at least one rate")
 
 
 @dataclass(frozen=True)

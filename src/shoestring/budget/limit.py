@@ -39,7 +39,11 @@ class Limit:
         if not share:
             kwh = more_seconds * bill.prices.watts / 3.6e6
             hours = more_seconds / 3600
-            return kwh if self.unit == "kwh" else kwh * bill.prices.usd_per_kwh + hours * bill.prices.usd_per_hour
+            return (
+                kwh
+                if self.unit == "kwh"
+                else kwh * bill.prices.usd_per_kwh + hours * bill.prices.usd_per_hour
+            )
         return share * (bill.kwh(bill.total) if self.unit == "kwh" else bill.usd(bill.total))
 
 
@@ -83,4 +87,3 @@ class Allowance:
         shown = {"s": f"{self.spent() / 3600:.2f} h", "usd": f"{self.spent():.4f} USD"}
         told = shown.get(self.limit.unit, f"{self.spent():.4f} kWh")
         return f"the budget of {self.limit.text} is used up ({told} spent)"
-

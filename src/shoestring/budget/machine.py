@@ -2,6 +2,7 @@
 the memory that is moved beside them, and what share of those rates this package reaches. The same rules for
 every model; nothing here is of one recipe."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
@@ -20,7 +21,9 @@ TRAIN = 0.70  # forward and backward over packed rows, beside what memory takes
 GENERATE = 0.55  # of the rate at so many rows: attention to the cache, drawing, sequences that end
 RAGGED = 0.8  # of the reference model's decoding, where sequences begin and end one by one and shapes change
 TOUCHES = 5  # times that what a layer keeps is written or read between the passes
-UPDATE_BYTES = 34  # of a parameter in an optimizer step: master, gradient and two moments read and written, bf16 copy
+UPDATE_BYTES = (
+    34  # of a parameter in an optimizer step: master, gradient and two moments read and written, bf16 copy
+)
 # On a GPU, assumed: published utilisations of small models in plain torch are 10 to 45 %
 GPU_TRAIN, GPU_GENERATE, GPU_LAUNCH_S = 0.35, 0.35, 1.2e-5
 KERNELS = 14  # that a layer launches in a pass
@@ -30,8 +33,8 @@ TABLE_LESS, TABLE_MORE = 0.45, 0.9  # and for a chip that nobody measured here
 
 @dataclass(frozen=True)
 class Machine:
-    """products: FLOP/s at WIDTHS with many rows; decode: FLOP/s at ROWS. usd_per_hour: of the machine; watts at
-    work. less, more: how far a time may lie off, as shares."""
+    """products: FLOP/s at WIDTHS with many rows; decode: FLOP/s at ROWS. usd_per_hour: of the machine; watts
+    at work. less, more: how far a time may lie off, as shares."""
 
     name: str
     basis: str
@@ -92,12 +95,16 @@ class Machine:
         """Of `steps` decode steps with `rows` sequences on average, prompts' FLOPs among the others'. No step
         is quicker than reading what it needs of the weights once."""
         rows = max(1.0, rows)
-        narrow = self.product_rate(config, 4 * ROWS[-1]) / max(self.products)  # small matrices are slower here too
+        narrow = self.product_rate(config, 4 * ROWS[-1]) / max(
+            self.products
+        )  # small matrices are slower here too
         seconds = flops / (self.shares(config)[1] * self._rows_rate(rows) * narrow)
         return seconds + steps * KERNELS * config.num_hidden_layers * self.launch_s
 
 
-def of_probe(probe: Probe, precision: Precision | None = None, watts: float = 65.0, usd: float = 0.0) -> Machine:
+def of_probe(
+    probe: Probe, precision: Precision | None = None, watts: float = 65.0, usd: float = 0.0
+) -> Machine:
     """This machine. Where others were at work meanwhile, the range is as much wider."""
     chosen: Precision = precision or ("bf16" if "bf16" in probe.products else "fp32")
     crowded = 1 / max(0.25, 1 - probe.busy) if probe.busy > BUSY else 1.0
@@ -188,9 +195,7 @@ def _between(places: Sequence[int], values: Sequence[float], at: float) -> float
     """On straight lines between the logarithms; outside, the end's value."""
     if at <= places[0]:
         return values[0] * at / places[0] if places[0] == 1 and at < 1 else values[0]
-    for (a, b), (x, y) in zip(
-        zip(places, places[1:], strict=False), zip(values, values[1:], strict=False), strict=True
-    ):
+    for (a, b), (x, y) in zip(itertools.pairwise(places), itertools.pairwise(values), strict=True):
         if at <= b:
             share = log(at / a) / log(b / a)
             return exp(log(x) + share * (log(y) - log(x)))

@@ -1,9 +1,9 @@
-"""Bytes that training and generating take, part by part, as this package keeps them on a CPU: what the kernels
-of `ops` save for the backward pass, float32 masters and moments (`train.optim`), the head's gradient
+"""Bytes that training and generating take, part by part, as this package keeps them on a CPU: what the
+kernels of `ops` save for the backward pass, float32 masters and moments (`train.optim`), the head's gradient
 (`train.loss`), the engine's cache and its packed copies. Checked against measured peaks.
 
-Where there are no kernels (a GPU, another processor) torch keeps more between the passes: PLAIN times as much.
-"""
+Where there are no kernels (a GPU, another processor) torch keeps more between the passes: PLAIN times as
+much."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +41,9 @@ def layer_activations(config: ModelConfig, layer: int, width: int) -> float:
     """What one token keeps of one layer between the passes. width: bytes of a number of the weights' dtype.
     Layers from num_hidden_layers on are the blocks of MTP modules."""
     c = config
-    norms = 2 * (WIDE * c.hidden_size + WIDE) + 2 * width * c.hidden_size  # residual sums, what the norms gave
+    norms = (
+        2 * (WIDE * c.hidden_size + WIDE) + 2 * width * c.hidden_size
+    )  # residual sums, what the norms gave
     return norms + _attention(c, width) + _feed_forward(c, layer, width)
 
 
@@ -95,8 +97,8 @@ def training_memory(
     trained: int | None = None,
     native: bool = True,
 ) -> Memory:
-    """The peak of an optimizer step whose largest micro-batch has so many tokens and targets. trained: numbers
-    that learn (an adapter's); None: all."""
+    """The peak of an optimizer step whose largest micro-batch has so many tokens and targets. trained:
+    numbers that learn (an adapter's); None: all."""
     sizes = count_parameters(config)
     weights = sizes.total + sizes.mtp
     learn = weights if trained is None else trained
@@ -109,7 +111,9 @@ def training_memory(
             "gradients": WIDE * learn,
             "optimizer moments": 2 * WIDE * learn,
             "activations": int(kept * (1 if native else PLAIN)),
-            "logits and their gradient": head_bytes(config, targets, width, modules if trained is None else 0),
+            "logits and their gradient": head_bytes(
+                config, targets, width, modules if trained is None else 0
+            ),
             "allocator's slack": int(kept * _slack(config, width)) if native else 0,
         }
     )

@@ -8,6 +8,7 @@ from shoestring.budget.memory import Memory
 from shoestring.budget.price import Prices
 from shoestring.budget.ranges import Range, total
 
+NOTHING = Range.exact(0.0)
 RUNTIME_BYTES = 450 << 20  # python, torch and the kernels, before any model
 
 
@@ -19,8 +20,8 @@ class Phase:
     stage: str
     kind: str
     seconds: Range
-    tokens: Range = Range.exact(0.0)
-    flops: Range = Range.exact(0.0)
+    tokens: Range = NOTHING
+    flops: Range = NOTHING
     memory: Memory | None = None
 
 
@@ -43,6 +44,10 @@ class Plan:
 
     def of(self, unit: str) -> Range:
         return total(phase.seconds for phase in self.phases if phase.unit == unit)
+
+    def of_stage(self, stage: str) -> Range:
+        """All its arms and seeds."""
+        return total(phase.seconds for phase in self.phases if phase.stage == stage)
 
     @property
     def units(self) -> list[str]:
@@ -88,9 +93,13 @@ class Plan:
             "kwh": self.kwh(self.seconds).to_json(),
             "usd": self.usd(self.seconds).to_json(),
             "disk_bytes": self.disk.to_json(),
+            "stages": {
+                name: self.of_stage(name).to_json() for name in dict.fromkeys(p.stage for p in self.phases)
+            },
             "phases": [
                 {
                     "unit": p.unit,
+                    "stage": p.stage,
                     "kind": p.kind,
                     "seconds": p.seconds.to_json(),
                     "tokens": p.tokens.to_json(),
@@ -111,7 +120,9 @@ def would_fit(phase: Phase, machine: Machine) -> str:
     assert phase.memory is not None
     room = machine.memory_bytes - RUNTIME_BYTES
     need, parts = phase.memory.total, dict(phase.memory.parts)
-    told = f"{phase.unit} ({phase.kind}) needs {need / 2**30:.1f} GiB, {machine.name} has {room / 2**30:.1f}: "
+    told = (
+        f"{phase.unit} ({phase.kind}) needs {need / 2**30:.1f} GiB, {machine.name} has {room / 2**30:.1f}: "
+    )
     ways: list[str] = []
     batch = sum(parts.get(n, 0) for n in ("activations", "allocator's slack", "logits and their gradient"))
     trained = sum(parts.get(n, 0) for n in ("optimizer moments", "master weights", "gradients"))

@@ -23,8 +23,8 @@ class Prices(Settings):
 
 @dataclass(frozen=True)
 class Amount:
-    """Wall-clock seconds, tokens made or trained on, floating-point operations, seconds of processors and GPUs;
-    joules that were measured, and of the seconds those in which they were."""
+    """Wall-clock seconds, tokens made or trained on, floating-point operations, seconds of processors and
+    GPUs; joules that were measured, and of the seconds those in which they were."""
 
     seconds: float = 0.0
     tokens: float = 0.0
@@ -109,7 +109,8 @@ class Bill:
         if total.measured_s >= 0.999 * total.seconds:
             return "measured by the machine's own counters"
         share = total.measured_s / total.seconds
-        return f"measured by the machine's own counters in {share:.0%} of the seconds, else {self.basis('watts')}"
+        counted = f"measured by the machine's own counters in {share:.0%} of the seconds"
+        return f"{counted}, else {self.basis('watts')}"
 
     def figures(self) -> list[Figure]:
         total = self.total
@@ -120,9 +121,18 @@ class Bill:
             if value
         ]
         used = self.utilisation
-        shares = [] if used is None or self.peak is None else [
-            Figure("of the measured peak", 100 * used, "%", f"over {self.peak / 1e9:,.0f} GFLOP/s of the probe")
-        ]
+        shares = (
+            []
+            if used is None or self.peak is None
+            else [
+                Figure(
+                    "of the measured peak",
+                    100 * used,
+                    "%",
+                    f"over {self.peak / 1e9:,.0f} GFLOP/s of the probe",
+                )
+            ]
+        )
         return [
             Figure("time", total.seconds, "s", "measured"),
             *measured,

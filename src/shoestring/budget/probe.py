@@ -59,7 +59,8 @@ class Probe:
     def in_words(self) -> str:
         rates = ", ".join(f"{max(r) / 1e9:,.0f} GFLOP/s {name}" for name, r in self.products.items())
         said = (
-            f"measured {self.date} in {self.seconds:.0f} s, {self.threads} threads: products {rates}; memory {self.bandwidth / 1e9:.0f} GB/s, "
+            f"measured {self.date} in {self.seconds:.0f} s, {self.threads} threads: products {rates}; "
+            f"memory {self.bandwidth / 1e9:.0f} GB/s, "
             f"disk {self.disk / 1e6:,.0f} MB/s, a 6-layer model trains "
             f"{reference.TOKENS / self.dense[0]:,.0f} and writes "
             f"{reference.STREAMS * reference.NEW / self.dense[1]:,.0f} tokens/s"

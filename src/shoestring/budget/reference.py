@@ -1,5 +1,6 @@
-"""Two small models that the probe trains and lets write for a moment, a dense one and one with latent attention
-and experts: what share of the products' rate this package reaches on this machine is measured, not assumed."""
+"""Two small models that the probe trains and lets write for a moment, a dense one and one with latent
+attention and experts: what share of the products' rate this package reaches on this machine is measured, not
+assumed."""
 
 import time
 from collections.abc import Callable
@@ -64,7 +65,9 @@ def reference_model(config: ModelConfig, dtype: torch.dtype) -> LanguageModel:
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(list(MARKS))
     tokenizer = Tokenizer(backend, SpecialTokens(bos=MARKS[0], eos=MARKS[1], pad=MARKS[2]))
-    template = Template(tokenizer, "{% for m in messages %}{{ m['content'] }}{% endfor %}", (config.vocab_size - 1,))
+    template = Template(
+        tokenizer, "{% for m in messages %}{{ m['content'] }}{% endfor %}", (config.vocab_size - 1,)
+    )
     return LanguageModel(network, tokenizer, template, config, Lineage(()), "reference")
 
 

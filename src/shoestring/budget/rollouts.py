@@ -72,8 +72,8 @@ class Served:
 
 
 def served(cluster: Cluster, wanted: Serving, config: ModelConfig, chip: Chip) -> Served:
-    """One decoding step: weights and latents are read, products and attention worked out, messages wait on the
-    network while another half of the streams computes."""
+    """One decoding step: weights and latents are read, products and attention worked out, messages wait on
+    the network while another half of the streams computes."""
     narrow = chip.rate("fp8")[1]
     plain = chip.rate("bf16")[1]
     weights = _weights_of_a_gpu(wanted, config)
@@ -112,4 +112,8 @@ def _weights_of_a_gpu(wanted: Serving, config: ModelConfig) -> float:
     routed = -(-config.n_routed_experts // wanted.gpus)
     attention = sum(layer_flops(config, layer) for layer in range(config.num_hidden_layers)) / 2
     attention -= mixtures * (config.num_experts_per_tok + config.n_shared_experts) * expert
-    return mixtures * (routed + config.n_shared_experts) * expert + attention + 4 * config.vocab_size * config.hidden_size
+    return (
+        mixtures * (routed + config.n_shared_experts) * expert
+        + attention
+        + 4 * config.vocab_size * config.hidden_size
+    )

@@ -1,10 +1,9 @@
-"""One training step on a cluster, from the operations, bytes and messages that it is made of: what each takes at
-stated efficiencies, how a pipeline's bubbles add up (closed forms of arXiv 2412.19437, table 2), what of the
-all-to-all is hidden. Hours follow from it; nothing is fitted to hours that anybody published."""
+"""One training step on a cluster, from the operations, bytes and messages that it is made of: what each takes
+at stated efficiencies, how a pipeline's bubbles add up (closed forms of arXiv 2412.19437, table 2), what of
+the all-to-all is hidden. Hours follow from it; nothing is fitted to hours that anybody published."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from math import ceil, exp, log, sqrt
 
 from shoestring.budget.cluster_file import Cluster, Efficiency, TrainingStage
@@ -12,7 +11,7 @@ from shoestring.budget.flops import causal_pairs, layer_flops, pair_flops, recom
 from shoestring.budget.hardware import Chip
 from shoestring.budget.ranges import Range
 from shoestring.models.config import ModelConfig
-from shoestring.models.parameters import Parameters, count_parameters
+from shoestring.models.parameters import count_parameters
 from shoestring.models.presets import preset_config
 
 FLASH_BACKWARD = 2.5  # times the forward pass: five products where it has two
@@ -75,9 +74,9 @@ def bubble_seconds(schedule: str, stages: int, forward: float, backward: float, 
 
 
 def all_to_all_bytes(config: ModelConfig, cluster: Cluster) -> tuple[float, float]:
-    """Of a token in one mixture layer, forward and backward: bytes over the network, and over the links of its
-    node. Dispatch is in the products' precision, combining in bf16. A token's experts lie on few nodes, to
-    each of which it is sent once; its own is among them as often as not."""
+    """Of a token in one mixture layer, forward and backward: bytes over the network, and over the links of
+    its node. Dispatch is in the products' precision, combining in bf16. A token's experts lie on few nodes,
+    to each of which it is sent once; its own is among them as often as not."""
     nodes = max(1, cluster.expert // cluster.gpus_per_node)
     reached = min(cluster.nodes_per_token, nodes)
     away = reached * (1 - 1 / nodes) if reached == nodes else reached - reached / nodes
@@ -125,8 +124,8 @@ class Pipeline:
 def pipeline_of(
     cluster: Cluster, config: ModelConfig, chip: Chip, shares: Shares, stage: TrainingStage
 ) -> Pipeline:
-    """A micro-batch is one sequence, of which a GPU has a part where several share it. Time is of the mean stage: with both ends' extras (embedding, head, MTP)
-    spread as DualPipe's two directions spread them."""
+    """A micro-batch is one sequence, of which a GPU has a part where several share it. Time is of the mean
+    stage: with both ends' extras (embedding, head, MTP) spread as DualPipe's two directions spread them."""
     c, stages = config, cluster.pipeline
     free = 1 - cluster.communication_sms / cluster.sms if cluster.expert > 1 else 1.0
     narrow, wide = chip.rate(cluster.precision), chip.rate("bf16")
@@ -159,16 +158,11 @@ def pipeline_of(
 
 def parameters_of_a_gpu(cluster: Cluster, config: ModelConfig) -> float:
     """In one copy of its stages: experts are shared out over `expert` GPUs."""
-    sizes = _sizes(config)
+    sizes = count_parameters(config)
     routed = sizes.parts["routed experts"]
     mtp_routed = 3 * config.n_routed_experts * config.hidden_size * config.moe_intermediate_size
     routed += config.num_nextn_predict_layers * mtp_routed
     return (routed / cluster.expert + sizes.total + sizes.mtp - routed) / cluster.pipeline
-
-
-@cache
-def _sizes(config: ModelConfig) -> Parameters:
-    return count_parameters(config)  # on the whole network, which takes a second at 671B
 
 
 def step_of(cluster: Cluster, config: ModelConfig, chip: Chip, shares: Shares, stage: TrainingStage) -> Step:
@@ -210,12 +204,16 @@ def needed_flops(config: ModelConfig, sequence: int) -> float:
     """Of one sequence's training, MTP included: what the mathematics needs, nothing made again."""
     c = config
     layers = range(c.num_hidden_layers + c.num_nextn_predict_layers)
-    tokens = sequence * (sum(layer_flops(c, i) for i in layers) + c.num_nextn_predict_layers * 4 * c.hidden_size**2)
+    tokens = sequence * (
+        sum(layer_flops(c, i) for i in layers) + c.num_nextn_predict_layers * 4 * c.hidden_size**2
+    )
     heads = sequence * (1 + c.num_nextn_predict_layers) * 2 * c.hidden_size * c.vocab_size
     return 3.0 * (tokens + heads + causal_pairs(sequence) * len(layers) * pair_flops(c))
 
 
-def hours_of(cluster: Cluster, config: ModelConfig, chip: Chip, shares: Shares, stage: TrainingStage) -> float:
+def hours_of(
+    cluster: Cluster, config: ModelConfig, chip: Chip, shares: Shares, stage: TrainingStage
+) -> float:
     """GPU hours of all of the stage's tokens."""
     step = step_of(cluster, config, chip, shares, stage)
     return stage.tokens / (stage.batch * stage.sequence) * step.seconds * cluster.gpus / 3600
@@ -235,8 +233,8 @@ class Simulated:
 
 
 def simulate(cluster: Cluster, chip: Chip) -> Simulated:
-    """Inputs are unlike each other, so their effects are joined as independent ones are: the root of the sum of
-    squares, of logarithms."""
+    """Inputs are unlike each other, so their effects are joined as independent ones are: the root of the sum
+    of squares, of logarithms."""
     config = preset_config(cluster.preset)
     first = cluster.stage[0]
 
@@ -246,7 +244,9 @@ def simulate(cluster: Cluster, chip: Chip) -> Simulated:
     middle = middle_of(cluster.efficiency)
     step = step_of(cluster, config, chip, middle, first)
     per_stage = {
-        stage.name: joined(cluster.efficiency, lambda s, stage=stage: hours_of(cluster, config, chip, s, stage))
+        stage.name: joined(
+            cluster.efficiency, lambda s, stage=stage: hours_of(cluster, config, chip, s, stage)
+        )
         for stage in cluster.stage
     }
     return Simulated(

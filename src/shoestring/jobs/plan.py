@@ -44,7 +44,9 @@ def main(settings: PlanSettings, console: Console) -> dict[str, Any]:
     cluster = read_cluster(path) if path is not None else None
     if cluster is not None:
         if settings.overrides or settings.controls or settings.scale != "full":
-            raise BadInput(f"{settings.target} is a cluster's: edit its file instead of --set, --scale, --controls")
+            raise BadInput(
+                f"{settings.target} is a cluster's: edit its file instead of --set, --scale, --controls"
+            )
         chip = hardware.find(settings.hardware or cluster.hardware)
         result = plan_cluster(cluster, chip, hardware, settings.compare)
         print_cluster(result, console)
@@ -75,7 +77,8 @@ def this_machine(anew: bool, console: Console) -> Machine:
     found = probe(anew)
     if found.busy > BUSY:
         console.print(
-            f"this machine is busy ({found.busy:.0%} taken by others): the range is wider, and the measurement isn't kept",
+            f"this machine is busy ({found.busy:.0%} taken by others): the range is wider, and the "
+            "measurement isn't kept",
             markup=False,
         )
     return of_probe(found, watts=prices.watts, usd=prices.usd_per_hour)
@@ -110,7 +113,9 @@ def plan_preset(name: str, machine: Machine, console: Console) -> dict[str, Any]
         say(f"{told}: {memory.total / 2**30:,.2f} GiB, {fits} ({parts})")
     say(
         f"training: {flops / tokens / 1e9:,.2f} GFLOP a token, {rate.mid * 1e6:,.0f} us "
-        f"({rate.low * 1e6:,.0f} to {rate.high * 1e6:,.0f}); cache {cache_bytes(config, machine.width):,} bytes a token"
+        f"({rate.low * 1e6:,.0f} to {rate.high * 1e6:,.0f}); "
+        f"cache {cache_bytes(config, machine.width):,} bytes "
+        "a token"
     )
     return {
         "preset": name,
@@ -119,5 +124,8 @@ def plan_preset(name: str, machine: Machine, console: Console) -> dict[str, Any]
         "generating_memory_bytes": dict(serving.parts),
         "training_flops_per_token": flops / tokens,
         "training_seconds_per_token": rate.to_json(),
-        "fits": {"training": training.total < machine.memory_bytes, "generating": serving.total < machine.memory_bytes},
+        "fits": {
+            "training": training.total < machine.memory_bytes,
+            "generating": serving.total < machine.memory_bytes,
+        },
     }

@@ -59,9 +59,7 @@ def plan_cluster(cluster: Cluster, chip: Chip, hardware: Hardware, compare: Sequ
             "source": told.source,
         }
     result |= _rollouts(cluster, chip, found)
-    result["compare"] = [
-        {"hardware": name, **_elsewhere(cluster, hardware.find(name))} for name in compare
-    ]
+    result["compare"] = [{"hardware": name, **_elsewhere(cluster, hardware.find(name))} for name in compare]
     return result
 
 
@@ -80,7 +78,9 @@ def _rollouts(cluster: Cluster, chip: Chip, found: Simulated) -> dict[str, Any]:
                 "tokens_per_s_per_node": wanted.published_tokens_per_s_per_node,
                 # all nodes of the day, those that read prompts too, over all that was written
                 "nodes": wanted.published_nodes,
-                "usd_per_million_out": wanted.published_usd_per_day / wanted.published_tokens_out_per_day * 1e6,
+                "usd_per_million_out": wanted.published_usd_per_day
+                / wanted.published_tokens_out_per_day
+                * 1e6,
             },
             "source": wanted.source,
         }
@@ -135,19 +135,33 @@ def print_cluster(result: Mapping[str, Any], console: Console) -> None:
         table.add_row(*_beside("R1 on it, USD", r1["usd"], r1["published"]["usd"]))
     if "serving" in result:
         serving = result["serving"]
-        for told, key in (("tokens/s of a node", "tokens_per_s_per_node"), ("USD a million out (published: with the nodes that read prompts)", "usd_per_million_out")):
+        for told, key in (
+            ("tokens/s of a node", "tokens_per_s_per_node"),
+            ("USD a million out (published: with the nodes that read prompts)", "usd_per_million_out"),
+        ):
             table.add_row(*_beside(f"serving: {told}", serving[key], serving["published"][key]))
     console.print(table)
     step = simulated["step"]
-    parts = ", ".join(f"{name} {value:.2f}" for name, value in step.items() if name not in ("seconds", "all_to_all"))
-    say(f"a step of pretraining: {step['seconds']:.1f} s ({parts}); {simulated['utilisation_of_bf16_peak']:.1%} of bf16's peak")
+    parts = ", ".join(
+        f"{name} {value:.2f}" for name, value in step.items() if name not in ("seconds", "all_to_all")
+    )
+    say(
+        f"a step of pretraining: {step['seconds']:.1f} s ({parts}); "
+        f"{simulated['utilisation_of_bf16_peak']:.1%} of bf16's peak"
+    )
     _print_inputs(result["inputs"], console)
     for row in result["compare"]:
         usd, hours = Range(**row["usd"]), Range(**row["gpu_hours"])
-        say(f"on {row['name']}: {figures(hours * 1e-3, 0)} thousand GPU hours, {figures(usd * 1e-6, 2)} million USD")
+        say(
+            f"on {row['name']}: {figures(hours * 1e-3, 0)} thousand GPU hours, "
+            f"{figures(usd * 1e-6, 2)} million USD"
+        )
     say("reported in early 2025, millions of USD, and what each includes:")
     for figure in result["beside"]["figure"]:
-        say(f"  {figure['name']} {_span(figure['musd'])}: {figure['includes']} ({figure['source']}; {figure['date']})")
+        say(
+            f"  {figure['name']} {_span(figure['musd'])}: {figure['includes']} "
+            f"({figure['source']}; {figure['date']})"
+        )
     say("what the headline leaves out, millions of USD:")
     for line in result["beside"]["left_out"]:
         say(f"  {line['name']} {_span(line['musd'])}: {line['how']} ({line['source']}; {line['date']})")

@@ -15,11 +15,14 @@ from shoestring.jobs.sft_rows import SourceSettings, open_source
 from shoestring.tasks.suite import draw_problems, parse_suite
 
 SAMPLE = 24  # problems that are looked at, of each suite
-# What byte-level tokenizers with single digits make of such texts, with no tokenizer at hand: on worked solutions of
-# twelve suites within 4 % of SmolLM2's own count.
+# What byte-level tokenizers with single digits make of such texts, with no tokenizer at hand: on worked
+# solutions of twelve suites within 4 % of SmolLM2's own count.
 PIECES = re.compile(r"[0-9]| (?=[0-9])|[\u3000-\u9fff\uff00-\uffef]|[^\W\d_]{1,7}|[^\w\s]|\n")
 WIDE_PIECE = 1.8  # tokens of a Chinese character
-BEFORE, AROUND = 31, 10  # tokens of a template up to the reply, and of thinking's marks and the turn's end in it
+BEFORE, AROUND = (
+    31,
+    10,
+)  # tokens of a template up to the reply, and of thinking's marks and the turn's end in it
 WILD = Range(0.12, 0.36, 0.9)  # share of the cap that an untaught model's replies take: measured 0.1 to 0.8
 TAUGHT = Range(0.85, 1.05, 1.3)  # times a worked solution's length that a taught model's replies take
 

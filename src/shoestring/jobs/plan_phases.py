@@ -77,7 +77,15 @@ def grpo_phases(
     asked = REFILLED if refilled else Range.exact(1.0)
     prompts, samples, steps = s.prompts_per_step, s.samples_per_prompt, s.steps
     one = r.generate(
-        "generate", model, steps, prompts, samples, lengths.prompt, reply, s.max_completion_tokens, s.max_batch
+        "generate",
+        model,
+        steps,
+        prompts,
+        samples,
+        lengths.prompt,
+        reply,
+        s.max_completion_tokens,
+        s.max_batch,
     )
     yield r.phase("generate", one.seconds * asked, one.tokens * asked, one.flops * asked, None)
     live = LIVE_REFILLED if refilled else LIVE
@@ -111,9 +119,7 @@ def grpo_phases(
     yield r.other(model.parameters, more, saved=1 + steps // s.save_every)
 
 
-def sample_phases(
-    r: Reckoner, s: SampleSettings | DistillOutputsSettings, model: Known
-) -> Iterator[Phase]:
+def sample_phases(r: Reckoner, s: SampleSettings | DistillOutputsSettings, model: Known) -> Iterator[Phase]:
     """Rejection sampling, and distillation from a local teacher's outputs."""
     lengths = lengths_of(s.suites, s.system)
     reply = lengths.reply(model.taught, s.max_completion_tokens)
@@ -136,7 +142,9 @@ def eval_phases(r: Reckoner, s: EvaluateSettings, models: Sequence[tuple[str, Kn
         for asking in askings:
             for suite in s.suites:
                 lengths = lengths_of([suite], asking.system)
-                shown = asking.few_shot * (lengths.row if asking.few_shot_style == "reasoning" else lengths.prompt)
+                shown = asking.few_shot * (
+                    lengths.row if asking.few_shot_style == "reasoning" else lengths.prompt
+                )
                 reply = lengths.reply(model.taught or asking.few_shot > 0, asking.max_tokens)
                 yield r.generate(
                     "eval", model, 1, s.n, s.k, lengths.prompt + shown * 0.1, reply, asking.max_tokens, 256

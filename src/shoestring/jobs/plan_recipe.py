@@ -39,7 +39,7 @@ from shoestring.settings import Settings, build
 
 ROLLOUT_BYTES = 6  # a token of a reply that is kept on disk, compressed, with all its columns
 ASSUMED = (
-    "replies of a model that was taught: the length of worked solutions; of one that was not: 12 to 90 % of the cap",
+    "replies of a taught model: the length of worked solutions; of another: 12 to 90 % of the cap",
     "of RL's groups 35 to 90 % differ in their rewards and are trained on",
 )
 
@@ -58,7 +58,9 @@ class Planner:
     def plan(self, name: str, units: Sequence[Unit]) -> Plan:
         phases = [phase for unit in units for phase in self.unit(unit)]
         largest = max((known.parameters for known in self.models.values()), default=0)
-        disk = Range(self.disk.low, self.disk.mid, self.disk.high + 2 * 14 * largest)  # a state and its successor
+        disk = Range(
+            self.disk.low, self.disk.mid, self.disk.high + 2 * 14 * largest
+        )  # a state and its successor
         return Plan(name, self.machine, self.recipe.prices, tuple(phases), disk, tuple(self.unknown), ASSUMED)
 
     def unit(self, unit: Unit) -> Iterator[Phase]:
@@ -123,7 +125,11 @@ class Planner:
 
     def _sft(self, r: Reckoner, unit: Unit, s: SFTSettings) -> Iterator[Phase]:
         model = self.model(unit, s.model)
-        made = {name: self.rows[id(unit.needs[name])] for name in references(unit.values) if self._is_rows(unit, name)}
+        made = {
+            name: self.rows[id(unit.needs[name])]
+            for name in references(unit.values)
+            if self._is_rows(unit, name)
+        }
         rows = rows_of(s, made)
         self.models[id(unit)] = replace(model, taught=True)
         if isinstance(s, DistributionSettings) and s.teacher:

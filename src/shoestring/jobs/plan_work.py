@@ -1,4 +1,5 @@
-"""Training and generating as phases of a plan: how many tokens and operations, how long, in how much memory."""
+"""Training and generating as phases of a plan: how many tokens and operations, how long, in how much
+memory."""
 
 from dataclasses import dataclass
 
@@ -57,7 +58,11 @@ class Reckoner:
         trained = None if lora is None else adapter_numbers(config, lora.rank)
 
         def flops_of(count: float) -> float:
-            counts = int(count * computed), int(count / row * causal_pairs(int(row))), int(count * target_share)
+            counts = (
+                int(count * computed),
+                int(count / row * causal_pairs(int(row))),
+                int(count * target_share),
+            )
             if trained is not None:
                 return passes * adapter_flops(config, *counts, trained)
             further = 3 * mtp_flops(config, *counts) if mtp else 0
@@ -68,11 +73,19 @@ class Reckoner:
         batch = int(min(at_once, each))
         # matched by their own tokens: a longer row means more work in the same steps
         seconds = tokens.map(
-            lambda count: machine.train_seconds(config, flops_of(count), passes * computed * count, batch)
-            + steps * machine.update_seconds(trained or model.parameters)
+            lambda count: (
+                machine.train_seconds(config, flops_of(count), passes * computed * count, batch)
+                + steps * machine.update_seconds(trained or model.parameters)
+            )
         )
         memory = memory or training_memory(
-            config, batch, int(batch * target_share), machine.width, mtp, trained, native=machine.launch_s == 0
+            config,
+            batch,
+            int(batch * target_share),
+            machine.width,
+            mtp,
+            trained,
+            native=machine.launch_s == 0,
         )
         return self.phase(kind, seconds * machine.spread(1.0), tokens, flops, memory)
 
@@ -88,8 +101,8 @@ class Reckoner:
         cap: int,
         max_batch: int,
     ) -> Phase:
-        """`rounds` times: so many prompts, each read once, and its samples. Replies end one by one, so the rows
-        of a step are fewer than were begun: those of the mean over a round."""
+        """`rounds` times: so many prompts, each read once, and its samples. Replies end one by one, so the
+        rows of a step are fewer than were begun: those of the mean over a round."""
         config, machine = model.config, self.machine
         streams = prompts * samples
         at_once = min(streams, max_batch)

@@ -13,6 +13,7 @@ import tomli_w
 from rich.console import Console
 
 from shoestring.budget.limit import Allowance, parse_limit
+from shoestring.budget.machine import of_probe
 from shoestring.budget.probe import kept_probe
 from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.job_table import JOBS
@@ -23,6 +24,7 @@ from shoestring.report.markdown import render_markdown
 from shoestring.report.read import RunReport, read_run
 from shoestring.report.terminal import print_report
 from shoestring.run import RunFolder, held, open_run, saving, write_atomic
+from shoestring.run.progress import duration
 from shoestring.settings import build, read_toml
 
 POLL_S = 1.0
@@ -40,10 +42,11 @@ def run(
     budget: str = "",
 ) -> RunReport:
     """Run every unit of the recipe into `output_dir`: by default runs/NAME, or runs/NAME-small at that scale.
-    `controls` adds arms whose reward says nothing of what is right, and the comparisons with them.
-    Everything that can be refused is refused before anything runs. Ctrl-C raises Interrupted, with the line
-    that goes on. budget: "2h", "5usd", "1kWh", of all that the folder's run has taken: when it is used up the run
-    is saved and stops as at a Ctrl-C. Several processes may run one recipe into one folder: they share its units out."""
+    `controls` adds arms whose reward says nothing of what is right, and the comparisons with them. Everything
+    that can be refused is refused before anything runs. Ctrl-C raises Interrupted, with the line that goes
+    on. budget: "2h", "5usd", "1kWh", of all that the folder's run has taken: when it is used up the run is
+    saved and stops as at a Ctrl-C. Several processes may run one recipe into one folder: they share its units
+    out."""
     path, overrides = find_recipe(recipe), overrides or {}
     plan = load_recipe(path, overrides, scale, controls)
     limit = parse_limit(budget) if budget else None
@@ -53,7 +56,8 @@ def run(
     _check_unchanged(folder, plan, units)
     command = command_line(recipe, target, overrides, scale, controls)
     folder.begin(plan.to_toml(), command)
-    _note_machine(folder)
+    if jobs is JOBS:
+        _note_plan(folder, plan, units, console)
     unit_titles = f"{len(units)} units" if len(units) > len(plan.stages) else f"{len(units)} stages"
     _say(console, f"{plan.head.name}: {unit_titles}, into {target}")
     allowance = Allowance(limit, folder.path / "usage.jsonl", plan.prices) if limit is not None else None
@@ -62,13 +66,22 @@ def run(
     return finish(folder, console)
 
 
-def _note_machine(folder: RunFolder) -> None:
-    """What this machine's products were measured to do, if they were, so that the bill can say what share of it
-    was used."""
+def _note_plan(folder: RunFolder, recipe: Recipe, units: Sequence[Unit], console: Console | None) -> None:
+    """Where this machine was measured before: what it does at most, and what the run should take on it, kept
+    for the report to set beside what it took."""
     found = kept_probe()
-    if found is not None:
-        text = json.dumps({"peak": found.peak, "precision": found.precision, "date": found.date})
-        write_atomic(folder.path / "machine.json", text + "\n")
+    if found is None:
+        return
+    from shoestring.jobs.plan_recipe import Planner  # every job's settings: for this alone
+
+    machine = {"peak": found.peak, "precision": found.precision, "date": found.date}
+    write_atomic(folder.path / "machine.json", json.dumps(machine) + "\n")
+    if (folder.path / "plan.json").exists():  # of the first start
+        return
+    plan = Planner(recipe, of_probe(found, watts=recipe.prices.watts)).plan(recipe.head.name, units)
+    write_atomic(folder.path / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
+    whole = plan.seconds
+    _say(console, f"planned: {duration(whole.mid)}, between {duration(whole.low)} and {duration(whole.high)}")
 
 
 def finish(folder: RunFolder, console: Console | None) -> RunReport:

@@ -34,12 +34,19 @@ def _of_run(path: Path, console: Console) -> dict[str, Any]:
     blocks += [Heading("Tokens"), Table(("", "tokens"), tuple((n, quantity(t)) for n, t in fate.items()))]
     if gained:
         rows = tuple(
-            (g.model, g.suite, f"{g.points:+.1f}", duration(g.amount.seconds), f"{g.usd:.4f}", _price(g.usd_per_point))
+            (
+                g.model,
+                g.suite,
+                f"{g.points:+.1f}",
+                duration(g.amount.seconds),
+                f"{g.usd:.4f}",
+                _price(g.usd_per_point),
+            )
             for g in gained
         )
         header = ("model", "suite", "points", "time", "USD", "USD a point")
         blocks += [Heading("What a point cost"), Table(header, rows, words=(0, 1))]
-        blocks += [Text("Points of accuracy over the base at its best; the stages that the model is made by, one seed.")]
+        blocks += [Text("Points of accuracy over the base at its best; what made the model, one seed.")]
     print_blocks(blocks, console)
     return {
         "run": str(path),
@@ -77,14 +84,18 @@ def _of_folder(path: Path, console: Console) -> dict[str, Any]:
     blocks: list[Block] = [
         Table(header, tuple(rows), words=(0, 1, 2), strong=frozenset({len(rows) - 1})),
         Text(
-            f"{len(failed)} of {len(found)} runs did not finish: {duration(unfinished.seconds)}, {share:.0%} of the time. "
+            f"{len(failed)} of {len(found)} runs did not finish: "
+            f"{duration(unfinished.seconds)}, {share:.0%} of "
+            "the time. "
             f"Spent on nothing in all of them: {duration(lost.seconds)}, {thrown:.0%}."
         ),
     ]
     print_blocks(blocks, console)
     return {
         "folder": str(path),
-        "runs": [{"run": str(e.path), "name": e.name, "state": e.state, "bill": _bill_json(e.bill)} for e in found],
+        "runs": [
+            {"run": str(e.path), "name": e.name, "state": e.state, "bill": _bill_json(e.bill)} for e in found
+        ],
         "total": {**vars(total), "kwh": kwh, "usd": usd},
         "unfinished": {"runs": len(failed), **vars(unfinished)},
         "wasted": vars(lost),
@@ -97,7 +108,13 @@ def _cells(entry: Entry) -> tuple[str, ...]:
 
 
 def _numbers(amount: Amount, kwh: float, usd: float) -> tuple[str, ...]:
-    return duration(amount.seconds), quantity(amount.tokens), quantity(amount.flops), f"{kwh:.4f}", f"{usd:.4f}"
+    return (
+        duration(amount.seconds),
+        quantity(amount.tokens),
+        quantity(amount.flops),
+        f"{kwh:.4f}",
+        f"{usd:.4f}",
+    )
 
 
 def _price(usd: float | None) -> str:
@@ -106,7 +123,9 @@ def _price(usd: float | None) -> str:
 
 def _bill_json(bill: Bill) -> dict[str, Any]:
     return {
-        "figures": [{"name": f.name, "value": f.value, "unit": f.unit, "basis": f.basis} for f in bill.figures()],
+        "figures": [
+            {"name": f.name, "value": f.value, "unit": f.unit, "basis": f.basis} for f in bill.figures()
+        ],
         "stages": {name: _amount_json(bill, bill.of_stage(name)) for name in bill.stages()},
         "kinds": [{"stage": s, "kind": k, **_amount_json(bill, a)} for (s, k), a in bill.used.items()],
         "wasted": {reason: _amount_json(bill, amount) for reason, amount in bill.wasted.items()},

@@ -12,7 +12,13 @@ from shoestring.report.stage_costs import new_stages
 from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
 
-MADE = ("generate", "preflight", "eval", "chat", "identity")  # kinds of work whose tokens a model wrote or read
+MADE = (
+    "generate",
+    "preflight",
+    "eval",
+    "chat",
+    "identity",
+)  # kinds of work whose tokens a model wrote or read
 TRAINED = ("train",)
 
 
@@ -46,8 +52,8 @@ class Entry:
 
 
 def tokens_by_fate(bill: Bill) -> dict[str, float]:
-    """Made, trained on, judged or otherwise read, and thrown away by reason. What was thrown away is among what
-    was made."""
+    """Made, trained on, judged or otherwise read, and thrown away by reason. What was thrown away is among
+    what was made."""
     made = sum(amount.tokens for (_, kind), amount in bill.used.items() if kind in MADE)
     trained = sum(amount.tokens for (_, kind), amount in bill.used.items() if kind in TRAINED)
     thrown = {f"thrown away, {name}": amount.tokens for name, amount in bill.wasted.items() if amount.tokens}
@@ -88,10 +94,11 @@ def entries(folder: Path) -> list[Entry]:
 def _entry(path: Path) -> Entry:
     recipe = read_toml(path / "recipe.toml") if (path / "recipe.toml").exists() else {}
     status = path / "status.json"
-    state = json.loads(status.read_text(encoding="utf-8")).get("state", "?") if status.exists() else "not started"
+    state = (
+        json.loads(status.read_text(encoding="utf-8")).get("state", "?") if status.exists() else "not started"
+    )
     prices = build(Prices, recipe.get("prices", {}), str(path))
     machine = path / "machine.json"
     peak = json.loads(machine.read_text(encoding="utf-8")).get("peak") if machine.exists() else None
     bill = make_bill(read_lines(path / "usage.jsonl"), prices, peak)
     return Entry(path, recipe.get("recipe", {}).get("name", path.name), state, bill)
-

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from shoestring.budget.price import Prices, make_bill
+from shoestring.budget.ranges import Range
 from shoestring.errors import BadInput
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
@@ -69,6 +70,7 @@ def read_run(folder: Path) -> RunReport:
         ),
         rollouts=_pages(plain),
         stages=read_stages(recipe, usage, prices),
+        plan={name: Range(**r) for name, r in _read_json(folder / "plan.json").get("stages", {}).items()},
         findings=tuple(finding for path, unit in units.items() for finding in _findings(path, unit)),
     )
 

@@ -1,10 +1,11 @@
 """A run folder as values. Reading fills it, every rendering reads only it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoestring.budget.price import Amount, Bill
+from shoestring.budget.ranges import Range
 from shoestring.report.rollout_page import RolloutPage
 from shoestring.report.scores import Comparison, Learned, Planned, Score, UnitReport
 
@@ -124,6 +125,9 @@ class RunReport:
     stages: Stages | None = None
     findings: tuple[Finding, ...] = ()
     identities: tuple[IdentityReport, ...] = ()
+    plan: Mapping[str, Range] = field(
+        default_factory=dict
+    )  # seconds by stage, said before the run; may be empty
 
     @property
     def learned(self) -> tuple[Learned, ...]:

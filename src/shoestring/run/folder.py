@@ -50,7 +50,12 @@ class RunFolder:
         write_atomic(self.path / "status.json", dumps(values, indent=2) + "\n")
 
     def stage(
-        self, folder: Path, name: str, console: Console | None, title: str, spent: Callable[[], bool] = lambda: False
+        self,
+        folder: Path,
+        name: str,
+        console: Console | None,
+        title: str,
+        spent: Callable[[], bool] = lambda: False,
     ) -> Stage:
         return Stage(folder, name, console, resume=True, run_dir=self.path, title=title, spent=spent)
 

@@ -1,4 +1,5 @@
-"""Energy counters where the system lets one read them: RAPL of Intel and AMD processors, NVML of NVIDIA's GPUs."""
+"""Energy counters where the system lets one read them: RAPL of Intel and AMD processors, NVML of NVIDIA's
+GPUs."""
 
 import ctypes
 from pathlib import Path
@@ -7,11 +8,13 @@ RAPL = Path("/sys/class/powercap")
 
 
 class EnergyMeter:
-    """Joules since the last look, of the processors' packages and the GPUs together. `source` says which counters
-    there are; "" where there are none, and then nothing is measured."""
+    """Joules since the last look, of the processors' packages and the GPUs together. `source` says which
+    counters there are; "" where there are none, and then nothing is measured."""
 
     def __init__(self, rapl: Path = RAPL) -> None:
-        self._zones = [zone for zone in sorted(rapl.glob("*-rapl:?")) if _number(zone / "energy_uj") is not None]
+        self._zones = [
+            zone for zone in sorted(rapl.glob("*-rapl:?")) if _number(zone / "energy_uj") is not None
+        ]
         self._gpus = _nvml_gpus()
         names = ["RAPL"] * bool(self._zones) + ["NVML"] * bool(self._gpus)
         self.source = " and ".join(names)

@@ -98,8 +98,8 @@ class Stage:
 
     @property
     def stop_requested(self) -> bool:
-        """True after the first Ctrl-C, or where the run's budget is used up: save and raise Interrupted. A second
-        Ctrl-C raises KeyboardInterrupt."""
+        """True after the first Ctrl-C, or where the run's budget is used up: save and raise Interrupted. A
+        second Ctrl-C raises KeyboardInterrupt."""
         return self._stop.requested or self._spent()
 
     def truncate_metrics(self, step: int) -> None:
