@@ -52,7 +52,7 @@ def test_all_lines_of_the_run_count(tmp_path):
     assert not allowance(tmp_path, "3h", 2).over()
     used_up = allowance(tmp_path, "3h", 3)
     assert used_up.over()
-    assert "the budget of 3h is used up (3.00 h spent)" in used_up.in_words()
+    assert "the budget of 3h is used up (3h00m spent)" in used_up.in_words()
     assert not allowance(tmp_path, "1h", 0).over()
 
 

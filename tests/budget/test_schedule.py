@@ -14,12 +14,11 @@ from shoestring.budget.rollouts import r1_hours, served
 from shoestring.budget.schedule import (
     all_to_all_bytes,
     bubble_seconds,
-    middle_of,
     needed_flops,
     parameters_of_a_gpu,
-    simulate,
     step_of,
 )
+from shoestring.budget.simulate import middle_of, simulate
 from shoestring.errors import BadInput
 from shoestring.models.presets import preset_config
 from tiny import tiny_lm

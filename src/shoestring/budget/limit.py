@@ -9,6 +9,7 @@ from typing import Literal
 from shoestring.budget.price import Bill, Prices, make_bill
 from shoestring.errors import BadInput
 from shoestring.run import read_lines
+from shoestring.run.progress import duration
 
 Unit = Literal["s", "usd", "kwh"]
 UNITS: dict[str, tuple[Unit, float]] = {
@@ -84,6 +85,6 @@ class Allowance:
         return self.limit.spent(self._bill, now - self._last_change)
 
     def in_words(self) -> str:
-        shown = {"s": f"{self.spent() / 3600:.2f} h", "usd": f"{self.spent():.4f} USD"}
+        shown = {"s": duration(self.spent()), "usd": f"{self.spent():.4f} USD"}
         told = shown.get(self.limit.unit, f"{self.spent():.4f} kWh")
         return f"the budget of {self.limit.text} is used up ({told} spent)"

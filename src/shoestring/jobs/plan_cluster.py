@@ -11,7 +11,7 @@ from shoestring.budget.hardware import Chip, Hardware
 from shoestring.budget.headline import headline
 from shoestring.budget.ranges import Range
 from shoestring.budget.rollouts import r1_hours, served
-from shoestring.budget.schedule import Simulated, simulate
+from shoestring.budget.simulate import Simulated, simulate
 from shoestring.jobs.plan_print import figures
 from shoestring.models.presets import preset_config
 

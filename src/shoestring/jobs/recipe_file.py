@@ -1,12 +1,15 @@
 """A recipe as it is written: one TOML file of ordered stages, each a job with its settings, and of arms.
 
-[recipe] name, seed, device, description [prices] watts, usd_per_kwh, ... (`budget.price.Prices`) [[stage]]
-name, job, the job's settings; model = "stage:NAME" is an earlier stage's model seeds = [0, 1] the stage once
-with each, and what is built on it small = {...} settings of `--scale small` [[arm]] name, set =
-{"zero.reward" = "random"}: a control, beside the recipe as written [[comparison]] of, against =
-"LABEL[/ARM]", suite: fixed before the run (`jobs/recipe_claims.py`) [stage_table] models, suites, harder: the
-report's table of one column a stage [[contrast]] of, against = "STAGE[/ARM]", metric: two ways of
-pretraining, paired by seed"""
+[recipe]             name, seed, device, description
+[prices]             watts, usd_per_kwh, ... (`budget.price.Prices`)
+[[stage]]            name, job, the job's settings; model = "stage:NAME" is an earlier stage's model
+    seeds = [0, 1]   the stage once with each, and what is built on it
+    small = {...}    settings of `--scale small`
+[[arm]]              name, set = {"zero.reward" = "random"}: a control, beside the recipe as written
+[[comparison]]       of, against = "LABEL[/ARM]", suite: fixed before the run (`jobs/recipe_claims.py`)
+[stage_table]        models, suites, harder: the report's table of one column a stage
+[[contrast]]         of, against = "STAGE[/ARM]", metric: two ways of pretraining, paired by seed
+"""
 
 import re
 from collections.abc import Mapping
