@@ -22,7 +22,6 @@ UNITS: dict[str, tuple[Unit, float]] = {
     "kwh": ("kwh", 1.0),
     "wh": ("kwh", 0.001),
 }
-LOOK_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -61,28 +60,23 @@ def parse_limit(text: str) -> Limit:
 
 
 class Allowance:
-    """What is left of a limit for one run folder. All its processes' lines count, looked at every so often;
-    `since`, what this process does after its last line, is added by the clock."""
+    """What is left of a limit for one run folder. All its processes' lines count, read again when there are
+    more; what is done after the last line is added by the clock."""
 
     def __init__(self, limit: Limit, usage: Path, prices: Prices) -> None:
         self.limit, self.usage, self.prices = limit, usage, prices
-        self._read_at = -LOOK_EVERY_S
-        self._last_change = time.monotonic()
-        self._size = -1
+        self._size, self._changed = -1, time.monotonic()
         self._bill = make_bill([], prices)
 
     def over(self) -> bool:
         return self.spent() >= self.limit.amount
 
     def spent(self) -> float:
-        now = time.monotonic()
-        if now - self._read_at >= LOOK_EVERY_S:
-            self._read_at = now
-            lines = read_lines(self.usage)
-            if len(lines) != self._size:
-                self._size, self._last_change = len(lines), now
-                self._bill = make_bill(lines, self.prices)
-        return self.limit.spent(self._bill, now - self._last_change)
+        size = self.usage.stat().st_size if self.usage.exists() else 0
+        if size != self._size:
+            self._size, self._changed = size, time.monotonic()
+            self._bill = make_bill(read_lines(self.usage), self.prices)
+        return self.limit.spent(self._bill, time.monotonic() - self._changed)
 
     def in_words(self) -> str:
         shown = {"s": duration(self.spent()), "usd": f"{self.spent():.4f} USD"}
