@@ -125,3 +125,24 @@ def plan(
     values |= {"compare": [name.strip() for name in compare.split(",") if name.strip()]}
     values |= {"controls": controls, "overrides": parse_assignments(set_), "probe": probe}
     write_json(json_file, job.main(build(job.PlanSettings, values, "plan"), console))
+
+
+@verb
+def answers(
+    results: Annotated[list[Path], typer.Argument(metavar="A.json B.json", help="What eval --json wrote.")],
+    out: Annotated[
+        str, typer.Option(metavar="P,P", help="USD of a million tokens written, one each; or own.")
+    ] = "own,own",
+    watts: Annotated[float, typer.Option(help="Of one's own machine at work.")] = 65.0,
+    usd_per_kwh: Annotated[float, typer.Option(help="Of its electricity.")] = 0.30,
+    json_file: JsonFile = None,
+) -> None:
+    """What a correct answer costs, of models or endpoints that were asked the same problems."""
+    from rich.console import Console
+
+    from shoestring.jobs import answers as job
+    from shoestring.settings import build
+
+    console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
+    values = {"results": results, "out": out.split(","), "watts": watts, "usd_per_kwh": usd_per_kwh}
+    write_json(json_file, job.main(build(job.AnswersSettings, values, "answers"), console))
