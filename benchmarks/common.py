@@ -119,7 +119,7 @@ def in_words(found: dict[str, Any], digits: int = 0) -> str:
 
 def facts(contenders: Sequence[Running]) -> dict[str, Any]:
     """Versions, threads and settings of each. Prompts and rows stay out: a seed says which they were."""
-    bulky = {"warmup", "steps", "folder"}
+    bulky = {"warmup", "steps", "folder", "model", "binaries"}
     return {
         one.name: one.facts
         | {"settings": {k: v for k, v in one.contender.spec.items() if k not in bulky}}

@@ -1,11 +1,13 @@
 """What quantised weights gain in time and cost in accuracy, all forms in one process, in turns.
 
 python benchmarks/quantized.py [--model MODEL] [--rounds N] [--json FILE] [--only products,streams,accuracy]
+python benchmarks/quantized.py --only kept --model MODEL --base smollm2-135m
 
 products: one matrix of a 135M model at several row counts, as GB/s of weights and GFLOP/s. streams: tokens a
 second of the whole engine, greedy, prompts of 100 tokens read before the clock starts. accuracy: the mean KL
 divergence from bf16 and the share of places where the likeliest token is another, over bf16's own replies to
-32 chat prompts."""
+32 chat prompts. kept: of what training changed in the layers' matrices since --base, how much each form
+keeps."""
 
 import argparse
 import gc
@@ -24,7 +26,7 @@ from shoestring.errors import BadInput
 from shoestring.evals.chat_prompts import CHAT_PROMPTS
 from shoestring.lm import LanguageModel, Quantize, load
 from shoestring.models.linear import Linear
-from shoestring.ops.quantized import Quantized, pack, quantize_4, quantize_8
+from shoestring.ops.quantized import Quantized, dequantize, pack, quantize_4, quantize_8
 from shoestring.text.message import Message
 
 SHAPES = {"gate and up": (3072, 576), "down": (576, 1536), "head": (49152, 576)}
@@ -32,7 +34,7 @@ ROWS = (1, 4, 16, 64, 128)
 STREAMS = (1, 16, 64, 128)
 PROMPT, NEW = 100, 64
 FORMS: dict[str, Quantize | None] = {"bf16": None, "int8": "int8", "int4": "int4", "file": "file"}
-PARTS = ("products", "streams", "accuracy")
+PARTS = ("products", "streams", "accuracy", "kept")
 
 
 def main() -> None:
@@ -42,7 +44,8 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="any model that shoestring loads")
     parser.add_argument("--rounds", type=int, default=7, help="turns of every form")
     parser.add_argument("--forms", default="bf16,int8,int4", help="bf16, int8, int4, file")
-    parser.add_argument("--only", default=",".join(PARTS))
+    parser.add_argument("--only", default=",".join(PARTS[:3]))
+    parser.add_argument("--base", default="smollm2-135m", help="for kept: what --model was trained from")
     parser.add_argument("--json", type=Path, help="write what was measured")
     args = parser.parse_args()
     described, wanted = machine(), args.only.split(",")
@@ -56,6 +59,8 @@ def main() -> None:
         if "products" in wanted:
             results["read_gb_s"] = read_speed(args.rounds)
             results["products"] = products(args.rounds)
+        if "kept" in wanted:
+            results["kept"] = kept(load(args.model, "float32"), load(args.base, "float32"))
         if {"streams", "accuracy"} & {*wanted}:
             lms = {form: load(args.model, "bfloat16", quantize=FORMS[form]) for form in args.forms.split(",")}
             results["weights"] = {form: lm.quantized for form, lm in lms.items()}
@@ -126,6 +131,27 @@ def products(rounds: int) -> list[dict[str, Any]]:
                 )  # fmt: skip
     show("products", ("matrix, rows", "kind", "us", "GB/s", "GFLOP/s", "speed / bf16"), table)
     return made
+
+
+def kept(trained: LanguageModel, base: LanguageModel) -> dict[str, Any]:
+    """change: what training did, as the root of the sum of squares; error: of rounding what it made; share:
+    the change of the rounded weights since the base, along training's own."""
+    before = dict(base.network.public_tensors())
+    found: dict[str, Any] = {}
+    for form, rounded in (("int8", quantize_8), ("int4", quantize_4)):
+        change = error = along = 0.0
+        for name, tensor in trained.network.public_tensors():
+            if tensor.ndim != 2 or ".layers." not in name:
+                continue
+            after = dequantize(pack(rounded(tensor)))
+            step = tensor - before[name]
+            change += float(step.square().sum())
+            error += float((after - tensor).square().sum())
+            along += float(((after - before[name]) * step).sum())
+        found[form] = {"change": change**0.5, "error": error**0.5, "share": along / change}
+    rows = [(f, f"{v['change']:.2f}", f"{v['error']:.2f}", f"{v['share']:.1%}") for f, v in found.items()]
+    show("of what training changed", ("weights", "change", "error of rounding", "of the change kept"), rows)
+    return found
 
 
 def _linear(weight: torch.Tensor, matrix: Quantized | None) -> Linear:

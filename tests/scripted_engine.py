@@ -107,8 +107,8 @@ class ScriptedEngine:
         self.aborted.append(request)
         self.running.pop(request, None)
 
-    def progress(self, request: int) -> list[Made]:
-        return [sample.so_far for sample in self.running[request][2]]
+    def all_progress(self) -> dict[int, list[Made]]:
+        return {number: [s.so_far for s in samples] for number, (_, _, samples) in self.running.items()}
 
     def usage(self) -> EngineUsage:
         return EngineUsage(len(self.running), 0, 0, 16, 100, 2 * len(self.running), 5, 40, 20, 0)

@@ -67,5 +67,5 @@ def test_all_of_it_at_small_scale(tmp_path):
     both = load(tmp_path / "run/stages/07-both", dtype="float32").lineage
     assert [stage.job for stage in both.stages] == ["base", "sft", "distill"]
     teachers = {origin.teacher for stage in both.stages for origin in stage.origins if origin.teacher}
-    assert teachers == {"teacher"}
+    assert teachers == {"smollm2-135m > cold-start > teacher"}
     assert [s.job for s in next(iter(both.teachers.values()))] == ["base", "sft", "grpo"]

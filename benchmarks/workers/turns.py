@@ -39,7 +39,11 @@ class Turns:
 
         versions = {name: metadata.version(name) for name in ("torch", *packages)}
         versions["python"] = sys.version.split()[0]
-        self._say({"versions": versions, "threads": torch.get_num_threads()})
+        self.loaded(versions, torch.get_num_threads())
+
+    def loaded(self, versions: dict[str, str], threads: int) -> None:
+        """The same of a contender without torch."""
+        self._say({"versions": versions, "threads": threads})
 
     def next(self) -> dict[str, Any]:
         """Blocks for the next turn; ends the process when the driver has no more."""

@@ -1,183 +1,239 @@
 import json
+import re
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from scripted_engine import ScriptedEngine, house_of, serving
 from shoestring.cli import app
-from shoestring.errors import BadInput
-from shoestring.jobs.sft_rows import open_source
-from shoestring.origin import Lineage, Origin, Stage
-from shoestring.text.declared import lineage_file
-from tiny import BASE, tiny_lm
-from training_runs import run, save_base, sft_settings
+from shoestring.errors import BadInput, Interrupted, ShoestringError
+from shoestring.evals.audit import run_audit
+from shoestring.evals.audit_record import read_audit
+from shoestring.evals.respondent import Ask
+from shoestring.jobs import audit as job
+from shoestring.jobs.audit_server import ServerRespondent, said_in
+from shoestring.jobs.recipe import run
+from shoestring.report.model_facts import model_facts
+from shoestring.run import Stage
+from shoestring.serve.probe import Streamed
+from shoestring.settings import build
+from tiny import tiny_lm
+from training_runs import save_base
 
-LLAMA = Stage("l", "base", "", {"copy_of": "meta-llama/Llama-3.1-8B", "licence": "llama3.1"})
-
-
-def row(number: int, **changed) -> dict:
-    values = {
-        "messages": [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": "yes"}],
-        "id": f"p{number}/0",
-        "problem": f"p{number}",
-        "family": "sums",
-        "suite": "sums",
-        "source": "procedural:sums",
-        "licence": "CC0-1.0",
-        "teacher": "ours",
-        "teacher_sha256": "ab" * 32,
-        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 64, "seed": 0, "number": number},
-        "date": "2026-11-27T10:00:00+00:00",
-        "terms": "allowed",
-        "outcome": "right",
-        "detail": "",
-        "scores": {"language": 1.0},
-    }
-    return values | changed
+FEW = {"n": 2, "max_tokens": 3, "dtype": "float32"}
 
 
-def write(path, *rows):
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(list(rows)), path)
-    else:
-        path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return path
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("base") / "model")
 
 
-def audit(*arguments, code=0):
+def settings(model, **changed):
+    return build(job.AuditSettings, {"model": str(model), **FEW, **changed}, "audit")
+
+
+def cli(*arguments, code=0):
     result = CliRunner().invoke(app, ["audit", *map(str, arguments)])
     assert result.exit_code == code, result.output
     return result
 
 
-def as_json(*arguments):
-    result = CliRunner().invoke(app, ["audit", *map(str, arguments), "--json", "-"])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+def test_a_stage_keeps_its_record_every_reply_and_what_it_took(base, tmp_path):
+    with Stage(tmp_path, "audit") as stage:
+        result = job.main(settings(base), stage)
+    record = read_audit(tmp_path)
+    assert [v["on"] for v in result["verdicts"]] == ["identity", "symmetry"]
+    assert re.fullmatch("[0-9a-f]{64}", record.weights_sha256)
+    assert {v.outcome for v in record.verdicts} == {"can't tell"}  # a random model says nothing
+    rows = pq.read_table(tmp_path / record.raw["replies"]).to_pylist()
+    assert {row["part"] for row in rows} == {"identity", "refusal", "regression"}
+    assert all(row["prompt"] for row in rows)
+    usage = [json.loads(line) for line in (tmp_path / "usage.jsonl").read_text().splitlines()]
+    (line,) = [one for one in usage if one["kind"] == "audit"]
+    assert line["tokens"] > sum(row["tokens"] for row in rows)
 
 
-@pytest.mark.parametrize("name", ["d.jsonl", "d.parquet"])
-def test_counts_of_rows_and_the_strictest_term(tmp_path, name):
-    path = write(
-        tmp_path / name, row(1), row(2), row(3, teacher="Qwen3-8B", teacher_sha256="", terms="allowed")
+def test_two_audits_of_the_same_model_are_alike(base, tmp_path):
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        job.keep(job.audit(settings(base, temperature=1.0, only=["identity"]), None, folder), folder)
+    a, b = (pq.read_table(folder / "audit.parquet") for folder in folders)
+    assert a.equals(b)
+
+
+def test_a_recipe_audits_after_a_stage_and_the_report_and_the_card_say_so(base, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    turns = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "I am a model."}]
+    rows.write_text(json.dumps({"messages": turns, "source": "own", "licence": "CC0-1.0"}) + "\n")
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        f"""[recipe]
+name = "r"
+[[stage]]
+name = "student"
+job = "sft"
+model = "{base.as_posix()}"
+data = "{rows.as_posix()}"
+steps = 1
+rows_per_step = 1
+dtype = "float32"
+[[stage]]
+name = "audit"
+job = "audit"
+model = "stage:student"
+against = "{base.as_posix()}"
+n = 2
+max_tokens = 3
+dtype = "float32"
+"""
     )
-    lineage_file(path).write_text(json.dumps(Lineage((), {"ab" * 32: (LLAMA,)}).to_json()))
-    found = as_json(path)
-    assert (found["rows"], found["without_origin"], found["usable"]) == (3, 0, True)
-    assert found["counts"]["teacher"] == {"ours": 2, "Qwen3-8B": 1}
-    assert found["counts"]["outcome"] == {"right": 3}
-    assert sum(found["counts"]["terms"].values()) == 3
-    assert found["strictest"]["ruling"] == "duty"  # by the lineage beside the rows, not by their stamp
-    assert found["strictest"]["clause"].startswith("community licence 1.b.i")
-    (reached,) = found["teachers"]["ours"]
-    assert (reached["path"], reached["kind"]) == (["l"], "base")
-    text = audit(path).output
-    for part in ("3 rows", "2  ours", "Built with Llama", "legal advice", "what reached the teacher"):
+    report = run(recipe, output_dir=tmp_path / "out")
+    (audit,) = report.audits
+    assert audit.file == "stages/02-audit/audit.parquet"
+    assert len(audit.rows) == pq.read_table(tmp_path / "out" / audit.file).num_rows
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        for part in ("Audits: who it says it is", "can't tell" if name == "report.md" else "can&#x27;t tell"):
+            assert part in text
+        assert "asked the same" in text
+    folder = tmp_path / "out" / "stages" / "01-student" / "model"
+    facts = model_facts(folder)
+    assert [(a.name, a.result) for a in facts.audits][:2] == [
+        ("identity", "can't tell"),
+        ("symmetry", "can't tell"),
+    ]
+
+
+def test_the_verb_shows_and_keeps_and_writes_json(base, tmp_path):
+    few = ("-n", 2, "--max-tokens", 3, "--dtype", "float32")
+    asked = (base, "--only", "identity,refusal", *few, "--output-dir", tmp_path / "kept", "--json", "-")
+    values = json.loads(cli(*asked).stdout)
+    assert "lineage" not in values
+    assert values["audit"] == read_audit(tmp_path / "kept").raw
+    both = ("--only", "regression", "--only", "provenance")
+    text = cli(base, *both, *few, "--output-dir", tmp_path / "b").output
+    for part in ("stages, oldest first", "regression:", "kept in"):
         assert part in text
 
 
-def test_every_field_of_a_row(tmp_path):
-    path = write(tmp_path / "d.jsonl", row(1), row(2, detail="read 7"))
-    for wanted in ("p2/0", "2", "d.jsonl#2"):
-        found = as_json(path, "--row", wanted)
-        assert (found["id"], found["row"]) == ("p2/0", 2)
-    fields = {name: value for name, value in row(2, detail="read 7").items() if name != "messages"}
-    assert found["fields"] == fields
-    assert found["terms"]["ruling"] == "allowed"
-    text = audit(path, "--row", "2").output
-    assert "detail = read 7" in text
-    assert "temperature 1.0" in text
-    assert (
-        "has no row '9': give its id, or its number from 1 to 2" in audit(path, "--row", "9", code=2).output
-    )
+def test_a_whole_audit_lies_in_the_models_folder_and_one_of_a_part_does_not(base):
+    assert job.folder_for(settings(base, n=0)) == base
+    assert job.folder_for(settings(base)).parts[0] == "runs"
+    assert job.folder_for(settings("http://localhost:1/v1#m", n=0)).name == "audit-http-localhost-1-v1-m"
 
 
-def test_rows_without_an_origin_are_counted_and_declared_once(tmp_path):
-    bare = {"prompt": "q", "completion": "a"}
-    path = write(tmp_path / "d.jsonl", bare, row(2, teacher="Qwen3-8B", teacher_sha256=""))
-    found = as_json(path)
-    assert (found["without_origin"], found["usable"]) == (1, False)
-    assert f"shoestring audit {path} --source WHERE" in audit(path).output
-    with pytest.raises(BadInput, match="row 1: no licence"):
-        open_source((), str(path), 0, None)
-    assert "needs --source and --licence" in audit(path, "--licence", "MIT", code=2).output
-    said = ("--source", "hub:x/y", "--licence", "MIT")
-    assert "declared in" in audit(path, *said).output
-    assert as_json(path)["usable"]
-    assert Origin("hub:x/y", "MIT") in open_source((), str(path), 0, None).origins
-    audit(path, *said)  # the same again is no fault
-    other = audit(path, "--source", "z", "--licence", "MIT", code=2)
-    assert "declares something else already" in other.output
-
-
-def test_a_barred_teacher_stops_a_training_until_a_permission_is_declared(tmp_path):
-    path = write(tmp_path / "d.jsonl", row(1, teacher="gpt-4o", teacher_sha256="", terms="allowed"))
-    assert not as_json(path)["usable"]
-    with pytest.raises(
-        BadInput, match=r"d\.jsonl: teacher 'gpt-4o': OpenAI bars.*'permission' in \S+origin\.toml"
-    ):
-        open_source((), str(path), 0, None)
-    (tmp_path / "letter.txt").write_text("OpenAI allows it.\n2026-11-01\n")
-    audit(path, "--source", "x", "--licence", "MIT", "--permission", tmp_path / "letter.txt")
-    (origin,) = open_source((), str(path), 0, None).origins
-    assert origin.terms == "permitted: OpenAI allows it. 2026-11-01 (letter.txt)"
-
-
-def test_a_teachers_lineage_reaches_the_student_of_an_sft_stage(tmp_path):
-    path = write(tmp_path / "d.jsonl", *(row(i) for i in range(8)))
-    lineage_file(path).write_text(json.dumps(Lineage((), {"ab" * 32: (LLAMA,)}).to_json()))
-    base = save_base(tmp_path / "base")
-    run(sft_settings(base, suites=[], data=str(path), steps=1), tmp_path / "s")
-    lineage = Lineage.load(tmp_path / "s/model")
-    assert dict(lineage.teachers) == {"ab" * 32: (LLAMA,)}
-    assert len(lineage.stages[-1].origins) == 1  # eight rows of one origin
-    found = as_json(tmp_path / "s")
-    assert found["strictest"]["ruling"] == "duty"
-    assert found["name_for_others"] == "Llama-s"
-    assert [reach["path"] for reach in found["reached_by"]] == [
-        [BASE.name],
-        [lineage.stages[-1].name],
-        [lineage.stages[-1].name, "ours", "l"],
-    ]
-    card = (tmp_path / "s/model/README.md").read_text()
-    assert card.startswith("# Llama-")
-    assert "Built with Llama" in card
-    text = audit(tmp_path / "s").output
-    assert "l < ours < " in text
-    assert "its name would have to be: Llama-s" in text
-
-
-def test_an_old_model_and_a_base_by_name(tmp_path):
-    lm = tiny_lm()
-    lm.lineage = lm.lineage.then(Stage("sft", "sft", "", origins=(Origin("s", "MIT", "somebody"),)))
-    lm.save(tmp_path / "old")
-    assert as_json(tmp_path / "old")["strictest"]["ruling"] == "unknown"
-    assert as_json("smollm2-135m")["strictest"]["terms"] == "allowed"
+def test_the_readers_error_is_printed_by_one_command():
+    found = cli("--labelled", "--show").output
+    assert "who made it" in found
+    assert "precision" in found
+    assert "coherence zh" in found or "replies are read wrongly" in found
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "told"),
     [
-        (("nothing",), "no model 'nothing'"),
-        (("missing.jsonl",), "no such file"),
-        (("smollm2-135m", "--row", "1"), "--row is for rows"),
-        (("nothing", "--source", "x", "--licence", "MIT"), "nothing to declare"),
+        (["nothing-here"], "nothing-here"),
+        ([], "name a model"),
+        (["smollm2-135m", "--only", "identiy"], "identity"),
+        (["smollm2-135m", "--json", "/no/such/folder/a.json"], "no such folder"),
+        (["smollm2-135m", "--only", "identity", "--own", "acme"], "no maker or model known as 'acme'"),
+        (["smollm2-135m", "--only", "identity", "--against", "smollm2-135m"], "beside itself"),
+        (["smollm2-135m", "--only", "identity", "--against", "no-such"], "no-such"),
+        (["http://localhost:1/v1#m", "--only", "identity"], "nothing listens"),
     ],
 )
-def test_what_cant_be_audited(arguments, said):
-    result = audit(*arguments, code=2)
-    assert said in result.output
+def test_bad_input_is_one_line(arguments, told):
+    result = CliRunner().invoke(app, ["audit", *arguments])
+    assert result.exit_code in (1, 2)
+    assert told in result.output
+    assert result.output.count("error:") == 1
 
 
-def test_what_was_made_here_isnt_declared_anew(tmp_path):
-    tiny_lm().save(tmp_path / "m")
-    assert "was made here" in audit(tmp_path / "m", "--source", "x", "--licence", "MIT", code=2).output
+def test_a_record_that_is_none_or_of_another_version_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no audit in"):
+        read_audit(tmp_path)
+    (tmp_path / "audit.json").write_text("{}")
+    with pytest.raises(BadInput, match="is not an audit"):
+        read_audit(tmp_path)
+    (tmp_path / "audit.json").write_text('{"schema": "shoestring-audit", "version": 99}')
+    with pytest.raises(BadInput, match="of version 99"):
+        read_audit(tmp_path)
+    (tmp_path / "audit.json").write_text("[1]")
+    with pytest.raises(BadInput, match="is not an audit"):
+        read_audit(tmp_path)
 
 
-def test_texts_to_pretrain_on_can_be_declared(tmp_path):
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts/a.txt").write_text("words")
-    found = as_json(tmp_path / "texts", "--source", "library", "--licence", "CC0-1.0")
-    assert found["declared"]["licence"] == "CC0-1.0"
-    assert (tmp_path / "texts/origin.toml").read_text() == 'source = "library"\nlicence = "CC0-1.0"\n'
+def test_a_stopped_audit_goes_on_and_makes_the_same(base, tmp_path, monkeypatch):
+    class Asked(Stage):
+        stop_requested = False
+
+        def progress(self, done, total, **shown):
+            self.stop_requested = done >= 3
+
+    monkeypatch.setattr("shoestring.evals.respondent_kept.AT_ONCE", 2)
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    with pytest.raises(Interrupted, match="kept"), Asked(broken, "audit") as stage:
+        job.main(settings(base), stage)
+    assert not (broken / "audit.json").exists()
+    so_far = (broken / job.SO_FAR_FILE).read_text()
+    assert so_far.count("\n") == 2
+    with (broken / job.SO_FAR_FILE).open("a") as file:
+        file.write('{"key": "torn')
+    for folder in (broken, whole):
+        with Stage(folder, "audit", resume=True) as stage:
+            job.main(settings(base), stage)
+    assert not (broken / job.SO_FAR_FILE).exists()
+    assert pq.read_table(broken / "audit.parquet").equals(pq.read_table(whole / "audit.parquet"))
+
+
+def test_a_server_is_asked_through_its_own_api():
+    lm = tiny_lm()
+    said = []
+
+    def say(prompt: str, _: int) -> str:
+        said.append(prompt)
+        return (
+            "<think>\nwho?\n</think>\nI am ChatGPT." if "Assistant: My name is" not in prompt else " Claude."
+        )
+
+    with serving(house_of(lm, lambda: ScriptedEngine(lm, say))) as probe:
+        url = f"{probe._parts.geturl()}#{lm.name}"
+        respondent = ServerRespondent(url, "", 64, 0.0, 0, 30)
+        audited = run_audit(respondent, ["identity"], 12, (), lambda *_: None)
+        (raw,) = respondent.ask(
+            [Ask("k", raw="User: What is your name?\nAssistant: My name is")], lambda *_: None
+        )
+    assert (audited.known, audited.own) == (True, {"smollm"})  # by the lineage that the server tells
+    assert raw.answer == " Claude."
+    assert raw.model == lm.name
+    rows = [row for row in audited.rows if row.group != "completion"]
+    assert {row.answer for row in rows} == {"I am ChatGPT."}
+    assert all(row.leaked == ["openai"] for row in rows)
+    assert "who?" in {row.reasoning for row in rows}
+    assert all(row.tokens for row in rows)
+
+
+def chunk(**delta):
+    return {"model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+
+
+def end(reason, **more):
+    return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason, **more}]}
+
+
+def test_what_a_server_shows_and_takes_back_is_seen():
+    shown = [chunk(content="The army "), chunk(content="shot.")]
+    filtered = said_in(Streamed(200, "", [*shown, end("content_filter")]), False)
+    assert (filtered.answer, filtered.shown) == ("", "The army shot.")
+    replaced = said_in(Streamed(200, "", [*shown, end("stop", message={"content": "Sorry."})]), False)
+    assert (replaced.answer, replaced.shown) == ("Sorry.", "The army shot.")
+    plain = said_in(Streamed(200, "", [*shown, end("length")]), False)
+    assert (plain.answer, plain.shown, plain.cut) == ("The army shot.", "", True)
+
+
+def test_a_server_that_dies_is_one_error(monkeypatch):
+    monkeypatch.setattr("shoestring.jobs.audit_server.PAUSE_S", 0.0)
+    respondent = ServerRespondent("http://127.0.0.1:9/v1#m", "", 8, 0.0, 0, 1)
+    with pytest.raises(ShoestringError, match="nothing listens"):
+        respondent.ask([Ask("a", ({"role": "user", "content": "?"},))] * 3, lambda *_: None)

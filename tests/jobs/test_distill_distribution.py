@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from shoestring.distill.store import read_manifest
+from shoestring.distill.teacher import name_of
 from shoestring.distill.vocabulary import transplant
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs import distill_distribution as job
 from shoestring.jobs import distill_store
+from shoestring.lm import load
 from shoestring.origin import Lineage, Origin
 from shoestring.origin import Stage as LineageStage
 from shoestring.run import Stage
@@ -53,7 +55,7 @@ def test_the_student_comes_nearer(base, teacher, tmp_path, name, keep):
     assert rows[0]["loss"] == pytest.approx(rows[0]["divergence"])
     own = Lineage.load(tmp_path / "s/model").stages[-1]
     assert own.job == "distill"
-    assert own.detail["teacher"] == teacher.name
+    assert own.detail["teacher"] == name_of(load(teacher))
     assert len(own.detail["teacher_sha256"]) == 64
     assert ("KL" in own.detail["loss"]) == (name != "jsd")
 

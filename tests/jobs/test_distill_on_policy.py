@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shoestring.distill.divergence import DivergenceSettings, divergence
+from shoestring.distill.teacher import name_of
 from shoestring.errors import BadInput
 from shoestring.jobs import distill_on_policy as job
 from shoestring.lm import load
@@ -63,7 +64,7 @@ def test_the_student_comes_nearer_on_what_it_says(base, teacher, tmp_path, signa
     assert reverse_kl(tmp_path / "s", teacher) < 0.75 * reverse_kl(base, teacher)
     assert max(row["mismatch_kl"] for row in metrics(tmp_path / "s")) < 1e-3
     own = Lineage.load(tmp_path / "s/model").stages[-1]
-    assert (own.job, own.detail["teacher"]) == ("distill", teacher.name)
+    assert (own.job, own.detail["teacher"]) == ("distill", name_of(load(teacher)))
     assert "KL(student || teacher)" in own.detail["loss"]
     assert len(own.detail["teacher_sha256"]) == 64
 
@@ -180,5 +181,5 @@ def test_a_barred_teacher_is_refused_and_an_allowed_one_is_in_the_lineage(base, 
     run(settings(base, teacher, suite, steps=1), tmp_path / "s")
     lineage = Lineage.load(tmp_path / "s/model")
     (origin,) = [o for o in lineage.stages[-1].origins if o.teacher]
-    assert origin.teacher == teacher.name
+    assert origin.teacher == name_of(load(teacher))
     assert origin.teacher_sha256 in lineage.teachers

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from shoestring.provenance.scan_find import hits
-from shoestring.provenance.scan_text import LONGEST, plain, sentences, unquoted
+from shoestring.text.claims.sentences import LONGEST, plain, sentences, unquoted
 
 
 def kinds(text: str, *own: str, asked: bool = False) -> list[str]:

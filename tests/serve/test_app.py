@@ -214,6 +214,13 @@ def test_it_says_what_it_is(probe: Probe) -> None:
     assert probe.get("/version", root=True).json["version"]
 
 
+def test_a_query_that_is_none_is_refused_in_openais_shape(room):
+    for path, param in (("/runs/rollouts?run=a&unit=b&step=x", "step"), ("/runs/overview", "run")):
+        got = room.probe.get(path, root=True)
+        assert got.status == 400
+        assert got.json["error"]["param"] == param
+
+
 def test_metrics_count(room: Room) -> None:
     room.probe.chat("q", max_tokens=400)
     text = room.probe.get("/metrics", root=True).raw.decode()

@@ -9,8 +9,9 @@ import pytest
 from scripted_engine import ScriptedEngine
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
-from shoestring.serve.engine_thread import FAULTS, EngineThread, Job, Watched
+from shoestring.serve.engine_thread import FAULTS, EngineThread, Watched
 from shoestring.serve.errors import ApiError
+from shoestring.serve.job import Job
 from tiny import tiny_lm
 
 LM = tiny_lm()

@@ -23,6 +23,7 @@ WIDTHS = (128, 256, 512, 1024, 2048)  # of square weights, met by MANY rows
 ROWS = (1, 8, 64, 256)  # that meet a weight of DECODE_WIDTH, as decoding does
 MANY, DECODE_WIDTH = 2048, 1024
 SECONDS_EACH = 0.25
+LONG_S = 15.0  # for all shapes together; a quiet machine takes 5
 BUSY = 0.15  # share of the processors that others take, from which on it is said
 _LARGE = 128 << 20  # bytes, beyond any cache
 
@@ -75,11 +76,10 @@ def measure(folder: Path | None = None, seconds_each: float = SECONDS_EACH) -> P
     began, before = time.perf_counter(), _processor_times()
     own = time.process_time()
     formats = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if native_bf16() else {})
-    products = {n: [_product(MANY, w, w, d, seconds_each) for w in WIDTHS] for n, d in formats.items()}
-    decode = {
-        n: [_product(r, DECODE_WIDTH, 2 * DECODE_WIDTH, d, seconds_each) for r in ROWS]
-        for n, d in formats.items()
-    }
+    square = [(MANY, width, width) for width in WIDTHS]
+    few = [(rows, DECODE_WIDTH, 2 * DECODE_WIDTH) for rows in ROWS]
+    products = {n: _rates(square, d, seconds_each, began) for n, d in formats.items()}
+    decode = {n: _rates(few, d, seconds_each, began) for n, d in formats.items()}
     bandwidth = _bandwidth(seconds_each)
     usual = "bf16" if "bf16" in formats else "fp32"
     dense, mixed = (reference.measure(config, usual) for config in (reference.DENSE, reference.MIXED))
@@ -138,6 +138,19 @@ def read_probe(path: Path) -> Probe:
         return Probe(**values)
     except (OSError, ValueError, TypeError, KeyError):
         raise BadInput(f"{path} is not a kept probe: measure again with shoestring plan --probe") from None
+
+
+def _rates(
+    shapes: list[tuple[int, int, int]], dtype: torch.dtype, seconds: float, began: float
+) -> list[float]:
+    """FLOP/s of each. Once the shapes have had LONG_S, those that are left are taken to be as the last."""
+    found: list[float] = []
+    for rows, inner, columns in shapes:
+        if found and time.perf_counter() - began > LONG_S:
+            found.append(found[-1])
+            continue
+        found.append(_product(rows, inner, columns, dtype, seconds))
+    return found
 
 
 def _product(rows: int, inner: int, columns: int, dtype: torch.dtype, seconds: float) -> float:

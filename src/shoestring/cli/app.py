@@ -55,6 +55,12 @@ def verb(function: F) -> F:
     return function
 
 
+def check_json(target: str | None) -> None:
+    """For verbs that work for minutes: said before, not after. Raises BadInput."""
+    if target not in (None, "-") and not Path(target).parent.is_dir():
+        raise BadInput(f"--json {target}: no such folder {Path(target).parent}")
+
+
 def write_json(target: str | None, values: Any) -> None:
     if target is None:
         return
@@ -64,6 +70,5 @@ def write_json(target: str | None, values: Any) -> None:
         return
     from shoestring.run import write_atomic
 
-    if not Path(target).parent.is_dir():
-        raise BadInput(f"--json {target}: no such folder {Path(target).parent}")
+    check_json(target)
     write_atomic(Path(target), text + "\n")

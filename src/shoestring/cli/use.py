@@ -146,32 +146,3 @@ def show(
 
     values = {"target": target, "mask": mask, "model": model, "seed": seed, **counted}
     write_json(json_file, job.main(build(job.ShowSettings, values, "show"), console))
-
-
-@verb
-def audit(
-    target: Annotated[str, typer.Argument(metavar="DATA|MODEL", help="Rows, a stage of some, a model.")],
-    row: Annotated[str, typer.Option(metavar="ID", help="The history of this row.")] = "",
-    source: Annotated[str, typer.Option(help="Declare where the file or folder was taken from.")] = "",
-    licence: Annotated[str, typer.Option(metavar="SPDX", help="Declare its licence.")] = "",
-    teacher: Annotated[str, typer.Option(metavar="MODEL", help="Declare the model that wrote it.")] = "",
-    teacher_licence: Annotated[str, typer.Option(metavar="SPDX", help="Declare that model's licence.")] = "",
-    permission: Annotated[
-        str, typer.Option(metavar="TEXT|FILE", help="Declare a permission in writing to train on it.")
-    ] = "",
-    json_file: JsonFile = None,
-) -> None:
-    """Where rows or a model came from, through every stage and teacher, and on which terms."""
-    from rich.console import Console
-
-    from shoestring.jobs import audit as job
-    from shoestring.settings import build
-
-    console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
-    said = {"source": source, "licence": licence, "teacher": teacher, "teacher_licence": teacher_licence}
-    said |= {"permission": permission}
-    given = {name: value for name, value in said.items() if value}
-    if given and not (source and licence):
-        raise BadInput('a declaration needs --source and --licence ("unknown" where nobody says)')
-    values = {"target": target, "row": row, "declaration": given or None}
-    write_json(json_file, job.main(build(job.AuditSettings, values, "audit"), console))

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from shoestring.engine.blocks import BlockPool, blocks_for
 from shoestring.engine.draft import DraftCount
+from shoestring.engine.refusals import refuse_prompt, refuse_weights, too_small_a_cache, why_full
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.engine.runner import Runner
 from shoestring.engine.scheduler import Scheduler, Step
 from shoestring.engine.sequence import Request
 from shoestring.engine.sequence import Sequence as Running
 from shoestring.engine.usage import EngineUsage, Made
-from shoestring.errors import BadInput, ShoestringError
+from shoestring.errors import ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.ops.memory import free_bytes, ran_out
 from shoestring.ops.paged import SPAN
@@ -59,21 +60,14 @@ class Engine:
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int:
         """Queue a prompt. Raises BadInput where it fills the context window, or the cache, with both
         numbers."""
-        window = self.lm.config.max_position_embeddings
-        if not prompt:
-            raise BadInput("the prompt is empty; give at least one token")
-        if len(prompt) >= window:
-            raise BadInput(f"the prompt has {len(prompt)} tokens and the model's window is {window}")
-        words = self.lm.config.vocab_size
-        if unknown := [token for token, _ in params.logit_bias if token >= words]:
-            raise BadInput(f"logit_bias: token {unknown[0]}, and the model's ids end at {words - 1}")
+        refuse_prompt(prompt, params, self.lm.config)
         if params.ignore_eos:
             stop_ids: frozenset[int] = frozenset()
         elif params.stop_token_ids is not None:
             stop_ids = frozenset(params.stop_token_ids)
         else:
             stop_ids = frozenset(self.lm.template.stop_ids)
-        limit = min(params.max_tokens, window - len(prompt))
+        limit = min(params.max_tokens, self.lm.config.max_position_embeddings - len(prompt))
         self._limit_cache(len(prompt), limit)
         self._next_id += 1
         request = Request(self._next_id, list(prompt), params, key, stop_ids, limit)
@@ -87,31 +81,27 @@ class Engine:
             free = free_bytes(self.runner.device) * FREE_SHARE
             room = free if self.cache_gib is None else self.cache_gib * 2**30
             self.pool.limit = int(room // self.runner.cache.store.block_bytes)
-        needed = blocks_for(prompt + limit + self.runner.ahead)
+        needed = blocks_for(prompt + limit + self.runner.drafting.ahead)
         if needed <= self.pool.limit:
             return
         if self.cache_gib is not None:
-            raise BadInput(
-                f"a prompt of {prompt:,} tokens and up to {limit:,} to be made don't fit the cache, which "
-                f"has room for {self.pool.limit * SPAN:,}; lower max_tokens or raise cache_gib (it is "
-                f"{self.cache_gib:g})"
-            )
+            raise too_small_a_cache(prompt, limit, self.pool.limit, self.cache_gib)
         self.pool.limit = needed  # few requests make all they may: when memory is full, that is said
 
     def step(self) -> None:
         """Make a token for every running sequence, and read of prompts what fits (the class says when both).
         Raises ShoestringError, one line, where the memory is full."""
         scheduler, runner = self.scheduler, self.runner
-        step = scheduler.next_step(runner.ahead, runner.drafts is not None)
+        step = scheduler.next_step(runner.drafting.ahead, runner.drafting.drafts is not None)
         try:
             self._run(step)
         except BaseException as error:
             # blocks that were to be read may have been found by others already
             scheduler.read_again()
             self.pool.forget(str(self.weights_version))
-            runner.drafter = None
+            runner.drafting.drafter = None
             if isinstance(error, RuntimeError | MemoryError) and ran_out(error):
-                raise ShoestringError(self._why_full(step)) from None
+                raise ShoestringError(why_full(scheduler, step)) from None
             raise
         self._collect()
 
@@ -171,12 +161,14 @@ class Engine:
         found = self._requests.get(request)
         if found is None:
             return []
-        made = [Made([], [], [], None) for _ in range(found.params.n)]
-        for sequence in self.scheduler.sequences(found):
-            made[sequence.sample] = Made(sequence.ids, sequence.logprobs, sequence.top_logprobs, None)
-        for sample, done in found.done.items():
-            made[sample] = Made(done.ids, done.logprobs, done.top_logprobs, done.finish_reason)
-        return made
+        return _made(found, [s for s in self.scheduler.started() if s.request is found])
+
+    def all_progress(self) -> dict[int, list[Made]]:
+        """The same of every request that runs: a look at each alone would look through all each time."""
+        started: dict[int, list[Running]] = {}
+        for sequence in self.scheduler.started():
+            started.setdefault(sequence.request.id, []).append(sequence)
+        return {number: _made(sequences[0].request, sequences) for number, sequences in started.items()}
 
     def take_finished(self) -> list[tuple[int, list[Completion]]]:
         """What has finished since it was last asked for, each request once, here or by `completed`."""
@@ -224,15 +216,7 @@ class Engine:
         nothing that the old ones left in the cache is found by a new prompt."""
         self.lm.refuse_quantized("give new weights to")
         given, own = dict(weights), dict(self.lm.network.public_tensors())
-        for name, tensor in given.items():
-            if name not in own:
-                raise BadInput(f"weights for '{name}', a tensor that this model doesn't have")
-            if tensor.shape != own[name].shape:
-                raise BadInput(
-                    f"weights for '{name}' are {tuple(tensor.shape)}, should be {tuple(own[name].shape)}"
-                )
-        if missing := [name for name in own if name not in given]:
-            raise BadInput(f"weights lack {len(missing)} tensors, the first is '{missing[0]}'")
+        refuse_weights(given, own)
         with torch.no_grad():
             for name, tensor in given.items():
                 if own[name].data_ptr() != tensor.data_ptr():
@@ -245,26 +229,16 @@ class Engine:
     @property
     def drafts(self) -> DraftCount | None:
         """What the MTP module drafted so far and how much of it was kept; None where there is none."""
-        return self.runner.drafts
+        return self.runner.drafting.drafts
 
     @property
     def lookups(self) -> DraftCount | None:
         """The same of drafts that were looked up; None where a module drafts, or nothing may."""
-        return self.runner.lookups
+        return self.runner.drafting.lookups
 
     def _give_memory_back(self) -> None:
         if not self.pool.numbered:
             self.runner.cache.store.clear()
-
-    def _why_full(self, step: Step) -> str:
-        joining = [s for piece in step.pieces for s in piece.reading.sequences]
-        running, read = len(self.scheduler.running), sum(piece.end - piece.begin for piece in step.pieces)
-        limit = max(s.request.limit for s in [*self.scheduler.running, *joining])
-        return (
-            f"out of memory while generating: {running} sequences ran, {len(joining)} were joining with "
-            f"{read:,} tokens of prompts, each to make at most {limit:,} tokens; lower max_batch (it is "
-            f"{self.scheduler.max_batch}), cache_gib or max_completion_tokens"
-        )
 
     def _collect(self) -> None:
         """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the
@@ -296,5 +270,15 @@ class Engine:
         if self.pool.keeps and sequence.place // SPAN > table.named:
             tokens = [*sequence.request.prompt, *sequence.ids]
             self.pool.name(table, tokens[: sequence.place])
-            if self.runner.drafter is not None:
+            if self.runner.drafting.drafter is not None:
                 self.pool.mark_drafted(table)
+
+
+def _made(request: Request, started: Sequence[Running]) -> list[Made]:
+    """Of each sample; `started` are those that aren't finished."""
+    made = [Made([], [], [], None) for _ in range(request.params.n)]
+    for sequence in started:
+        made[sequence.sample] = Made(sequence.ids, sequence.logprobs, sequence.top_logprobs, None)
+    for sample, done in request.done.items():
+        made[sample] = Made(done.ids, done.logprobs, done.top_logprobs, done.finish_reason)
+    return made

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from shoestring.engine.blocks import BlockPool
 from shoestring.engine.cache import PagedCache, PagedPass
-from shoestring.engine.draft import DraftCount, Drafter, drafting_pays, lookup_pays
+from shoestring.engine.draft import DraftCount
+from shoestring.engine.drafting import Drafting, take_drafted
 from shoestring.engine.logprobs import prompt_logprobs
-from shoestring.engine.lookup import Lookup
 from shoestring.engine.prefill import Prefill
 from shoestring.engine.sampler import Sampler
 from shoestring.engine.sequence import Piece, Reading, Sequence, Token
@@ -18,75 +18,26 @@ from shoestring.models.transformer import Transformer
 from shoestring.ops.native import library_for
 from shoestring.ops.paged import DecodeRuns
 
-LOOKED_UP = 2  # tokens drafted from what stood in the text before, unless the caller says how many
-
-
-def _newest(sequence: Sequence, count: int) -> list[int]:
-    """Its last tokens, of the prompt too where it has made few."""
-    ids = sequence.ids[-count:]
-    missing = count - len(ids)
-    return [*sequence.request.prompt[-missing:], *ids] if missing else ids
-
-
-def _take(sequence: Sequence, drafts: list[int], drawn: list[Token], count: DraftCount) -> int:
-    """drawn[i] follows the newest token and i drafts, and is taken while those are right -> tokens taken."""
-    for i, draft in enumerate(drafts):
-        sequence.take(drawn[i])
-        right, ended = drawn[i].id == draft, sequence.ending is not None
-        count.accepted += int(right)
-        if ended or not right:
-            count.drafted += i + 1 if ended else len(drafts)
-            return i + 1
-    count.drafted += len(drafts)
-    sequence.take(drawn[len(drafts)])
-    return len(drafts) + 1
-
 
 class Runner:
-    """draft_tokens: how many tokens to draft ahead, with the model's MTP module where it has one and latent
-    attention, else by looking up; None: as many as pay, while so few sequences run that it pays."""
-
     def __init__(self, network: Transformer, pool: BlockPool, draft_tokens: int | None) -> None:
-        self.network, self.pool, self.draft_tokens = network, pool, draft_tokens
+        self.network, self.pool = network, pool
         weight, config = network.norm, network.config  # the embedding may be quantised
         self.device, self.sampler = weight.device, Sampler(network)
-        self.drafter: Drafter | None = None  # of the sequences that run now
-        has_module = config.is_mla and config.num_nextn_predict_layers > 0
-        self.drafts = DraftCount() if has_module and draft_tokens != 0 else None
-        self.lookups = DraftCount() if not has_module and draft_tokens != 0 else None
-        layers = config.num_hidden_layers + int(self.drafts is not None)
+        self.drafting = Drafting(network, draft_tokens, self.device)
+        layers = config.num_hidden_layers + int(self.drafting.drafts is not None)
         self.cache = PagedCache(config, layers, weight.dtype, weight.device, library_for(weight))
         self._runs: DecodeRuns | None = None  # of the sequences that run now
 
-    @property
-    def ahead(self) -> int:
-        """Tokens that a step may write of a sequence besides its newest."""
-        if self.drafts is not None:
-            return self.draft_tokens or 1
-        return 0 if self.lookups is None else self.draft_tokens or LOOKED_UP
-
     def prepare(self, running: int, readings: list[Reading], copies: list[tuple[int, int]]) -> None:
         """Before a step: memory for the blocks that are held by now, and whether the module drafts."""
-        self.cache.store.grow(self.pool.numbered, self.pool.limit)
+        # what keeps blocks fills all that it may in time: a server's memory then stays as it begins
+        needed = self.pool.limit if self.pool.keeps else self.pool.numbered
+        self.cache.store.grow(needed, self.pool.limit)
         if copies:
             self.cache.store.copy(copies)
             self._runs = None
-        if self.drafts is not None:
-            self._choose_drafting(running, readings, self.drafts)
-
-    def _choose_drafting(self, running: int, readings: list[Reading], count: DraftCount) -> None:
-        """The module has to have seen every token: drafting begins with nothing running, and ends for all
-        when too many run or one joins whose beginning it hasn't seen."""
-        new = [reading for reading in readings if not reading.begun]
-        sequences = running + sum(len(reading.sequences) for reading in readings)
-        wanted = self.draft_tokens is not None or drafting_pays(sequences, self.device)
-        if not wanted or not all(reading.table.drafted for reading in new):
-            self.drafter = None
-        elif self.drafter is None and not running and len(new) == len(readings) and self._any_drafted(new):
-            self.drafter = Drafter(self.network, self.cache, self.ahead, count)
-
-    def _any_drafted(self, readings: list[Reading]) -> bool:
-        return not all(s.undrafted for reading in readings for s in reading.sequences)
+        self.drafting.choose(running, readings, self.cache)
 
     @torch.no_grad()
     def read(self, pieces: list[Piece]) -> list[Reading]:
@@ -110,11 +61,11 @@ class Runner:
             context = PagedPass(self.cache, tables, firsts, lengths)
             tokens = context.tokens
         output = self.network(ids, tokens.places, cache=context)
-        if self.drafter is not None:
+        if self.drafting.drafter is not None:
             following = [piece.reading.tokens[piece.begin + 1 : piece.end + 1] for piece in pieces]
             ended = [[] if len(f) == n else [0] for f, n in zip(following, lengths, strict=True)]
             whole = [f + e for f, e in zip(following, ended, strict=True)]
-            self.drafter.read(output.hidden, whole, tokens.places, context)
+            self.drafting.drafter.read(output.hidden, whole, tokens.places, context)
         if isinstance(context, Prefill):
             self.cache.keep(context.kept, tokens)
         return self._have_read(pieces, lengths, output.hidden, output.routing)
@@ -132,7 +83,7 @@ class Runner:
                 _record_prompt(piece, routing[start : start + length])
             if reading.request.params.prompt_logprobs is not None:
                 self._read_logprobs(piece, hidden[start : start + length])
-            if self.drafter is not None:
+            if self.drafting.drafter is not None:
                 self.pool.mark_drafted(reading.table)
             start += length
             if reading.finished:
@@ -145,8 +96,8 @@ class Runner:
     def _begin(self, sequences: list[Sequence], last: Tensor) -> None:
         """last (S, hidden): the states of the last tokens read, which make the first token of sequences that
         have none yet."""
-        if self.drafter is not None:
-            self.drafter.add(last)
+        if self.drafting.drafter is not None:
+            self.drafting.drafter.add(last)
         new = [row for row, sequence in enumerate(sequences) if not sequence.ids]
         if not new:
             return
@@ -172,7 +123,7 @@ class Runner:
         """One more token for each running sequence, or more where drafts were right."""
         tables = [s.table.blocks for s in running]
         places = [s.place for s in running]
-        drafts, count = self._drafts(running, tables, places)
+        drafts, count = self.drafting.next(running, tables, places, self.sampler)
         if count is not None:
             self._decode_checked(running, tables, places, drafts, count)
             return
@@ -184,34 +135,6 @@ class Runner:
         drawn = self.sampler.draw(output.hidden, [(s, len(s.ids)) for s in running])
         for sequence, token in zip(running, drawn, strict=True):
             sequence.take(token)
-
-    def _drafts(
-        self, running: list[Sequence], tables: list[array], places: list[int]
-    ) -> tuple[list[list[int]], DraftCount | None]:
-        """What may come next in each sequence, and where it is counted; None: nothing is drafted."""
-        if self.drafter is not None:
-            numbers = [len(s.ids) for s in running]  # of the token that comes next
-
-            def drawn_ahead(hidden: Tensor, further: int) -> list[int]:
-                wanted = [(s, number + further) for s, number in zip(running, numbers, strict=True)]
-                return self.sampler.draft(hidden, wanted)
-
-            newest = [_newest(s, self.drafter.window) for s in running]
-            return self.drafter.draft(newest, places, tables, drawn_ahead), self.drafter.count
-        pays = self.draft_tokens is not None or lookup_pays(len(running), self.device)
-        if self.lookups is None or not pays:
-            return [], None
-        drafts = [self._look_up(sequence) for sequence in running]
-        return drafts, self.lookups if any(drafts) else None
-
-    def _look_up(self, sequence: Sequence) -> list[int]:
-        if sequence.undrafted:
-            return []
-        if sequence.lookup is None:
-            sequence.lookup = Lookup()
-        most = min(self.ahead, sequence.request.limit - len(sequence.ids) - 1)
-        tokens = [*sequence.request.prompt, *sequence.ids]
-        return sequence.lookup.drafts(tokens, most) if most > 0 else []
 
     def _decode_checked(
         self,
@@ -228,12 +151,12 @@ class Runner:
         drawn = self._draw_checked(output.hidden, running, lengths)
         kept: list[int] = []
         for sequence, own, tokens in zip(running, drafts, drawn, strict=True):
-            kept.append(_take(sequence, own[: len(tokens) - 1], tokens, count))
+            kept.append(take_drafted(sequence, own[: len(tokens) - 1], tokens, count))
         count.steps += len(kept)
         count.tokens += sum(kept)
         self._record(running, output.routing, lengths, kept)
-        if self.drafter is not None:
-            self.drafter.checked(output.hidden, kept)
+        if self.drafting.drafter is not None:
+            self.drafting.drafter.checked(output.hidden, kept)
 
     def _draw_checked(self, hidden: Tensor, running: list[Sequence], lengths: list[int]) -> list[list[Token]]:
         """hidden (T, h) after each slot's newest token and its drafts, lengths[i] of slot i -> the tokens
@@ -261,8 +184,8 @@ class Runner:
     def remove(self, slots: list[int]) -> None:
         """Drop what is kept of these slots, given falling; the last take the gaps."""
         self._runs = None
-        if self.drafter is not None:
-            self.drafter.remove(slots)
+        if self.drafting.drafter is not None:
+            self.drafting.drafter.remove(slots)
 
 
 def _record_prompt(piece: Piece, routing: Tensor) -> None:

@@ -95,10 +95,10 @@ class Scheduler:
             self._wait_again(reading)
         self.readings = []
 
-    def sequences(self, request: Request) -> list[Sequence]:
-        """Of a request, those that have started and aren't finished."""
+    def started(self) -> list[Sequence]:
+        """Those that have begun and aren't finished."""
         read = [s for reading in (*self.readings, *self.again) for s in reading.sequences]
-        return [s for s in (*self.running, *read) if s.request is request]
+        return [*self.running, *read]
 
     def _wait_again(self, reading: Reading) -> None:
         """What was half read begins anew."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from shoestring.ops.hostmemory import mapped_zeros
 from shoestring.ops.paged import SPAN
 
 _GROWTH = 1.5  # each time it grows, so that what is there is seldom copied
@@ -38,7 +39,8 @@ class BlockStore:
         for part in self.parts:
             for i, old in enumerate(part):
                 # zeros, not empty: places that nobody sees are multiplied by weight 0, and 0 * nan is nan
-                new = old.new_zeros(blocks, *old.shape[1:])
+                shape = (blocks, *old.shape[1:])
+                new = mapped_zeros(shape, old.dtype) if old.device.type == "cpu" else old.new_zeros(shape)
                 new[: len(old)] = old
                 part[i] = new
 

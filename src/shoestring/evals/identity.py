@@ -3,6 +3,7 @@
 import re
 from typing import Literal
 
+from shoestring.evals.identity_reader import families_in
 from shoestring.origin import Lineage
 from shoestring.text.makers import FAMILIES
 
@@ -20,6 +21,23 @@ def base_family(lineage: Lineage, model_name: str = "") -> str | None:
         if found:
             return found
     return next((family for family in MAKERS if family in model_name.lower()), None)
+
+
+def lineage_families(lineage: Lineage | None, model_name: str = "") -> tuple[frozenset[str], bool]:
+    """Every family that the model comes from: its base, its stages, the teachers of its rows and theirs. And
+    whether that is known: a stage of unknown making tells nothing but by its name."""
+    if lineage is None:
+        named = families_in(model_name)
+        return frozenset(named), bool(named)
+    taught = [stage for several in lineage.teachers.values() for stage in several]
+    stages = [*lineage.stages, *taught]
+    texts = [model_name, *lineage.teachers]
+    for stage in stages:
+        texts += [stage.name, *(str(value) for value in stage.detail.values())]
+        texts += [origin.teacher for origin in stage.origins if origin.teacher]
+    named = set().union(*map(families_in, texts))
+    made_here = bool(lineage.stages) and all(stage.job != "unknown" for stage in lineage.stages)
+    return frozenset(named), made_here or bool(named)
 
 
 def claim(text: str, own: str | None) -> Claim:

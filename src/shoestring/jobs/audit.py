@@ -1,170 +1,179 @@
-"""Look into where rows or a model came from: counts, one row's history, every stage and teacher that reached
-a model, and the strictest term. Data from elsewhere is declared here, once."""
+"""Audit a model: who it says made it, whom it refuses, whether it still chats. Alone, beside another model,
+or as a stage of a recipe. docs/audits.md says how to read it."""
 
-from collections.abc import Mapping
+import datetime
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-from rich.console import Console
+from pydantic import Field, field_validator
 
-from shoestring.errors import BadInput
-from shoestring.provenance.history import (
-    DataHistory,
-    ModelHistory,
-    RowHistory,
-    data_file,
-    history_of_data,
-    history_of_model,
-    in_words,
-    origin_lines,
-)
-from shoestring.provenance.naming import proper_name
-from shoestring.provenance.reach import Reach
-from shoestring.provenance.terms import NOT_ADVICE, Term, read_permission
-from shoestring.run import saving, write_atomic
-from shoestring.settings import Settings
-from shoestring.text.declared import Declaration, declaration_file, declared, how_to_declare, lineage_file
+from shoestring.distill.teacher import weights_sha256
+from shoestring.engine.engine import Engine
+from shoestring.errors import BadInput, Interrupted
+from shoestring.evals.audit import Audited, compare, run_audit
+from shoestring.evals.audit_figures import Difference
+from shoestring.evals.audit_record import AUDIT_FILE, REPLIES_FILE, to_json
+from shoestring.evals.audit_rows import PARTS, Part, save_rows
+from shoestring.evals.audit_verdicts import Limits
+from shoestring.evals.identity_reader import families_in
+from shoestring.evals.respondent import LocalRespondent, Respondent, Shown
+from shoestring.evals.respondent_kept import KeptRespondent
+from shoestring.jobs.audit_server import ServerRespondent
+from shoestring.jobs.eval_results import meter
+from shoestring.lm import lineage_at, load, model_folder
+from shoestring.run import Stage, saving, write_atomic
+from shoestring.settings import Settings, nearest
+from shoestring.text.makers import FAMILIES
+
+AGAINST_FILE = "against.parquet"
+SO_FAR_FILE = "audit-so-far.jsonl"  # replies of an audit that isn't finished
 
 
 class AuditSettings(Settings):
-    target: str  # rows (a file, a stage that made some) or a model
-    row: str = ""  # of rows: the id or number of one whose history is wanted
-    declaration: Declaration | None = (
-        None  # what to write down of a file or folder from elsewhere, before all else
-    )
+    model: str
+    against: str = ""  # a model to stand beside it, asked the same
+    only: tuple[Part, ...] = PARTS
+    n: int = Field(0, ge=0)  # probes of each part, 0: all
+    seed: int = 0
+    temperature: float = Field(0.0, ge=0)
+    max_tokens: int = Field(96, ge=1)
+    own: tuple[str, ...] = ()  # makers that the model may name beside those of its lineage
+    limits: Limits = Limits()
+    timeout_s: float = Field(300.0, gt=0)  # of a server's reply
+    device: str = "cpu"
+    dtype: str = "auto"
+
+    @field_validator("own")
+    @classmethod
+    def _families(cls, own: tuple[str, ...]) -> tuple[str, ...]:
+        """Their keys; each may be given by a model's or a maker's name."""
+        found: dict[str, None] = {}
+        for name in own:
+            keys = [name] if name in FAMILIES else sorted(families_in(name))
+            if not keys:
+                raise ValueError(f"no maker or model known as {name!r}{nearest(name, list(FAMILIES))}")
+            found |= dict.fromkeys(keys)
+        return tuple(found)
 
 
-def main(settings: AuditSettings, console: Console) -> dict[str, Any]:
-    if settings.declaration:
-        path = declare(Path(settings.target), settings.declaration)
-        console.print(f"declared in {path}", markup=False)
-    file = data_file(settings.target)
-    if file is None and settings.row:
-        raise BadInput(f"--row is for rows, and {settings.target} is a model or nothing")
-    if file is None:
-        if settings.declaration and not is_model(Path(settings.target)):
-            return {"declared": settings.declaration.model_dump()}  # texts to pretrain on: no rows to look at
-        return show_model(history_of_model(settings.target), console)
-    found = history_of_data(file)
-    return show_row(found.row(settings.row), found, console) if settings.row else show_data(found, console)
+@dataclass(frozen=True)
+class Done:
+    """An audit with what it is compared with, and both as JSON."""
+
+    audited: Audited
+    against: Audited | None
+    changed: list[Difference]
+    values: dict[str, Any]
 
 
-def declare(path: Path, said: Declaration) -> Path:
-    """Write the declaration beside the file or into the folder. Raises BadInput where another one is
-    there."""
-    if not path.exists():
-        raise BadInput(f"nothing to declare: no such file or folder: {path}")
-    said = said.model_copy(update={"permission": read_permission(said.permission)})
-    if lineage_file(path).exists() or (path / "lineage.json").exists():
-        raise BadInput(
-            f"{path} was made here: its own lineage says where it came from, and can't be declared anew"
-        )
-    file, known = declaration_file(path), declared(path)
-    if known is not None and known != said:
-        raise BadInput(f"{file} declares something else already: change that file, if it is wrong")
-    with saving(file):
-        write_atomic(file, tomli_w.dumps({name: value for name, value in said.model_dump().items() if value}))
-    return file
+def main(settings: AuditSettings, stage: Stage) -> dict[str, Any]:
+    done = audit(settings, stage, stage.folder)
+    keep(done, stage.folder)
+    for verdict in done.audited.verdicts(settings.limits, done.changed):
+        stage.say(f"{done.audited.name}: {verdict.line()}")
+    return {"audit": AUDIT_FILE, "verdicts": done.values["verdicts"]}
 
 
-def is_model(path: Path) -> bool:
-    return path.suffix == ".gguf" or (path / "config.json").exists()
+def check(settings: AuditSettings) -> None:
+    """Before anything runs: what can't be asked."""
+    if not settings.only:
+        raise BadInput(f"only: name at least one of {', '.join(PARTS)}")
+    if settings.against == settings.model:
+        raise BadInput("against: a model beside itself shows nothing")
 
 
-def show_row(row: RowHistory, of: DataHistory, console: Console) -> dict[str, Any]:
-    """Every field but the text, what its teacher's terms say, and all that reached the teacher."""
-    console.print(f"{row.id}: row {row.number} of {of.path}", markup=False)
-    for line in origin_lines(row.origin, row.term):
-        console.print(f"  {line}", markup=False)
-    for name, value in row.fields.items():
-        console.print(f"  {name} = {value}", markup=False)
-    if row.term:
-        console.print(f"  {row.term.cited()}", markup=False)
-    taught = of.taught.get(row.origin.teacher or "", [])
-    print_taught({row.origin.teacher or "": taught} if taught else {}, console)
-    console.print(NOT_ADVICE, style="dim")
-    return {
-        "id": row.id,
-        "row": row.number,
-        "origin": row.origin.to_json(),
-        "terms": term_json(row.term),
-        "fields": dict(row.fields),
-        "teacher_reached_by": [reach_json(reach) for reach in taught],
+def audit(settings: AuditSettings, stage: Stage | None, folder: Path) -> Done:
+    """`folder`: where the replies so far lie, for a start after a stop."""
+    check(settings)
+    for name in (settings.model, settings.against):  # a wrong name is told before the first audit is made
+        if name and not is_server(name):
+            lineage_at(name)
+    audited, sha256 = _one(settings, settings.model, stage, folder)
+    against, changed = None, []
+    if settings.against:
+        against, _ = _one(settings, settings.against, stage, folder)
+        changed = compare(audited, against)
+    made = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "shoestring": metadata.version("shoestring"),
+        "model": settings.model,
+        "against": settings.against,
+        "parts": list(settings.only),
+        "n": settings.n,
+        "seed": settings.seed,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
     }
+    return Done(audited, against, changed, to_json(audited, sha256, made, settings.limits, against, changed))
 
 
-def show_data(found: DataHistory, console: Console) -> dict[str, Any]:
-    worst, lacking = found.strictest, found.without_origin
-    console.print(f"{found.path}: {len(found.rows)} rows", markup=False)
-    for part, counted in found.counts().items():
-        for value, count in counted.items():
-            console.print(f"  {part:8} {count:>7}  {value}", markup=False)
-    print_taught(found.taught, console)
-    if lacking:
-        console.print(
-            f"{len(lacking)} rows without an origin, the first in row {lacking[0].number}: they can't be "
-            f"trained on; declare it once: {how_to_declare(found.path)}",
-            markup=False,
-        )
-    strict = f"{worst.teacher}: {worst.cited()}" if worst else "no model wrote any of it"
-    console.print(f"strictest term: {strict}", markup=False)
-    if worst and not worst.usable:
-        console.print("no model can be trained on these rows without a written permission", style="bold")
-    console.print(NOT_ADVICE, style="dim")
-    return {
-        "data": str(found.path),
-        "rows": len(found.rows),
-        "without_origin": len(lacking),
-        "counts": found.counts(),
-        "strictest": term_json(worst),
-        "usable": not lacking and (worst is None or worst.usable),
-        "teachers": {name: [reach_json(r) for r in reached] for name, reached in found.taught.items()},
-    }
+def _one(settings: AuditSettings, name: str, stage: Stage | None, folder: Path) -> tuple[Audited, str]:
+    """Of one model, and its weights' hash ("" of a server)."""
+    if stage is not None and stage.stop_requested:
+        raise Interrupted(f"stopped before {name}")
+    s, start = settings, time.perf_counter()
+    shown = show_in(stage, f"audit of {name}", folder)
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def kept(respondent: Respondent, who: str) -> KeptRespondent:
+        identity = json.dumps([who, s.max_tokens, s.temperature, s.seed])
+        return KeptRespondent(respondent, folder / SO_FAR_FILE, identity)
+
+    if is_server(name):
+        key = os.environ.get("OPENAI_API_KEY", "")
+        server = ServerRespondent(name, key, s.max_tokens, s.temperature, s.seed, s.timeout_s)
+        return run_audit(kept(server, name), s.only, s.n, s.own, shown), ""
+    lm = load(name, dtype=s.dtype, device=s.device)
+    local = LocalRespondent(lm, Engine(lm), s.max_tokens, s.temperature, s.seed)
+    sha256 = weights_sha256(lm)
+    try:
+        return run_audit(kept(local, sha256), s.only, s.n, s.own, shown), sha256
+    finally:  # what was made is paid for, whether the audit ends or not
+        if stage is not None:
+            meter(stage, lm, "audit", time.perf_counter() - start, local.work)
 
 
-def show_model(found: ModelHistory, console: Console) -> dict[str, Any]:
-    console.print(f"{found.name}: stages, oldest first", markup=False)
-    for stage in found.lineage.stages:
-        console.print(f"  {stage.name} ({stage.job}{', ' + stage.date if stage.date else ''})", markup=False)
-    console.print("what reached it, and through what:")
-    for line in dict.fromkeys(in_words(reach) for reach in found.reached):
-        console.print(f"  {line}", markup=False)
-    console.print(f"strictest term that reaches it: {found.term.cited()}", markup=False)
-    for duty in found.duties:
-        console.print(f"when it is given to others: {duty}", markup=False)
-    if (name := proper_name(found.name, found.duties)) != found.name:
-        console.print(f"its name would have to be: {name}", markup=False)
-    console.print(NOT_ADVICE, style="dim")
-    return {
-        "model": found.name,
-        "lineage": found.lineage.to_json(),
-        "reached_by": [reach_json(reach) for reach in found.reached],
-        "strictest": term_json(found.term),
-        "duties": [str(duty) for duty in found.duties],
-        "name_for_others": name,
-    }
+def keep(done: Done, folder: Path) -> None:
+    """The record, and every reply. The record last: where it is, the replies are."""
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_rows(done.audited.rows, folder / REPLIES_FILE)
+        if done.against is not None:
+            save_rows(done.against.rows, folder / AGAINST_FILE)
+    write_atomic(folder / AUDIT_FILE, json.dumps(done.values, indent=2, ensure_ascii=False) + "\n")
+    (folder / SO_FAR_FILE).unlink(missing_ok=True)
 
 
-def print_taught(taught: Mapping[str, list[Reach]], console: Console) -> None:
-    for teacher, reached in taught.items():
-        console.print(f"what reached the teacher {teacher}:", markup=False)
-        for line in dict.fromkeys(in_words(reach) for reach in reached):
-            console.print(f"  {line}", markup=False)
+def is_server(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
 
 
-def term_json(term: Term | None) -> dict[str, Any] | None:
-    if term is None:
-        return None
-    rule = term.rule
-    said = {"teacher": term.teacher, "ruling": term.ruling, "terms": term.text, "permission": term.permission}
-    if rule:
-        said |= {"maker": rule.maker, "clause": rule.clause, "source": rule.source}
-        said |= {"effective": rule.effective, "read": rule.read}
-    return said
+def folder_for(settings: AuditSettings) -> Path:
+    """Where an audit made on the command line is kept: a whole one in the model's own folder, where a release
+    looks for it; one of a part, of a file or of a server under runs/."""
+    path = Path(settings.model)
+    if not is_server(settings.model) and path.is_dir() and settings.only == PARTS and not settings.n:
+        return model_folder(path)
+    return Path("runs") / f"audit-{re.sub(r'[^A-Za-z0-9.]+', '-', settings.model).strip('-')}"
 
 
-def reach_json(reach: Reach) -> dict[str, Any]:
-    origin = reach.origin.to_json() if reach.origin else None
-    shown = {"path": list(reach.path), "kind": reach.kind, "licence": reach.licence, "origin": origin}
-    return shown | {"terms": term_json(reach.term)}
+def show_in(stage: Stage | None, name: str, folder: Path) -> Shown:
+    start = time.perf_counter()
+
+    def shown(done: int, total: int, tokens: int) -> None:
+        if stage is None:
+            return
+        stage.progress(done, total, on=name, **{"tokens/s": tokens / max(time.perf_counter() - start, 1e-9)})
+        if stage.stop_requested and done < total:
+            raise Interrupted(
+                f"stopped in {name}: the replies so far are kept in {folder}; the same again goes on"
+            )
+
+    return shown

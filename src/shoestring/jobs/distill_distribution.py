@@ -146,7 +146,9 @@ def taught_by(settings: DistributionSettings, stage: Stage) -> Taught:
         live = LiveTeacher(teacher.network, to_teacher)
         return Taught(LiveLoss(settings.divergence, live), None, teacher.config, by)
     folder = Path(settings.store) if settings.store else stage.folder / "teacher"
-    store = LogprobStore(folder, manifest(settings, student, teacher.name, by.origin.teacher_sha256))
+    store = LogprobStore(
+        folder, manifest(settings, student, by.origin.teacher or "", by.origin.teacher_sha256)
+    )
     by.save(folder / TEACHER)
     rows, tally = open_rows(settings), Tally()
     wanted = [row for _ in range(settings.steps) for row in take_rows(rows, student, settings, tally)]

@@ -9,6 +9,12 @@ def _eval() -> Job:
     return Job(evaluate.EvaluateSettings, evaluate.main, makes_model=False, check=evaluate.plan)
 
 
+def _audit() -> Job:
+    from shoestring.jobs import audit
+
+    return Job(audit.AuditSettings, audit.main, makes_model=False, check=audit.check)
+
+
 def _sft() -> Job:
     from shoestring.jobs import sft
 
@@ -77,6 +83,7 @@ def _distill_on_policy() -> Job:
 
 JOBS: JobTable = {
     "eval": _eval,
+    "audit": _audit,
     "tokenizer": _tokenizer,
     "init": _init,
     "pretrain": _pretrain,

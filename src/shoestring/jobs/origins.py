@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoestring.distill.teacher import weights_sha256
+from shoestring.distill.teacher import name_of, weights_sha256
 from shoestring.errors import BadInput
 from shoestring.jobs.recipe_units import REFERENCE
 from shoestring.lm import LanguageModel, lineage_at
@@ -97,12 +97,12 @@ class TaughtBy:
 
 def taught_by_model(teacher: LanguageModel, permission: str) -> TaughtBy:
     """Raises BadInput where the teacher's terms bar it."""
-    sha256 = weights_sha256(teacher)
-    terms = terms_of(teacher, teacher.name, permission)
+    name, sha256 = name_of(teacher), weights_sha256(teacher)
+    terms = terms_of(teacher, name, permission)
     origin = Origin(
-        source=f"probabilities of {teacher.name}",
-        licence=f"as {teacher.name}",
-        teacher=teacher.name,
+        source=f"probabilities of {name}",
+        licence=f"as {name}",
+        teacher=name,
         teacher_sha256=sha256,
         terms=terms,
     )

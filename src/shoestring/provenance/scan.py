@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from shoestring.provenance.scan_asked import asks_who
 from shoestring.provenance.scan_find import hits
 from shoestring.provenance.scan_personal import personal_in
 from shoestring.provenance.scan_rewrite import Own, rewritten
-from shoestring.provenance.scan_text import KINDS, Hit, Kind, plain
+from shoestring.provenance.scan_text import KINDS, Hit, Kind
 from shoestring.settings import Settings
+from shoestring.text.claims.asked import asks_who
+from shoestring.text.claims.sentences import plain
 from shoestring.text.message import Message
 
 Action = Literal["drop", "rewrite", "keep"]

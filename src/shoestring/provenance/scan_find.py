@@ -1,15 +1,15 @@
 """One text through all rules."""
 
-import re
 from collections.abc import Iterator
 
-from shoestring.provenance.scan_asked import named_in
 from shoestring.provenance.scan_cutoff import CUTOFF, CUTOFF_GATE
-from shoestring.provenance.scan_frames import UNKNOWN_GATE
-from shoestring.provenance.scan_identity import claim_in
 from shoestring.provenance.scan_personal import personal_in
-from shoestring.provenance.scan_refusal import REFUSAL, REFUSAL_GATE
-from shoestring.provenance.scan_text import Hit, plain, sentences, unquoted
+from shoestring.provenance.scan_text import Hit
+from shoestring.text.claims.asked import named_in
+from shoestring.text.claims.frames import UNKNOWN_GATE
+from shoestring.text.claims.identity import claim_in
+from shoestring.text.claims.refusal import REFUSAL, REFUSAL_GATE
+from shoestring.text.claims.sentences import first_rule, plain, sentences, unquoted
 from shoestring.text.makers import Names, names_but
 
 
@@ -45,8 +45,3 @@ def _may_have(text: str, names: Names) -> tuple[bool, bool, bool]:
         any(word in lower for word in CUTOFF_GATE),
         any(word in lower for word in REFUSAL_GATE),
     )
-
-
-def first_rule(text: str, rules: tuple[tuple[str, re.Pattern[str]], ...]) -> str:
-    """The name of the first rule that the sentence meets; "" for none."""
-    return next((rule for rule, pattern in rules if pattern.search(text)), "")

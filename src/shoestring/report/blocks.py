@@ -57,6 +57,7 @@ class Code:
 
     text: str
     title: str = ""
+    language: str = "toml"
 
 
 Block = Heading | Text | Bullets | Table | Plots | Samples | Browser | Code

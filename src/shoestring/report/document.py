@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from shoestring.report.audits import audit_blocks
 from shoestring.report.blocks import Block, Browser, Bullets, Code, Heading, Plots, Samples, Table, Text
 from shoestring.report.costs import bill_blocks
 from shoestring.report.curves import plots
@@ -29,6 +30,7 @@ def document(report: RunReport) -> Iterator[Block]:
     yield from score_blocks(report)
     yield from chat_blocks(report)
     yield from identity_blocks(report)
+    yield from audit_blocks(report.audits)
     yield from _findings(report)
     yield from _curves(report)
     yield from _samples(report)

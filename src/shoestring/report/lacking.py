@@ -44,7 +44,7 @@ def _sentences(
     lost = sum(score.lost for score in scores)
     if lost:
         yield f"{lost} replies were not judged (timeout or error) and count as not right."
-    trained = [unit for unit in units if unit.job != "eval"]
+    trained = [unit for unit in units if unit.job not in ("eval", "audit")]
     if trained and not any(unit.seed is not None for unit in trained):
         yield "One seed: how far another run would land from this one is not known."
     if any(unit.job == "grpo" for unit in trained) and not any(unit.arm for unit in trained):

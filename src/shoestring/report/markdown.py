@@ -54,8 +54,8 @@ def _block(block: Block) -> str:
             return "They can be looked through in report.html."
         case Code(text, ""):
             return fence(text)
-        case Code(text, name):
-            return _folded(name, fence(text, "toml"))
+        case Code(text, name, language):
+            return _folded(name, fence(text, language))
 
 
 def table_text(table: Table) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.budget.price import Prices, make_bill
+from shoestring.evals.audit_record import AUDIT_FILE, read_audit
 from shoestring.report.scores import UnitReport
 from shoestring.report.stage_costs import REFERENCE
 from shoestring.report.units import read_units
@@ -45,7 +46,7 @@ def model_facts(folder: Path) -> ModelFacts:
     folder = folder.resolve()
     run = next((above for above in folder.parents if (above / "recipe.toml").exists()), None)
     if run is None or (found := _unit_of(run, folder)) is None:
-        return ModelFacts()
+        return ModelFacts(audits=tuple(_kept(folder)))
     own, units = found
     recipe = read_toml(run / "recipe.toml")
     stages = _built_by(recipe.get("stage", []), own.stage)
@@ -54,7 +55,7 @@ def model_facts(folder: Path) -> ModelFacts:
     bill = make_bill(usage, build(Prices, recipe.get("prices", {}), str(run)))
     total = bill.total
     cost = Cost(stages, total.seconds, bill.kwh(total), bill.usd(total))
-    return ModelFacts(cost, tuple(_audits(units, own)))
+    return ModelFacts(cost, (*_kept(folder), *_audits(units, own)))
 
 
 def _unit_of(run: Path, folder: Path) -> tuple[UnitReport, list[tuple[Path, UnitReport]]] | None:
@@ -88,12 +89,25 @@ def _belongs(
     return unit.arm == arm and (unit.seed == own.seed or own.seed not in seeds)
 
 
+def _kept(folder: Path) -> Iterator[Audit]:
+    """Of the audit in a model's or an audit stage's folder."""
+    if (folder / AUDIT_FILE).exists():
+        yield from (
+            Audit(verdict.on, verdict.outcome, verdict.why) for verdict in read_audit(folder).verdicts
+        )
+
+
 def _audits(units: Sequence[tuple[Path, UnitReport]], own: UnitReport) -> Iterator[Audit]:
-    """Of the evals that asked this stage's model, in its own arm and seed."""
+    """Of the evals and audits that asked this stage's model, in its own arm and seed."""
     for path, unit in units:
-        if unit.job != "eval" or (unit.arm, unit.seed) != (own.arm, own.seed):
+        if unit.job not in ("eval", "audit") or (unit.arm, unit.seed) != (own.arm, own.seed):
             continue
-        models = read_toml(path / "settings.toml").get("models", {})
+        settings = read_toml(path / "settings.toml")
+        if unit.job == "audit":
+            if settings.get("model") == f"stage:{own.stage}":
+                yield from _kept(path)
+            continue
+        models = settings.get("models", {})
         labels = [label for label, model in models.items() if model == f"stage:{own.stage}"]
         result = path / "result.json"
         values = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}

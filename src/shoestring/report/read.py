@@ -15,6 +15,7 @@ from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
 from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
+from shoestring.report.audits_read import audit_of
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.live import curves_of
@@ -61,6 +62,7 @@ def read_run(folder: Path) -> RunReport:
         planned=planned(scores, wanted),
         chats=chats,
         identities=identities,
+        audits=tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder)),
         curves=tuple(curve for path, unit in units.items() for curve in curves_of(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
         bill=make_bill(usage, prices, _read_json(folder / "machine.json").get("peak")),

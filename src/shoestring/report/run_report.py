@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shoestring.budget.price import Amount, Bill
 from shoestring.budget.ranges import Range
+from shoestring.report.audits_read import AuditReport
 from shoestring.report.rollout_page import RolloutPage
 from shoestring.report.scores import Comparison, Learned, Planned, Score, UnitReport
 
@@ -125,9 +126,8 @@ class RunReport:
     stages: Stages | None = None
     findings: tuple[Finding, ...] = ()
     identities: tuple[IdentityReport, ...] = ()
-    plan: Mapping[str, Range] = field(
-        default_factory=dict
-    )  # seconds by stage, said before the run; may be empty
+    audits: tuple[AuditReport, ...] = ()
+    plan: Mapping[str, Range] = field(default_factory=dict)  # seconds by stage, as said before the run
 
     @property
     def learned(self) -> tuple[Learned, ...]:

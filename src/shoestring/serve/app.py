@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -182,10 +183,18 @@ def _errors(app: FastAPI, house: House) -> None:
         text = f"{request.method} {request.url.path}: {error.detail}"
         return JSONResponse(ApiError(error.status_code, text).body(), error.status_code, error.headers)
 
+    async def query_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        param = ".".join(map(str, first["loc"][1:]))
+        refusal = ApiError(400, f"{request.url.path}: {param}: {first['msg']}", param)
+        return JSONResponse(refusal.body(), 400)
+
     async def bug(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse(ApiError(500, f"a fault of the server ({type(error).__name__})").body(), 500)
 
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]]
     handlers = {ApiError: api_error, HTTPException: http_error, Exception: bug}
+    handlers[RequestValidationError] = query_error
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

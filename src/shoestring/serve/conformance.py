@@ -7,13 +7,25 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.serve import conformance_basics, conformance_errors, conformance_streams, conformance_thinking
+from shoestring.serve import (
+    conformance_basics,
+    conformance_errors,
+    conformance_streams,
+    conformance_structure,
+    conformance_thinking,
+)
 from shoestring.serve.probe import Failed, Probe, Skipped
 from shoestring.settings import nearest
 
 Check = Callable[[Probe], None]
 Verdict = Literal["passed", "failed", "skipped"]
-ROOMS = (conformance_basics, conformance_streams, conformance_thinking, conformance_errors)
+ROOMS = (
+    conformance_basics,
+    conformance_streams,
+    conformance_thinking,
+    conformance_structure,
+    conformance_errors,
+)
 
 
 @dataclass(frozen=True)

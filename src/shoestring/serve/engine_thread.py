@@ -6,7 +6,6 @@ A fault of the engine itself ends all that ran with 503; a new engine over the s
 for a request that was there at two faults: it is refused from then on."""
 
 import asyncio
-import hashlib
 import queue
 import threading
 import time
@@ -20,6 +19,7 @@ from shoestring.engine.request import Completion, SamplingParams
 from shoestring.engine.usage import EngineUsage, Made
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.serve.errors import ApiError
+from shoestring.serve.job import Job, News
 
 STRIKES = 2  # faults of the engine at which a request was there
 FAULTS, WITHIN_SECONDS = 5, 300  # more faults than that in so long: the engine stays down
@@ -31,62 +31,9 @@ class Watched(Protocol):
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int: ...
     def step(self) -> None: ...
     def abort(self, request: int) -> None: ...
-    def progress(self, request: int) -> list[Made]: ...
+    def all_progress(self) -> dict[int, list[Made]]: ...
     def take_finished(self) -> list[tuple[int, list[Completion]]]: ...
     def usage(self) -> EngineUsage: ...
-
-
-@dataclass(frozen=True)
-class News:
-    """What one sample made since the last look."""
-
-    sample: int
-    ids: list[int]
-    logprobs: list[float]
-    top: list[dict[int, float]]
-
-
-class Job:
-    """One prompt in the engine, with all its samples. Everything here is the event loop's."""
-
-    def __init__(
-        self, prompt: Sequence[int], params: SamplingParams, key: str, changed: asyncio.Event
-    ) -> None:
-        """changed: set whenever there is news, or the end; several jobs may share one."""
-        self.prompt, self.params, self.key = list(prompt), params, key
-        self.started: float | None = None  # time.monotonic() of its first token
-        self.made = [0] * params.n
-        self.completions: list[Completion] | None = None
-        self.error: ApiError | None = None
-        self._news: list[News] = []
-        self._changed = changed
-
-    @property
-    def over(self) -> bool:
-        return self.completions is not None or self.error is not None
-
-    def news(self) -> list[News]:
-        """All that was made since this was asked last. A slow reader finds much at once; no more is kept than
-        the reply's own ids."""
-        taken, self._news = self._news, []
-        return taken
-
-    def told(self, news: Sequence[News]) -> None:
-        if self.started is None:
-            self.started = time.monotonic()
-        for piece in news:
-            self.made[piece.sample] += len(piece.ids)
-        self._news += news
-        self._changed.set()
-
-    def end(self, completions: list[Completion] | None, error: ApiError | None) -> None:
-        if not self.over:
-            self.completions, self.error = completions, error
-        self._changed.set()
-
-    @property
-    def fingerprint(self) -> bytes:
-        return hashlib.sha256(repr((self.prompt, self.params.max_tokens, self.params.n)).encode()).digest()
 
 
 @dataclass(eq=False)
@@ -209,12 +156,12 @@ class EngineThread:
         """What every request made in this step, and those that ended."""
         told: list[_Told] = []
         self.usage = self.engine.usage()
-        finished = dict(self.engine.take_finished())
+        finished, progress = dict(self.engine.take_finished()), self.engine.all_progress()
         for running in list(self._running.values()):
             completions = finished.get(running.number)
             if completions is not None:
                 self._forget(running)
-            made = self.engine.progress(running.number) if completions is None else completions
+            made = progress.get(running.number, []) if completions is None else completions
             news = []
             for sample, m in enumerate(made):
                 at = running.shown[sample]

@@ -14,7 +14,7 @@ BODIES: dict[str, type[Body]] = {
     "/detokenize": DetokenizeRequest,
 }
 POSTED = (400, 401, 403, 404, 408, 413, 415, 429, 500, 503)
-GOT = (401, 403, 404)
+GOT = (400, 401, 403, 404)
 ERROR = {
     "type": "object",
     "required": ["error"],

@@ -19,6 +19,7 @@ from shoestring.serve.metrics import Metrics
 from shoestring.serve.reader import Delta
 from shoestring.serve.shape import Shape
 from shoestring.serve.talk import Idle, Said, Talk, Waiting
+from shoestring.serve.watch import Watch
 
 GONE = 499  # as nginx logs a client that closed its connection
 Note = Callable[["TalkReply", int], None]
@@ -30,17 +31,20 @@ class TalkReply(Response):
     def __init__(self, talk: Talk, shape: Shape, caller: Caller, metrics: Metrics, note: Note) -> None:
         self.talk, self.shape, self.caller, self.metrics, self.note = talk, shape, caller, metrics, note
         self._begun = False  # the status was sent
+        self._sending: float | None = None  # since when the client has been taking what is sent
         self.status_code = 200
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = asyncio.create_task(self._work(send))
         gone = asyncio.create_task(_until_gone(receive))
+        watch = Watch(self.talk.settings.stall_seconds, lambda: self._drop_stalled(work))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 self.status_code = GONE
         finally:
+            watch.close()
             for task in (work, gone):
                 task.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
@@ -128,13 +132,21 @@ class TalkReply(Response):
         await self._within(send({"type": "http.response.body", "body": body, "more_body": more}))
 
     async def _within(self, sending: Awaitable[None]) -> None:
-        """A reader that takes nothing is as good as gone: what it holds is freed."""
-        try:
-            async with asyncio.timeout(self.talk.settings.stall_seconds):
-                await sending
-        except TimeoutError:
-            self.status_code = GONE
-            raise asyncio.CancelledError from None
+        self._sending = asyncio.get_running_loop().time()
+        await sending
+        self._sending = None
+
+    def _drop_stalled(self, work: asyncio.Task[None]) -> float:
+        """A reader that takes nothing is as good as gone: what it holds is freed. -> when to look again."""
+        stall = self.talk.settings.stall_seconds
+        if self._sending is None:
+            return stall
+        waited = asyncio.get_running_loop().time() - self._sending
+        if waited < stall:
+            return stall - waited
+        self.status_code = GONE
+        work.cancel()
+        return stall
 
     def _finished(self) -> None:
         talk = self.talk

@@ -6,14 +6,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from shoestring.serve.choice import SHUTDOWN, TIME, Choice
-from shoestring.serve.engine_thread import Job
 from shoestring.serve.errors import ApiError
+from shoestring.serve.job import Job
 from shoestring.serve.line import Line, Place, Ticket
 from shoestring.serve.metrics import Times
 from shoestring.serve.plan import Plan
 from shoestring.serve.reader import Delta
 from shoestring.serve.served import Served
 from shoestring.serve.settings import ServeSettings
+from shoestring.serve.watch import Bell
 
 PLACE_SECONDS = 1.0  # how often a waiting request looks at its place
 
@@ -111,25 +112,25 @@ class Talk:
     async def _making(self) -> AsyncIterator[Event]:
         loop, open_jobs = asyncio.get_running_loop(), set(range(len(self._jobs)))
         until = loop.time() + self.settings.request_seconds
-        while open_jobs:
-            wait = min(self.settings.keep_alive_seconds, max(0.0, until - loop.time()))
-            if (
-                not await _set_within(self._changed, wait)
-                and loop.time() < until
-                and not self._closing.is_set()
-            ):
-                yield Idle()
-                continue
-            self._changed.clear()
-            for number in sorted(open_jobs):
-                for event in self._news(number):
-                    yield event
-                if self._jobs[number].over:
-                    open_jobs.remove(number)
-            if open_jobs and (self._closing.is_set() or loop.time() >= until):
-                for event in self._give_up(open_jobs, SHUTDOWN if self._closing.is_set() else TIME):
-                    yield event
-                return
+        bell = Bell(self._changed, self.settings.keep_alive_seconds, until)
+        try:
+            while open_jobs:
+                rung = await bell.wait()
+                ends = self._closing.is_set() or loop.time() >= until
+                if not rung and not ends:
+                    yield Idle()
+                    continue
+                for number in sorted(open_jobs):
+                    for event in self._news(number):
+                        yield event
+                    if self._jobs[number].over:
+                        open_jobs.remove(number)
+                if open_jobs and ends:
+                    for event in self._give_up(open_jobs, SHUTDOWN if self._closing.is_set() else TIME):
+                        yield event
+                    return
+        finally:
+            bell.close()
 
     def _news(self, number: int) -> list[Said]:
         """What one prompt's job made since the last look. Raises its error."""

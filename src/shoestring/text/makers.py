@@ -1,6 +1,7 @@
 """Names under which language models and their makers go, in Latin and in Chinese letters."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,17 +30,21 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(("Llama",), ("Meta AI", "Meta", "Facebook AI"), ("LLaMA", "LLAMA")),
     "deepseek": Family(("DeepSeek",), ("深度求索", "幻方"), ("Deep Seek",)),
     "openai": Family(
-        ("ChatGPT", "GPT-3", "GPT-4", "GPT-5"),
+        ("ChatGPT", "GPT-3", "GPT-4o", "GPT-4", "GPT-5"),
         ("OpenAI", "Open AI"),
         ("GPT3", "GPT4", "GPT 3", "GPT 4", "Chat GPT", "gpt-oss", "InstructGPT", "GPT"),
     ),
     "anthropic": Family(("Claude",), ("Anthropic",), ("克劳德",)),
     "google": Family(
-        ("Gemini", "Gemma", "Bard"), ("Google DeepMind", "Google", "DeepMind", "谷歌"), ("PaLM", "LaMDA")
+        ("Gemini", "Gemma", "Bard"),
+        ("Google DeepMind", "Google", "DeepMind", "谷歌", "グーグル"),
+        ("PaLM", "LaMDA"),
     ),
     "mistral": Family(("Mistral", "Mixtral"), ("Mistral AI",), ("Ministral", "Codestral", "Le Chat")),
     "microsoft": Family(
-        ("Copilot", "Phi-3", "Phi-4"), ("Microsoft", "微软"), ("Bing Chat", "Bing", "必应", "Phi", "Sydney")
+        ("Copilot", "Phi-3", "Phi-4"),
+        ("Microsoft", "微软", "マイクロソフト"),
+        ("Bing Chat", "Bing", "必应", "Phi", "Sydney"),
     ),
     "xai": Family(("Grok",), ("xAI",)),
     "baidu": Family(("ERNIE", "文心一言", "文心"), ("Baidu", "百度")),
@@ -109,9 +114,20 @@ def names_but(*own: str) -> Names:
             name.startswith(known.casefold()) for name in mine for known in (*family.models, *family.makers)
         )
     ]
+    return _names(families)
+
+
+@cache
+def names_of(key: str) -> Names:
+    """Those of one family."""
+    return _names([FAMILIES[key]])
+
+
+def _names(families: Sequence[Family]) -> Names:
     models = [name for family in families for name in family.all_models]
     makers = [name for family in families for name in family.makers]
-    pattern = re.compile(f"(?P<model>{_either(models)})|(?P<maker>{_either(makers)})")
+    kinds = [(kind, own) for kind, own in (("model", models), ("maker", makers)) if own]
+    pattern = re.compile("|".join(f"(?P<{kind}>{_either(own)})" for kind, own in kinds))
     spelled = {name for name in (*models, *makers) if _AS_SPELLED.fullmatch(name)}
     lower = {name.lower() for name in (*models, *makers) if name not in spelled}
     return Names(pattern, _shortest(spelled), _shortest(lower))

@@ -1,7 +1,7 @@
 """The frames of a claim in English.
 
 In the rules a model's name has become MODEL and a maker's MAKER (private characters), so a rule is the frame
-alone. What stands between the frame's first words and the name is its gap, and `scan_identity.py` judges it.
+alone. What stands between the frame's first words and the name is its gap, and `identity.py` judges it.
 """
 
 import re

@@ -6,10 +6,10 @@ A name alone is a mention ("OpenAI released GPT-4"). A claim has a frame: who sp
 
 import re
 
-from shoestring.provenance.scan_frames import FRAMES, MADE, MAKER, MODEL, NOUN, UNKNOWN, WORD, N
-from shoestring.provenance.scan_identity_others import OTHERS, SPEAKS_OTHER
-from shoestring.provenance.scan_identity_zh import CHINESE, CHINESE_UNKNOWN
-from shoestring.provenance.scan_text import QUOTED, Sentence
+from shoestring.text.claims.frames import FRAMES, MADE, MAKER, MODEL, NOUN, UNKNOWN, WORD, N
+from shoestring.text.claims.identity_others import OTHERS, SPEAKS_OTHER
+from shoestring.text.claims.identity_zh import CHINESE, CHINESE_UNKNOWN
+from shoestring.text.claims.sentences import QUOTED, Sentence
 from shoestring.text.makers import Names
 
 # words that stand between "I am" and a name without turning the claim into something else
@@ -46,6 +46,7 @@ REPORTED = re.compile(
 )
 # places in a sentence at which one frame is tried; more of them is a name said over and over
 TRIES = 10
+UNLISTED = "an AI made by a maker not in the list"
 FIRST_PERSON = re.compile(r"\b(?:I|my|me)\b|\bI'")
 
 
@@ -142,5 +143,5 @@ def _unknown_maker(text: str, own: tuple[str, ...]) -> str:
         if match is None or any(name and name.casefold() in match["maker"].casefold() for name in own):
             continue
         if not REPORTED.search(text[: match.start()]):
-            return f"{language}: an AI made by a maker not in the list"
+            return f"{language}: {UNLISTED}"
     return ""

@@ -2,7 +2,7 @@
 
 import re
 
-from shoestring.provenance.scan_text import Sentence
+from shoestring.text.claims.sentences import Sentence
 from shoestring.text.makers import Names
 
 LONGEST_QUESTION = 300  # characters; a question after a page of text is about the page

@@ -1,0 +1,37 @@
+"""A server that 64 clients use and misuse, with the real engine behind it: nothing leaks, nothing is lost."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.base
+def test_it_holds_under_load(tmp_path: Path) -> None:
+    output = tmp_path / "load.json"
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks/serve_load.py"),
+        "--seconds",
+        "45",
+        "--cache-gib",
+        "0.1",
+    ]
+    done = subprocess.run([*command, "--output", str(output)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = json.loads(output.read_text())
+    assert found["clients"] == 64
+    assert found["faults"] == []
+    assert found["exit_code"] == 0
+    # all kinds of clients were there, and were served
+    assert {"whole", "stream", "leave", "read_slowly", "send_nonsense", "send_too_much"} <= {
+        *found["statuses"]
+    }
+    assert found["statuses"]["stream"]["200"] > 10
+    assert set(found["statuses"]["send_too_much"]) == {"413"}
+    assert set(found["statuses"]["send_nonsense"]) == {"400"}
