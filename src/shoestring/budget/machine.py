@@ -122,7 +122,7 @@ def of_probe(
         dense=(1.0, 1.0),
         mixed=(1.0, 1.0),
         launch_s=0.0,
-        less=1 - (1 - LESS) / crowded,
+        less=1 - (1 - LESS) / crowded**2,  # threads that wait for each other lose more than their share
         more=(1 + MORE) * crowded - 1,
     )
     if chosen != probe.precision:

@@ -38,7 +38,7 @@ DENSE = ModelConfig(
 )
 MIXED = replace(from_width(256, 2048), num_nextn_predict_layers=0)
 ROW, TOKENS = 128, 1024  # of an update
-STREAMS, PROMPT, NEW = 64, 32, 32  # of generating
+STREAMS, PROMPT, NEW = 32, 32, 16  # of generating
 TIMES, LONG_S = 3, 5.0
 MARKS = ("<begin>", "<end>", "<pad>")
 
@@ -72,7 +72,8 @@ def reference_model(config: ModelConfig, dtype: torch.dtype) -> LanguageModel:
 
 
 def _best(work: Callable[[], object]) -> float:
-    """Of TIMES after one that warms up, fewer where that takes long: a busy machine is still measured soon."""
+    """Of TIMES after one that warms up, fewer where that takes long: a busy machine is still measured
+    soon."""
     times = []
     while len(times) <= TIMES and (not times or sum(times) < LONG_S):
         began = time.perf_counter()
