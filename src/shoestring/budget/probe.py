@@ -23,7 +23,7 @@ WIDTHS = (128, 256, 512, 1024, 2048)  # of square weights, met by MANY rows
 ROWS = (1, 8, 64, 256)  # that meet a weight of DECODE_WIDTH, as decoding does
 MANY, DECODE_WIDTH = 2048, 1024
 SECONDS_EACH = 0.25
-LONG_S = 15.0  # for all shapes together; a quiet machine takes 5
+LONG_S = 10.0  # for all shapes together; a quiet machine takes 5
 BUSY = 0.15  # share of the processors that others take, from which on it is said
 _LARGE = 128 << 20  # bytes, beyond any cache
 

@@ -37,8 +37,8 @@ DENSE = ModelConfig(
     tie_word_embeddings=True,
 )
 MIXED = replace(from_width(256, 2048), num_nextn_predict_layers=0)
-ROW, TOKENS = 128, 1024  # of an update
-STREAMS, PROMPT, NEW = 32, 32, 16  # of generating
+ROW, TOKENS = 128, 512  # of an update
+STREAMS, PROMPT, NEW = 32, 32, 8  # of generating
 TIMES, LONG_S = 3, 5.0
 MARKS = ("<begin>", "<end>", "<pad>")
 
