@@ -280,6 +280,15 @@ def _assemble(
     return LanguageModel(network, tokenizer, template, network.config, lineage, name, quantized)
 
 
+def weights_sha256(lm: LanguageModel) -> str:
+    """Of every public tensor in float32, so that a copy in another file's layout is the same model."""
+    digest = hashlib.sha256()
+    for name, tensor in lm.network.public_tensors():
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

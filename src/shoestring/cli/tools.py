@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shoestring.cli.app import JsonFile, Set, verb, write_json
+from shoestring.cli.app import JsonFile, verb, write_json
 
 
 @verb
@@ -99,50 +99,23 @@ def scan(
 
 
 @verb
-def plan(
-    target: Annotated[str, typer.Argument(metavar="RECIPE|PRESET", help="A recipe, v3-671b, or a preset.")],
-    hardware: Annotated[
-        str, typer.Option(metavar="NAME", help="A chip of the table; this machine by default.")
-    ] = "",
-    hardware_file: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Chips of your own, [chip.NAME] tables.")
-    ] = None,
-    compare: Annotated[str, typer.Option(metavar="A,B,...", help="The same run on these chips too.")] = "",
-    set_: Set = [],  # noqa: B006
-    scale: Annotated[str, typer.Option(help="full or small.")] = "full",
-    controls: Annotated[bool, typer.Option("--controls", help="With their arms.")] = False,
-    probe: Annotated[bool, typer.Option("--probe", help="Measure this machine anew.")] = False,
+def export_task(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="sums:max_terms=4, gym:NAME, FILE.jsonl.")],
+    harness: Annotated[str, typer.Option("--for", metavar="HARNESS", help="lm-eval or inspect.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="A new folder.")],
+    n: Annotated[int, typer.Option("-n", "--n", help="Held-out problems.")] = 256,
+    seed: Annotated[int, typer.Option()] = 0,
+    max_tokens: Annotated[int, typer.Option(help="A reply is cut here.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     json_file: JsonFile = None,
 ) -> None:
-    """What a run will take, before it starts: memory, time, tokens, money, energy, disk, each a range."""
+    """Write a suite as a task that lm-eval or inspect-ai runs: the same problems, prompts and scorer."""
     from rich.console import Console
 
-    from shoestring.jobs import plan as job
-    from shoestring.settings import build, parse_assignments
-
-    console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
-    values = {"target": target, "hardware": hardware, "hardware_file": hardware_file, "scale": scale}
-    values |= {"compare": [name.strip() for name in compare.split(",") if name.strip()]}
-    values |= {"controls": controls, "overrides": parse_assignments(set_), "probe": probe}
-    write_json(json_file, job.main(build(job.PlanSettings, values, "plan"), console))
-
-
-@verb
-def answers(
-    results: Annotated[list[Path], typer.Argument(metavar="A.json B.json", help="What eval --json wrote.")],
-    out: Annotated[
-        str, typer.Option(metavar="P,P", help="USD of a million tokens written, one each; or own.")
-    ] = "own,own",
-    watts: Annotated[float, typer.Option(help="Of one's own machine at work.")] = 65.0,
-    usd_per_kwh: Annotated[float, typer.Option(help="Of its electricity.")] = 0.30,
-    json_file: JsonFile = None,
-) -> None:
-    """What a correct answer costs, of models or endpoints that were asked the same problems."""
-    from rich.console import Console
-
-    from shoestring.jobs import answers as job
+    from shoestring.jobs import export_task as job
     from shoestring.settings import build
 
     console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
-    values = {"results": results, "out": out.split(","), "watts": watts, "usd_per_kwh": usd_per_kwh}
-    write_json(json_file, job.main(build(job.AnswersSettings, values, "answers"), console))
+    values = {"suite": suite, "harness": harness, "output_dir": output_dir, "n": n, "seed": seed}
+    values |= {"max_tokens": max_tokens, "temperature": temperature}
+    write_json(json_file, job.main(build(job.ExportTaskSettings, values, "export-task"), console))

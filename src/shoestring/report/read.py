@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from shoestring.budget.price import Prices, make_bill
 from shoestring.budget.ranges import Range
 from shoestring.errors import BadInput
+from shoestring.evals.contamination import Overlap
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
 from shoestring.models.bases import BASES
@@ -112,14 +113,29 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
             unparsed=row["unparsed"],
             lost=outcomes["timeout"] + outcomes["error"],
             lower_bound=row["lower_bound"],
-            asking=", ".join(f"{name} {value}" for name, value in row["settings"].items() if value),
+            asking=_asking(row["settings"]),
             marks=marks.get(key, {}),
             shape=Shape(**row["shape"]) if "shape" in row else None,
             pass_at={
                 k: Estimate(value, Interval(low, high))
                 for k, (value, low, high) in row.get("pass_at", {}).items()
             },
+            cons=_estimate(row.get("cons_at_k")),
+            scorer=", ".join(f"{n} {v}" for n, v in (row.get("receipt") or {}).get("scorer", {}).items()),
+            empty=row.get("empty", 0),
+            errors=outcomes["error"],
+            overlap=Overlap.of(row["overlap"]) if row.get("overlap") else None,
         )
+
+
+def _asking(settings: Mapping[str, Any]) -> str:
+    """What was set, in words; a top_p of 1 leaves all as it is."""
+    said = {name: value for name, value in settings.items() if value and (name, value) != ("top_p", 1.0)}
+    return ", ".join(f"{name} {value}" for name, value in said.items())
+
+
+def _estimate(found: Sequence[float] | None) -> Estimate | None:
+    return Estimate(found[0], Interval(found[1], found[2])) if found else None
 
 
 def _bases(path: Path, made: Collection[str]) -> set[str]:

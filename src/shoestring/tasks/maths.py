@@ -58,13 +58,14 @@ def judge_maths(reply: Reply, gold: str, prompt: str = "", percent: bool = False
     opinions = [compare(gold, text, rules) for text in stated.texts]
     parts = {"disagreed": 1.0} if any(opinion.disagreed for opinion in opinions) else {}
     detail = "; ".join(filter(None, (opinion.why for opinion in opinions)))
+    said = _vote(gold, stated.texts[0])
     if all(opinion.equal for opinion in opinions) and len(opinions) < MAX_STATED:
-        return Verdict(Outcome.RIGHT, 1.0, parts, detail)
+        return Verdict(Outcome.RIGHT, 1.0, parts, detail, said)
     if not stated.marked and all(opinion.equal is None for opinion in opinions):
         return Verdict(Outcome.UNPARSED, 0.0, parts, detail)
     if len(opinions) > 1:
         detail = f"several answers: {', '.join(text[:SHOWN] for text in stated.texts[:5])}"
-    return Verdict(Outcome.WRONG, 0.0, parts, detail)
+    return Verdict(Outcome.WRONG, 0.0, parts, detail, said if len(opinions) == 1 else "")
 
 
 def judge_maths_lenient(reply: Reply, gold: str, prompt: str = "", percent: bool = False) -> Verdict:
@@ -97,6 +98,15 @@ def compare(gold: str, said: str, rules: Rules) -> Opinion:
         )
     shown = f"{said[:SHOWN]}, not {gold[:SHOWN]}" if equal is False else ""
     return Opinion(equal, why=f"{said[:SHOWN]}: {why}" if equal is None else shown)
+
+
+def _vote(gold: str, said: str) -> str:
+    """One spelling for what reads as one value: 0.5 and 1/2 are one vote, right or wrong. Forms that the
+    reader doesn't bring together (roots in a denominator) are votes apart."""
+    try:
+        return repr(_read_for(said, _read_for(gold, None)))
+    except Unreadable:
+        return _spelled(said)
 
 
 def _read_for(text: str, wanted: Value | None) -> Value:

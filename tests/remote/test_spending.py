@@ -1,7 +1,7 @@
 """Budgets and limits a minute, by hand."""
 
-from shoestring.distill.endpoint import Endpoint
-from shoestring.distill.spending import Budget, Pace
+from shoestring.remote.endpoint import Endpoint
+from shoestring.remote.spending import Budget, Pace
 
 
 def endpoint(**changed) -> Endpoint:
@@ -50,3 +50,10 @@ def test_tokens_a_minute_and_their_correction():
     assert pace.wait_s(2.0, 20) == 58.0
     pace.correct(99, 10)  # long gone
     assert pace.wait_s(60.5, 70) == 0
+
+
+def test_cached_input_has_its_own_price_or_the_usual_one():
+    usual = Budget(Endpoint(url="https://h", model="m", price_in=2, price_out=3))
+    assert usual.cost(10, 1, cached=4) == usual.cost(10, 1)
+    cached = Budget(Endpoint(url="https://h", model="m", price_in=2, price_cached=0, price_out=3))
+    assert cached.cost(10, 1, cached=4) == (6 * 2 + 3) / 1e6

@@ -12,6 +12,7 @@ from shoestring.tasks.suite import Suite, draw_problems
 # a run that more problems of one suite or file have, but for numbers and single letters, is its wording and
 # not its content: "Sort from smallest to largest: 75, 46, ..." says nothing about what was tested
 SHARED_BY = 2
+SHORTEST = 5  # tokens: a problem that is shorter is looked for as a whole text only, not inside others
 FEWER = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # held-out problems, where a level has fewer
 
 
@@ -25,6 +26,7 @@ class TestedTexts:
         self.words, self.texts = words, 0
         self._runs: dict[tuple[str, ...], str] = {}
         self._whole: dict[tuple[str, ...], str] = {}
+        self._short_sizes: set[int] = set()  # lengths of problems that have no run of `words`
 
     def add(self, name: str, texts: Iterable[str]) -> None:
         """The problems of one suite or file."""
@@ -34,6 +36,8 @@ class TestedTexts:
             self.texts += 1
             tokens = tokens_of(text.lower())
             self._whole.setdefault(tuple(tokens), f"{name} #{number}")
+            if SHORTEST <= len(tokens) < self.words:
+                self._short_sizes.add(len(tokens))
             for run in self._runs_of(tokens):
                 found.setdefault(run, number)
                 shared[_wording(run)].add(number)
@@ -51,6 +55,21 @@ class TestedTexts:
             if run in self._runs:
                 return f'shares "{" ".join(run)}" with {self._runs[run]}'
         return ""
+
+    def all_in(self, text: str) -> dict[str, str]:
+        """Every problem of which the text has a run, or which it has as a whole, with what was found."""
+        tokens = tokens_of(text.lower())
+        found: dict[str, str] = {}
+        for run in self._runs_of(tokens):
+            if run in self._runs:
+                found.setdefault(self._runs[run], " ".join(run))
+        for size in self._short_sizes:
+            for i in range(len(tokens) - size + 1):
+                whole = tuple(tokens[i : i + size])
+                if whole in self._whole:
+                    found.setdefault(self._whole[whole], " ".join(whole))
+        whole = self._whole.get(tuple(tokens))
+        return found if whole is None or not tokens else {whole: "the whole of it", **found}
 
     def _runs_of(self, tokens: list[str]) -> Iterable[tuple[str, ...]]:
         return (tuple(tokens[i : i + self.words]) for i in range(len(tokens) - self.words + 1))

@@ -5,7 +5,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shoestring.text.stream import CLOSE, OPEN
+from shoestring.text.stream import split_thinking
+
+ENDED = ("eos", "eos_token", "end_turn", "stop_sequence")  # others' words for "stop"
+CUT = ("max_tokens", "model_length")  # ... and for "length"
 
 
 class Broken(Exception):
@@ -14,11 +17,17 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Said:
+    """finish_reason: "stop", "length" (it was cut), or what else the endpoint says, such as
+    "content_filter"."""
+
     reasoning: str | None
     answer: str
     finish_reason: str
     prompt_tokens: int | None  # None: the endpoint didn't say
     completion_tokens: int | None
+    cached_tokens: int = 0  # of the prompt's; 0 too where the endpoint didn't say
+    model: str = ""  # what it calls the model; "" here and below: it didn't say
+    fingerprint: str = ""
 
 
 def read_whole(body: bytes) -> Said:
@@ -31,7 +40,8 @@ def read_whole(body: bytes) -> Said:
     reason = choice.get("finish_reason")
     if not isinstance(reason, str):
         raise Broken("no finish_reason")
-    return _said(_text(message, "content"), _thinking(message), reason, value.get("usage"))
+    told = _told(value)
+    return _said(_text(message, "content"), _thinking(message), reason, value.get("usage"), told)
 
 
 class StreamReader:
@@ -43,6 +53,7 @@ class StreamReader:
         self.thinking: list[str] = []
         self.reason = ""
         self.usage: Any = None
+        self.told: dict[str, str] = {}
         self.done = False
 
     def push(self, line: bytes) -> None:
@@ -58,6 +69,7 @@ class StreamReader:
             return
         value = _json(data)
         self.usage = value.get("usage") or self.usage
+        self.told |= _told(value)
         if value.get("choices") == []:  # the last one, of usage alone
             return
         choice = _choice(value)
@@ -76,31 +88,20 @@ class StreamReader:
     def end(self) -> Said:
         if not self.reason:
             raise Broken("the stream was cut")
-        return _said("".join(self.content), "".join(self.thinking) or None, self.reason, self.usage)
+        thinking = "".join(self.thinking) or None
+        return _said("".join(self.content), thinking, self.reason, self.usage, self.told)
 
 
-def split_thinking(content: str) -> tuple[str | None, str]:
-    """Thinking and answer of a text with tags. A template that opens <think> itself leaves only the closing
-    one in the reply."""
-    start = content.lstrip()
-    if start.startswith(OPEN):
-        thinking, _, answer = start[len(OPEN) :].partition(CLOSE)
-    elif CLOSE in content:
-        thinking, _, answer = content.partition(CLOSE)
-    else:
-        return None, content
-    return thinking.strip("\n") or None, answer.lstrip("\n")
-
-
-def _said(content: str, thinking: str | None, reason: str, usage: Any) -> Said:
+def _said(content: str, thinking: str | None, reason: str, usage: Any, told: dict[str, str]) -> Said:
     if reason == "insufficient_system_resource":  # DeepSeek broke it off for its own reasons
         raise Broken("the endpoint ran short of resources")
     answer = content
     if thinking is None:
         thinking, answer = split_thinking(content)
     counts = usage if isinstance(usage, dict) else {}
-    tokens = _count(counts, "prompt_tokens"), _count(counts, "completion_tokens")
-    return Said(None if thinking is None else _whole(thinking), _whole(answer), reason, *tokens)
+    tokens = _count(counts, "prompt_tokens"), _count(counts, "completion_tokens"), _cached(counts)
+    why = "stop" if reason in ENDED else "length" if reason in CUT else reason
+    return Said(None if thinking is None else _whole(thinking), _whole(answer), why, *tokens, **told)
 
 
 def _whole(text: str) -> str:
@@ -141,6 +142,21 @@ def _text(message: dict[str, Any], name: str) -> str:
 def _thinking(message: dict[str, Any]) -> str | None:
     """None where neither field has any."""
     return _text(message, "reasoning_content") or _text(message, "reasoning") or None
+
+
+def _told(value: dict[str, Any]) -> dict[str, str]:
+    """What a reply, or a piece of one, says of who made it."""
+    found = {"model": value.get("model"), "fingerprint": value.get("system_fingerprint")}
+    return {name: _whole(text) for name, text in found.items() if isinstance(text, str) and text}
+
+
+def _cached(usage: dict[str, Any]) -> int:
+    """Tokens of the prompt that a cache held, by DeepSeek's name or OpenAI's; never more than the prompt."""
+    details = usage.get("prompt_tokens_details")
+    found = _count(usage, "prompt_cache_hit_tokens")
+    if found is None and isinstance(details, dict):
+        found = _count(details, "cached_tokens")
+    return min(found or 0, _count(usage, "prompt_tokens") or 0)
 
 
 def _count(usage: dict[str, Any], name: str) -> int | None:

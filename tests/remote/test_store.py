@@ -5,9 +5,9 @@ from unittest.mock import patch
 
 import pytest
 
-from shoestring.distill.outputs import Store, spent
-from shoestring.distill.teacher import Answer, Ask, Sampling
 from shoestring.errors import ShoestringError
+from shoestring.remote.asked import Answer, Ask, Sampling
+from shoestring.remote.store import Store, spent
 from shoestring.run import read_lines
 
 HOW = Sampling(0.6, 0.95, 100, 0)
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_the_samples_before_it_whole(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
-        patch("shoestring.distill.outputs.os.fsync", full),
+        patch("shoestring.remote.store.os.fsync", full),
         pytest.raises(ShoestringError, match="disk is full"),
     ):
         store.add(answer(one, 1, text="x" * 1000))

@@ -1,4 +1,4 @@
-"""The settings of a teacher behind an OpenAI-compatible endpoint, and its key."""
+"""The settings of a model behind an OpenAI-compatible endpoint, and its key."""
 
 import os
 from typing import Literal
@@ -13,13 +13,14 @@ from shoestring.settings import Settings
 class Endpoint(Settings):
     """`url` ends before /chat/completions, as in https://api.deepseek.com/v1. Prices are for a million
     tokens, in any money; 0 is no limit. `extra_body` is added to every request, e.g. what switches thinking
-    on."""
+    on; `omit` names what isn't sent, for endpoints that refuse it, e.g. "seed"."""
 
     url: str
     model: str = Field(min_length=1)
     key_env: str = ""  # the environment variable that holds the key; the key itself is in no file
     stream: bool = True
     price_in: float = Field(default=0.0, ge=0)
+    price_cached: float | None = Field(default=None, ge=0)  # of what its cache held of a prompt; as price_in
     price_out: float = Field(default=0.0, ge=0)
     budget_money: float = Field(default=0.0, ge=0)
     budget_tokens: int = Field(default=0, ge=0)  # in and out
@@ -31,6 +32,7 @@ class Endpoint(Settings):
     retries: int = Field(default=6, ge=0)
     backoff_s: float = Field(default=1.0, gt=0)  # the first pause, doubled with each retry up to a minute
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    omit: tuple[Literal["seed", "temperature", "top_p", "max_tokens", "stream_options"], ...] = ()
 
     @field_validator("url")
     @classmethod
@@ -41,6 +43,10 @@ class Endpoint(Settings):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("no user, password, ? or # in an address: a key is named by key_env")
         return url.rstrip("/").removesuffix("/chat/completions")
+
+    @property
+    def priced(self) -> bool:
+        return bool(self.price_in or self.price_out or self.price_cached)
 
 
 class ScoringEndpoint(Endpoint):
@@ -57,23 +63,23 @@ def parse_endpoint(text: str) -> Endpoint:
     """`https://host/v1#model`. Raises BadInput."""
     url, _, model = text.partition("#")
     if not model:
-        raise BadInput(f"teacher {url}: write which of its models you mean, as in {url}#NAME")
+        raise BadInput(f"endpoint {url}: write which of its models you mean, as in {url}#NAME")
     try:
         return Endpoint(url=url, model=model)
     except ValueError:
-        raise BadInput(f"teacher {url}: not an endpoint's address; write https://host/v1#NAME") from None
+        raise BadInput(f"endpoint {url}: not an endpoint's address; write https://host/v1#NAME") from None
 
 
 def checked_key(endpoint: Endpoint) -> str:
     """The key, "" where none is needed. Raises BadInput where its variable isn't set, or a budget in money
     has no prices."""
-    if endpoint.budget_money and not (endpoint.price_in or endpoint.price_out):
-        raise BadInput("teacher: a budget in money needs price_in and price_out, per million tokens")
+    if endpoint.budget_money and not endpoint.priced:
+        raise BadInput("endpoint: a budget in money needs price_in and price_out, per million tokens")
     if not endpoint.key_env:
         return ""
     key = os.environ.get(endpoint.key_env, "").strip()
     if not key:
-        raise BadInput(f"teacher: the environment variable {endpoint.key_env} is not set; put the key there")
+        raise BadInput(f"endpoint: the environment variable {endpoint.key_env} is not set; put the key there")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise BadInput(f"teacher: what {endpoint.key_env} holds is not a key: it has spaces or signs in it")
+        raise BadInput(f"endpoint: what {endpoint.key_env} holds is not a key: it has spaces or signs in it")
     return key

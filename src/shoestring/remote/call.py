@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shoestring.distill.endpoint import Endpoint
-from shoestring.distill.http_read import Broken, Said, StreamReader, read_whole
+from shoestring.remote.endpoint import Endpoint
+from shoestring.remote.read import Broken, Said, StreamReader, read_whole
 
 TRY_AGAIN = (408, 409, 425, 429)  # and 5xx
 TOO_MANY = 429
@@ -49,6 +49,7 @@ class Caller:
         asked = {"model": self.endpoint.model, **body, "stream": stream}
         if stream:
             asked["stream_options"] = {"include_usage": True}
+        asked = {name: value for name, value in asked.items() if name not in self.endpoint.omit}
         reader, whole = StreamReader(), b""
         try:
             with self._open("/chat/completions", asked | self.endpoint.extra_body, name) as reply:

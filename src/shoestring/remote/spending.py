@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from shoestring.distill.endpoint import Endpoint
+from shoestring.remote.endpoint import Endpoint
 
 WINDOW_S = 60.0
 MILLION = 1_000_000
@@ -19,8 +19,12 @@ class Budget:
     tokens: int = 0
     _aside: dict[int, tuple[int, int]] = field(default_factory=dict)  # by request: tokens in, tokens out
 
-    def cost(self, tokens_in: int, tokens_out: int) -> float:
-        return (tokens_in * self.endpoint.price_in + tokens_out * self.endpoint.price_out) / MILLION
+    def cost(self, tokens_in: int, tokens_out: int, cached: int = 0) -> float:
+        """cached: of tokens_in."""
+        e = self.endpoint
+        price_cached = e.price_in if e.price_cached is None else e.price_cached
+        paid_in = (tokens_in - cached) * e.price_in + cached * price_cached
+        return (paid_in + tokens_out * e.price_out) / MILLION
 
     def fits(self, tokens_in: int, tokens_out: int) -> bool:
         aside = [*self._aside.values(), (tokens_in, tokens_out)]
@@ -35,11 +39,12 @@ class Budget:
     def set_aside(self, request: int, tokens_in: int, tokens_out: int) -> None:
         self._aside[request] = (tokens_in, tokens_out)
 
-    def settle(self, request: int, tokens_in: int, tokens_out: int) -> float:
+    def settle(self, request: int, tokens_in: int, tokens_out: int, cached: int = 0) -> float:
         """What the request came to, now that it is over."""
         del self._aside[request]
-        self.spend(self.cost(tokens_in, tokens_out), tokens_in + tokens_out)
-        return self.cost(tokens_in, tokens_out)
+        money = self.cost(tokens_in, tokens_out, cached)
+        self.spend(money, tokens_in + tokens_out)
+        return money
 
     def spend(self, money: float, tokens: int) -> None:
         self.money += money

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shoestring.distill.teacher import Answer, Ask, Sampling
 from shoestring.errors import BadInput
+from shoestring.remote.asked import Answer, Ask, Sampling
 from shoestring.run import read_lines, saving, write_atomic
 
 LOST, OF = "lost.jsonl", "of.json"

@@ -6,12 +6,12 @@ from email.utils import formatdate
 
 import pytest
 
-from shoestring.distill.endpoint import Endpoint, checked_key, parse_endpoint
-from shoestring.distill.http_call import retry_after
-from shoestring.distill.spending import Budget
-from shoestring.distill.teacher import STOPPED, Answer, Ask, Asked, Sampling
-from shoestring.distill.teacher_http import HttpTeacher
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling
+from shoestring.remote.call import retry_after
+from shoestring.remote.endpoint import Endpoint, checked_key, parse_endpoint
+from shoestring.remote.model import RemoteModel
+from shoestring.remote.spending import Budget
 from shoestring.settings import build
 from stub_endpoint import KEY, Stub, serving
 
@@ -40,7 +40,7 @@ class Run:
         self.budget = Budget(self.endpoint)
         self.taken: list[Answer] = []
         self.lost: list[tuple[Answer, str]] = []
-        teacher = HttpTeacher(self.endpoint, KEY, self.budget, lambda a, fault: self.lost.append((a, fault)))
+        teacher = RemoteModel(self.endpoint, KEY, self.budget, lambda a, fault: self.lost.append((a, fault)))
 
         def take(answer: Answer) -> None:
             if len(self.taken) >= full_after:
@@ -247,3 +247,31 @@ def test_keys_and_short_forms(monkeypatch):
     with pytest.raises(BadInput, match="which of its models"):
         parse_endpoint("https://h/v1")
     assert KEY not in json.dumps(endpoint.model_dump())
+
+
+def test_what_an_endpoint_says_of_itself_and_of_its_cache(stub):
+    stub.cached = 12
+    run = Run(stub, asks(1, 1), price_in=1.0, price_cached=0.25, price_out=2.0)
+    answer = run.taken[0]
+    assert (answer.said_model, answer.fingerprint) == ("deepseek-reasoner", "fp_5417b77867_prod0225")
+    assert (answer.cached_tokens, answer.counted) == (12, True)
+    assert answer.cost == pytest.approx((8 * 1.0 + 12 * 0.25 + 50 * 2.0) / 1e6)
+    assert run.budget.money == pytest.approx(answer.cost)
+
+
+def test_what_it_refuses_is_not_sent(stub):
+    Run(stub, asks(1, 1), omit=["seed", "top_p", "stream_options"])
+    assert set(stub.bodies[0]) == {"model", "messages", "temperature", "max_tokens", "stream"}
+    with pytest.raises(BadInput, match="omit"):
+        build(Endpoint, {"url": "https://h", "model": "m", "omit": ["model"]}, "test")
+
+
+def test_samples_of_one_refused_prompt_count_as_one(stub):
+    """Three of a row end the asking, unless they are of one prompt; the others are then had."""
+    wanted = asks(3, 4)
+    stub.fault = lambda name, attempt: "400" if name.startswith(wanted[0].key) else None
+    run = Run(stub, wanted, concurrency=1)
+    assert run.error is None
+    assert len(run.taken) == 8
+    assert {key for key, _ in run.asked.refused} == {wanted[0].key}
+    assert len(run.asked.refused) == 4

@@ -1,12 +1,12 @@
-"""One sample to be had from an endpoint."""
+"""One sample to be had from an endpoint, as a request."""
 
 import dataclasses
 import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from shoestring.distill.http_call import CHARS_PER_TOKEN
-from shoestring.distill.teacher import Ask, Sampling
+from shoestring.remote.asked import Ask, Sampling
+from shoestring.remote.call import CHARS_PER_TOKEN
 
 TURN_TOKENS = 16  # what a template adds to a message, at most
 

@@ -1,4 +1,4 @@
-"""A teacher behind any OpenAI-compatible endpoint: several requests at once, each asked again after a fault,
+"""A model behind any OpenAI-compatible endpoint: several requests at once, each asked again after a fault,
 within limits a minute and a budget. One thread decides everything; the others only wait for replies."""
 
 import dataclasses
@@ -11,16 +11,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from shoestring.distill.endpoint import Endpoint
-from shoestring.distill.http_call import CHARS_PER_TOKEN, TOO_MANY, Caller, Fault
-from shoestring.distill.http_job import Job
-from shoestring.distill.http_read import Said
-from shoestring.distill.spending import Budget, Pace
-from shoestring.distill.teacher import STOPPED, Answer, Ask, Asked, Sampling, Stop, Take, now
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling, Stop, Take, now
+from shoestring.remote.call import CHARS_PER_TOKEN, TOO_MANY, Caller, Fault
+from shoestring.remote.endpoint import Endpoint
+from shoestring.remote.job import Job
+from shoestring.remote.read import Said
+from shoestring.remote.spending import Budget, Pace
 
 LONGEST_PAUSE_S = 60.0
 GIVE_UP_AFTER = 3  # samples one after another that could not be had: the endpoint is down, or refuses us
+NOT_THIS = (400, 413, 422)  # it won't have this prompt, e.g. one too long for it
 GLANCE_S = 0.2  # how often a wait looks whether it should stop
 NO_USE = {
     401: "it refuses the key",
@@ -32,7 +33,7 @@ NO_USE = {
 Lost = Callable[[Answer, str], None]  # an attempt that may be charged and gave nothing, and its fault
 
 
-class HttpTeacher:
+class RemoteModel:
     """`budget` knows what was spent before; `lost` hears of attempts that may be charged and gave nothing."""
 
     sha256 = ""  # an endpoint doesn't show its weights
@@ -53,8 +54,8 @@ def identity_of(endpoint: Endpoint) -> tuple[str, ...]:
 class _Round:
     """One call of `ask`."""
 
-    def __init__(self, teacher: HttpTeacher, sampling: Sampling, take: Take, stop: Stop) -> None:
-        self.teacher, self.endpoint, self.budget = teacher, teacher.endpoint, teacher.budget
+    def __init__(self, model: RemoteModel, sampling: Sampling, take: Take, stop: Stop) -> None:
+        self.model, self.endpoint, self.budget = model, model.endpoint, model.budget
         self.sampling, self.take, self.stop = sampling, take, stop
         self.pace = Pace(self.endpoint.requests_per_minute, self.endpoint.tokens_per_minute)
         self.fresh: deque[Job] = deque()
@@ -63,6 +64,7 @@ class _Round:
         self.asked = Asked()
         self.failure: ShoestringError | None = None
         self.hold_until, self.in_a_row, self.sent, self.unsaved = 0.0, 0, 0, 0
+        self.last_refused = ""
         self.length = sampling.max_tokens  # of the last reply: what the next is thought to take
         self.random = random.Random()
         self.to_do: queue.SimpleQueue[tuple[int, Job] | None] = queue.SimpleQueue()
@@ -91,7 +93,7 @@ class _Round:
     def _work(self) -> None:
         while (item := self.to_do.get()) is not None:
             request, job = item
-            self.done.put((request, self.teacher.caller.chat(job.body(self.sampling), job.name)))
+            self.done.put((request, self.model.caller.chat(job.body(self.sampling), job.name)))
 
     def _send(self) -> None:
         """All that may go now."""
@@ -150,7 +152,7 @@ class _Round:
         guess = -(-len(said.answer + (said.reasoning or "")) // CHARS_PER_TOKEN)
         tokens_in = job.likely_tokens if said.prompt_tokens is None else said.prompt_tokens
         tokens_out = guess if said.completion_tokens is None else said.completion_tokens
-        cost = self.budget.settle(request, tokens_in, tokens_out)
+        cost = self.budget.settle(request, tokens_in, tokens_out, min(said.cached_tokens, tokens_in))
         self.pace.correct(request, tokens_in + tokens_out)
         self.length, self.in_a_row = tokens_out, 0
         answer = Answer(
@@ -163,6 +165,10 @@ class _Round:
             tokens_out,
             now(),
             cost,
+            said.cached_tokens,
+            said.prompt_tokens is not None and said.completion_tokens is not None,
+            said.model,
+            said.fingerprint,
         )
         self._guarded(lambda: self.take(answer))
 
@@ -174,7 +180,7 @@ class _Round:
         self.pace.correct(request, tokens_in + fault.lost_tokens)
         if fault.lost_tokens:
             nothing = Answer(job.ask.key, job.number, None, "", "", tokens_in, fault.lost_tokens, now(), cost)
-            self._guarded(lambda: self.teacher.lost(nothing, fault.kind))
+            self._guarded(lambda: self.model.lost(nothing, fault.kind))
         if fault.again and job.tries < self.endpoint.retries:
             pause = min(self.endpoint.backoff_s * 2**job.tries, LONGEST_PAUSE_S)
             pause *= self.random.uniform(0.5, 1.5)  # so that requests refused together don't come together
@@ -184,13 +190,17 @@ class _Round:
             heapq.heappush(self.again, dataclasses.replace(job, at=at, tries=job.tries + 1))
             return
         self.asked.unanswered[fault.kind] += 1
-        self.in_a_row += 1
+        if fault.status in NOT_THIS:
+            self.asked.refused[job.ask.key, job.number] = fault.text
+        # samples of one prompt are refused alike: they say no more than one of them
+        self.in_a_row += not (fault.status in NOT_THIS and job.ask.key == self.last_refused)
+        self.last_refused = job.ask.key if fault.status in NOT_THIS else ""
         if fault.status in NO_USE:
             key = f" (in {self.endpoint.key_env})" if self.endpoint.key_env and fault.status == 401 else ""
-            self._fail(BadInput(f"teacher {self.endpoint.url}: {NO_USE[fault.status]}{key}: {fault.text}"))
+            self._fail(BadInput(f"endpoint {self.endpoint.url}: {NO_USE[fault.status]}{key}: {fault.text}"))
         elif self.in_a_row >= GIVE_UP_AFTER:
             tried = f"{self.in_a_row} samples in a row could not be had"
-            self._fail(ShoestringError(f"teacher {self.endpoint.url}: {tried}, the last for: {fault.text}"))
+            self._fail(ShoestringError(f"endpoint {self.endpoint.url}: {tried}, the last for: {fault.text}"))
 
     def _guarded(self, save: Callable[[], None]) -> None:
         """A disk that takes no more ends the asking; what is under way is still received and tried."""

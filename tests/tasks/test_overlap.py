@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from shoestring.distill.decontaminate import TestedTexts, file_prompts, held_out_prompts
 from shoestring.errors import BadInput
+from shoestring.tasks.overlap import TestedTexts, file_prompts, held_out_prompts
 from shoestring.tasks.suite import draw_problems, parse_suite
 
 JANET = (
