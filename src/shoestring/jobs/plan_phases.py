@@ -8,6 +8,7 @@ from shoestring.budget.memory import Memory, training_memory
 from shoestring.budget.plan import Phase
 from shoestring.budget.ranges import Range
 from shoestring.jobs.distill_settings import DistillOutputsSettings
+from shoestring.jobs.evaluate import plan as plan_units
 from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.jobs.on_policy_settings import OnPolicySettings
 from shoestring.jobs.plan_lengths import Lengths, lengths_of
@@ -136,19 +137,18 @@ def sample_phases(r: Reckoner, s: SampleSettings | DistillOutputsSettings, model
 
 def eval_phases(r: Reckoner, s: EvaluateSettings, models: Sequence[tuple[str, Known]]) -> Iterator[Phase]:
     """Ways of asking that differ in the reading alone are asked once."""
+    units = plan_units(s)
     for label, model in models:
-        ways = s.variants if label in s.best_of else [None]
-        askings = dict.fromkeys(replace(s.asking(way), lenient=False) for way in ways)
-        for asking in askings:
-            for suite in s.suites:
-                lengths = lengths_of([suite], asking.system)
-                shown = asking.few_shot * (
-                    lengths.row if asking.few_shot_style == "reasoning" else lengths.prompt
-                )
-                reply = lengths.reply(model.taught or asking.few_shot > 0, asking.max_tokens)
-                yield r.generate(
-                    "eval", model, 1, s.n, s.k, lengths.prompt + shown * 0.1, reply, asking.max_tokens, 256
-                )  # shown examples are a beginning that all prompts share, which is read once
+        own = [unit for unit in units if unit.label == label]
+        asked = {(unit.suite, replace(unit.asking, lenient=False)): unit for unit in own}
+        for (suite, asking), unit in asked.items():
+            lengths = lengths_of([suite], asking.system)
+            shown = asking.few_shot * (
+                lengths.row if asking.few_shot_style == "reasoning" else lengths.prompt
+            )
+            prompt = lengths.prompt + shown * 0.1  # shown examples begin all prompts alike, and are read once
+            reply = lengths.reply(model.taught or asking.few_shot > 0, asking.max_tokens)
+            yield r.generate("eval", model, 1, unit.n, unit.k, prompt, reply, asking.max_tokens, 256)
         for kind, wanted, prompts, cap in (
             ("chat", s.chat_check, CHAT_PROMPTS, s.chat_max_tokens),
             ("identity", s.identity_check, IDENTITY_PROMPTS, s.identity_max_tokens),
