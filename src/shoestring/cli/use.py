@@ -50,6 +50,7 @@ def show(
     live: Annotated[bool | None, typer.Option("--live/--dead", help="Groups with a difference.")] = None,
     sort: Annotated[str | None, typer.Option(help="reward, length or advantage, largest first.")] = None,
     since: Annotated[int | None, typer.Option(metavar="STEP", help="What changed since.")] = None,
+    cost: Annotated[bool, typer.Option("--cost", help="What a run cost, or all runs of a folder.")] = False,
     json_file: JsonFile = None,
 ) -> None:
     """What a model or preset is, what a run did and wrote, what a suite asks, what of a row is trained."""
@@ -67,6 +68,13 @@ def show(
 
         settings = build(show_rollouts.ShowRolloutsSettings, {"run": target, **given, **counted}, "show")
         write_json(json_file, show_rollouts.main(settings, console))
+        return
+    if cost:
+        from pathlib import Path
+
+        from shoestring.jobs.show_cost import show_cost
+
+        write_json(json_file, show_cost(Path(target), console))
         return
     if given:
         raise BadInput(f"--{next(iter(given))} chooses among rollouts: add --rollouts")

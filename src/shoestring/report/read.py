@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from shoestring.budget.price import Prices, make_bill
+from shoestring.budget.ranges import Range
 from shoestring.errors import BadInput
 from shoestring.evals.contamination import Overlap
 from shoestring.evals.shape import Shape
@@ -65,13 +66,14 @@ def read_run(folder: Path) -> RunReport:
         audits=tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder)),
         curves=tuple(curve for path, unit in units.items() for curve in curves_of(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
-        bill=make_bill(usage, prices),
+        bill=make_bill(usage, prices, _read_json(folder / "machine.json").get("peak")),
         environment={key: _plain(value) for key, value in environment.items()},
         lacking=what_is_lacking(
             tuple(units.values()), scores, chats, command, any(one.get("control") for one in wanted)
         ),
         rollouts=_pages(plain),
         stages=read_stages(recipe, usage, prices),
+        plan={name: Range(**r) for name, r in _read_json(folder / "plan.json").get("stages", {}).items()},
         findings=tuple(finding for path, unit in units.items() for finding in _findings(path, unit)),
     )
 
