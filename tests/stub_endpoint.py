@@ -40,6 +40,8 @@ class Stub:
         self.times: list[float] = []
         self.most_at_once = self._at_once = 0
         self.usage = True
+        self.finish = "stop"
+        self.cached = 0  # tokens of each prompt
         self.score: Callable[[str, dict[str, Any]], Any] | None = None
         self._lock = threading.Lock()
         stub = self
@@ -100,8 +102,8 @@ class Stub:
             "prompt_tokens": 20,
             "completion_tokens": 50,
             "total_tokens": 70,
-            "prompt_cache_hit_tokens": 0,
-            "prompt_cache_miss_tokens": 20,
+            "prompt_cache_hit_tokens": self.cached,
+            "prompt_cache_miss_tokens": 20 - self.cached,
             "completion_tokens_details": {"reasoning_tokens": 40},
         }
         whole = (
@@ -127,7 +129,7 @@ class Stub:
 
     def whole(self, thinking: str, answer: str, usage: dict[str, Any]) -> bytes:
         message = {"role": "assistant", **self.parts(thinking, answer)}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish}
         value = {**FIRST, "object": "chat.completion", "choices": [choice]}
         value |= {"usage": usage} if self.usage else {}
         return b"\n\n" * self.keep_alive + json.dumps(value).encode()
@@ -140,7 +142,7 @@ class Stub:
         lines = [": keep-alive\n\n"] if self.keep_alive else []
         for i, delta in enumerate(deltas):
             last = i == len(deltas) - 1
-            choice = {"index": 0, "delta": delta, "finish_reason": "stop" if last else None}
+            choice = {"index": 0, "delta": delta, "finish_reason": self.finish if last else None}
             value = {**FIRST, "object": "chat.completion.chunk", "choices": [choice], "usage": None}
             lines.append(f"data: {json.dumps(value)}\n\n")
         if self.usage:

@@ -1,6 +1,7 @@
 """The command line: exit codes, one line for each mistake, and a quick start."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,9 @@ def test_every_verb_is_there_and_has_help():
         "get",
         "doctor",
         "verifier",
+        "export",
+        "release",
+        "verify",
     )
     for verb in verbs:
         done = call(verb, "--help")
@@ -58,7 +62,7 @@ def test_every_verb_is_there_and_has_help():
         (["eval", "no-model", "--suite", "sums"], "no model 'no-model'"),
         (["eval", "no-model", "--suite", "smus"], "did you mean 'sums'"),
         (["eval", "no-model", "--suite", "sums:max_trems=2"], "did you mean 'max_terms'"),
-        (["eval", "no-model", "--suite", "sums", "--few-shot-style", "x"], "answer or reasoning"),
+        (["eval", "no-model", "--suite", "sums", "--few-shot-style", "x"], "'answer' or 'reasoning'"),
         (["show", "sums", "-n", "0"], "'n' = 0"),
         (["chat", "no-model"], "no model 'no-model'"),
         (["chat", "no-model", "--top-p", "2"], "'top_p' = 2.0"),
@@ -120,8 +124,8 @@ def test_eval_writes_json(model, tmp_path):
         7,
         4,
     )
-    assert done.stdout.startswith("tiny, sums: ")
-    assert done.stdout.splitlines()[1].startswith("replies: 0.0 % in the thinking format, ")
+    assert done.stdout.startswith("tiny: sums: ")
+    assert done.stdout.splitlines()[1].startswith("  replies: 0.0 % in the thinking format, ")
     assert (tmp_path / "items.parquet").exists()
 
 
@@ -132,10 +136,83 @@ def test_eval_of_several_samples_says_pass_at_1_and_at_k(model):
     assert "pass@1 0.0 % [0.0, 65.8], pass@4 0.0 % [0.0, 65.8]" in done.stdout
 
 
+def test_eval_is_kept_judged_again_and_compared(model, tmp_path):
+    base = ["eval", model, "--suite", "sums", "-n", "2", "--max-tokens", "4", "--temperature", "1"]
+    done = call(*base, "--output-dir", str(tmp_path / "a"))
+    assert done.exit_code == 0, done.stderr
+    assert "--rescore" in done.stdout
+    again = call("eval", "--rescore", str(tmp_path / "a"), "--json", str(tmp_path / "r.json"))
+    assert again.exit_code == 0, again.stderr
+    assert "0 verdicts are other ones now" in again.stdout
+    assert json.loads((tmp_path / "r.json").read_text())["rescored"][0]["changed"] == []
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    same = call("eval", "--compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert same.exit_code == 0, same.stderr
+    assert "no difference shown" in same.stdout
+    assert "the same tokens" in same.stdout
+    begun = call(*base, "--output-dir", str(tmp_path / "a"))
+    assert begun.exit_code == 2
+    assert "--resume" in begun.stderr
+
+
+def test_several_suites_have_a_mean(model, tmp_path):
+    options = ["-n", "3", "--max-tokens", "3", "--suite", "sums", "--suite", "letters", "--suite", "clock"]
+    done = call("eval", model, *options, "--json", str(tmp_path / "out.json"))
+    assert done.exit_code == 0, done.stderr
+    assert [row["suite"] for row in json.loads((tmp_path / "out.json").read_text())["evals"]] == [
+        *("sums", "letters", "clock")
+    ]
+    assert "tiny: mean of 3 suites, each weighing alike: 0.0 % [0.0, 29.9]" in done.stdout
+    assert call("eval", model, *options, "--items", str(tmp_path / "i.parquet")).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["MODEL"], "eval needs --suite"),
+        ([], "eval takes a MODEL with --suite, or --rescore FOLDER, or --compare A B"),
+        (["MODEL", "--rescore", "x"], "eval takes a MODEL"),
+        (["MODEL", "--suite", "smus"], "did you mean 'sums'"),
+        (["MODEL", "--suite", "gsm8k:none.jsonl"], "no such file"),
+        (["MODEL", "--suite", "sums", "--protocol", "deepsek"], "protocol"),
+        (["MODEL", "--suite", "sums", "--effect", "0"], "effect"),
+        (["MODEL", "--suite", "sums", "--effect", "0.001"], "needs more than 1,000,000 problems"),
+        (["MODEL", "--suite", "sums", "--few-shot-style", "x"], "few_shot_style"),
+        (["--rescore", "none"], "no such evaluation"),
+    ],
+)
+def test_what_eval_refuses(model, arguments, words):
+    done = call("eval", *(model if word == "MODEL" else word for word in arguments))
+    assert done.exit_code == 2, done.stdout
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_benchmark_by_deepseeks_protocol(model, tmp_path):
+    rows = [{"problem": f"What is {a} times 3?", "answer": 3 * a} for a in range(4)]
+    (tmp_path / "aime.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "train.jsonl").write_text(json.dumps({"text": "So what is 2 times 3? It is 6."}) + "\n")
+    base = ["eval", model, "--suite", f"aime:{tmp_path / 'aime.jsonl'}", "--protocol", "deepseek"]
+    options = ["-k", "4", "--max-tokens", "8", "--against", str(tmp_path / "train.jsonl")]
+    done = call(*base, *options, "--json", str(tmp_path / "out.json"))
+    assert done.exit_code == 0, done.stderr
+    values = json.loads((tmp_path / "out.json").read_text())
+    asked = values["settings"]
+    assert (values["n"], values["k"], asked["temperature"], asked["top_p"]) == (4, 4, 0.6, 0.95)
+    assert values["departures"] == ["max_tokens 8 instead of 32768", "k 4 instead of 64"]
+    assert values["cons_at_k"][0] == 0.0
+    assert values["overlap"]["share"] == 0.25
+    assert "at least 0.0 %" in done.stdout
+    assert "cut 16 (100.0 %)" in done.stdout
+    assert "not the deepseek protocol: max_tokens 8 instead of 32768" in done.stdout
+    assert "1 problems (25.0 %) were met in 1 texts of training" in done.stdout
+    assert call(*base, *options, "-n", "9").stderr.startswith("error: suite 'aime:")
+
+
 def test_json_to_stdout_is_nothing_but_json(model):
     done = call("eval", model, "--suite", "sums", "-n", "2", "--max-tokens", "4", "--json", "-")
     assert json.loads(done.stdout)["n"] == 2
-    assert "tiny, sums: " in done.stderr
+    assert "tiny: sums: " in done.stderr
     done = call("show", "sums:max_terms=3", "--json", "-")
     assert json.loads(done.stdout)["suite"] == "sums:max_terms=3"
 

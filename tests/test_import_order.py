@@ -14,6 +14,7 @@ ops
 models text
 lm tasks
 engine train run
+remote
 rl distill provenance evals budget
 report
 release serve

@@ -1,6 +1,6 @@
-"""A DeepSeek-V3 folder of ours in vLLM's CPU build: the same greedy tokens. vLLM lives in an environment of
-its own (`bash benchmarks/install_peers.sh vllm`, or SHOESTRING_VLLM names its Python); without it the test is
-skipped.
+"""A DeepSeek-V3 model that we exported, in vLLM's CPU build: the same greedy tokens. vLLM lives in an
+environment of its own (`bash benchmarks/install_peers.sh vllm`, or SHOESTRING_VLLM names its Python); without
+it the test is skipped.
 
 Two things about vLLM 0.32 on a CPU: its latent attention takes kv_lora_rank 512 and qk_rope_head_dim 64
 alone; and without rope scaling its rotary kernel answers differently from transformers (and from us) as soon
@@ -23,6 +23,9 @@ from shoestring.models.config import RopeScaling
 from shoestring.models.presets import from_width
 from shoestring.models.transformer import Transformer
 from shoestring.origin import Lineage
+from shoestring.release.export import export
+from shoestring.release.prove import Readers
+from shoestring.release.source import Source
 from shoestring.text.template import Template
 from tiny import CHATML, tiny_tokenizer
 
@@ -88,7 +91,10 @@ def learnt() -> tuple[LanguageModel, list[list[int]]]:
 @pytest.mark.skipif(not VLLM.exists(), reason="no vLLM: bash benchmarks/install_peers.sh vllm")
 def test_vllm_makes_the_same_tokens(tmp_path: Path) -> None:
     lm, texts = learnt()
-    lm.save(tmp_path / "model")
+    lm.network.float()  # the same numbers, as an export wants its model
+    source = Source(lm, torch.bfloat16, False, None, "")
+    export(source, tmp_path / "model", "hf", None, 1, Readers(None, None, 1), print)
+    lm.network.to(torch.bfloat16)
     prompts = [texts[0][:5], texts[1][:20], texts[2][:39], [3, 4, 5]]
     params = SamplingParams(max_tokens=TOKENS, temperature=0.0, ignore_eos=True)
     ours = [samples[0].ids for samples in Engine(lm).generate(prompts, params)]

@@ -28,7 +28,7 @@ from shoestring.models.quantize import quantize_network, quantized_share
 from shoestring.models.transformer import Transformer
 from shoestring.ops.hardware import native_bf16
 from shoestring.ops.hostmemory import keep_freed_memory
-from shoestring.origin import Lineage, Stage
+from shoestring.origin import LINEAGE_KEY, Lineage, Stage
 from shoestring.settings import nearest
 from shoestring.text.declared import declared, lineage_of
 from shoestring.text.gguf_vocab import tokenizer_from_gguf
@@ -150,8 +150,11 @@ def lineage_at(model: str) -> tuple[str, Lineage]:
 
 
 def gguf_lineage(file: GGUFFile) -> Lineage:
-    """By what FILE.gguf.origin.toml declares, else by the file's own metadata."""
+    """As an export of ours carries it; else by what FILE.gguf.origin.toml declares, or by the file's own
+    metadata."""
     said, known = declared(file.path), file.metadata
+    if isinstance(carried := known.get(LINEAGE_KEY), str):
+        return Lineage.parse(carried, str(file.path))
     detail = {"file": file.path.name, "name": str(known.get("general.name", ""))}
     detail |= {"licence": str(known.get("general.license", "unknown"))}
     if said:
@@ -278,6 +281,15 @@ def _assemble(
             f"{network.config.vocab_size}; they don't belong together"
         )
     return LanguageModel(network, tokenizer, template, network.config, lineage, name, quantized)
+
+
+def weights_sha256(lm: LanguageModel) -> str:
+    """Of every public tensor in float32, so that a copy in another file's layout is the same model."""
+    digest = hashlib.sha256()
+    for name, tensor in lm.network.public_tensors():
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def file_sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from shoestring.errors import BadInput
 
 LINEAGE_FILE = "lineage.json"
+LINEAGE_KEY = "shoestring.lineage"  # a GGUF file's metadata: what lineage.json holds
 ALWAYS = ("source", "licence", "teacher")
 
 
@@ -92,10 +93,15 @@ class Lineage:
 
     @classmethod
     def read(cls, path: Path) -> "Lineage":
+        return cls.parse(path.read_text(encoding="utf-8"), f"{path}")
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> "Lineage":
+        """Raises BadInput, which names `where`."""
         try:
-            return cls.of(json.loads(path.read_text(encoding="utf-8")))
+            return cls.of(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{path} is not a lineage file: {error}") from None
+            raise BadInput(f"{where} is not a lineage file: {error}") from None
 
 
 def _stage_json(stage: Stage) -> dict[str, Any]:

@@ -75,3 +75,24 @@ def test_no_more_is_wasted_than_was_used(usage):
     assert wasted.seconds <= used.seconds * (1 + 1e-9)
     assert wasted.flops <= used.flops * (1 + 1e-9)
     assert wasted.tokens <= used.tokens * (1 + 1e-9)
+
+
+def test_measured_energy_goes_before_the_stated_watts():
+    usage = [
+        {**LINE_OF_ENERGY, "joules": 7200.0, "core_seconds": 150.0},
+        LINE_OF_ENERGY,  # of a machine without counters, or of an older run
+    ]
+    bill = make_bill(usage, Prices(watts=36), peak=4e9)
+    assert bill.kwh(bill.total) == pytest.approx((7200 + 100 * 36) / 3.6e6)
+    assert "in 50% of the seconds" in bill.energy_basis()
+    assert bill.total.core_seconds == 150
+    assert bill.utilisation == pytest.approx(0.25)  # 1 GFLOP/s of 4
+    names = [figure.name for figure in bill.figures()]
+    assert "processors" in names
+    assert "of the measured peak" in names
+    alone = make_bill(usage[:1], Prices(watts=36))
+    assert alone.energy_basis() == "measured by the machine's own counters"
+    assert alone.utilisation is None
+
+
+LINE_OF_ENERGY = {"stage": "a", "kind": "train", "seconds": 100.0, "tokens": 10, "flops": 1e11, "wasted": {}}

@@ -15,8 +15,8 @@ from shoestring.distill.store import (
     read_manifest,
     row_key,
 )
-from shoestring.distill.teacher import weights_sha256
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.lm import weights_sha256
 from shoestring.text.message import Rendered
 from shoestring.text.packing import Family, pack
 from shoestring.train.batch import MicroBatch

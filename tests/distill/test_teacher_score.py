@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from shoestring.distill.endpoint import Endpoint
 from shoestring.distill.teacher_score import HttpScorer
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.remote.endpoint import Endpoint
 from stub_endpoint import KEY, Stub, serving
 
 IDS = [5, 7, 2, 9]

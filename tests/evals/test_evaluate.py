@@ -9,7 +9,8 @@ from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.ask import ask_all
 from shoestring.evals.evaluate import evaluate
-from shoestring.evals.result import Asking, Item, summarise
+from shoestring.evals.item import Item
+from shoestring.evals.result import Asking, summarise
 from shoestring.evals.statistics import wilson
 from shoestring.jobs.evaluate import EvaluateSettings, plan
 from shoestring.run import Stage
@@ -261,3 +262,37 @@ def test_a_reply_may_call_and_its_last_turn_is_judged(lm, judge):
     plain = evaluate(lm, SUITE, n=8, max_tokens=400, generator=Scripted(lm, say), judge=judge)
     assert plain.correct == 0
     assert "tool calls" not in plain.line()
+
+
+def test_confidence_is_asked_after_the_answer_and_changes_no_score(lm, judge):
+    """Right where the sum is even; how sure it is, goes by the sum too, and of a third it says nothing."""
+
+    def say(prompt: str, _: int) -> str:
+        asked = prompt.rpartition("<|im_start|>user\n")[2]
+        if asked.startswith("How sure"):
+            value = total(prompt)
+            return {0: "I am 95 % sure.", 1: "40", 2: "No idea."}[value % 3]
+        return str(total(prompt) + total(prompt) % 2)
+
+    plain = evaluate(lm, SUITE, n=30, generator=Scripted(lm, say), judge=judge)
+    generator = Scripted(lm, say)
+    result = evaluate(lm, SUITE, n=30, generator=generator, judge=judge, confidence=True)
+    assert (result.score, [i.reply for i in result.items]) == (plain.score, [i.reply for i in plain.items])
+    assert plain.calibration is None
+    assert plain.to_json()["calibration"] is None
+    sums = [total(item.prompt) for item in result.items]
+    assert [item.confidence for item in result.items] == [
+        {0: 0.95, 1: 0.4, 2: None}[value % 3] for value in sums
+    ]
+    assert result.calibration is not None
+    assert result.calibration.stated == sum(value % 3 != 2 for value in sums)
+    assert any(line.startswith("confidence: says it is") for line in result.notes())
+    assert len(generator.asked) == 60
+
+
+def test_an_empty_reply_is_not_asked_for_confidence(lm, judge):
+    generator = Scripted(lm, lambda p, _: "")
+    result = evaluate(lm, SUITE, n=4, generator=generator, judge=judge, confidence=True)
+    assert len(generator.asked) == 4
+    assert "confidence: stated in none of 4 replies" in result.notes()
+    assert result.to_json()["calibration"] is None

@@ -11,6 +11,7 @@ from shoestring.evals.statistics import (
     Interval,
     bootstrap_families,
     bootstrap_seeds_items,
+    consensus,
     holm,
     maj_at_k,
     mcnemar_exact,
@@ -213,3 +214,28 @@ def test_families_weigh_alike_and_share_their_seeds():
     # a seed that is bad in every family is drawn for all of them together, so families don't average it out
     seeds = np.repeat([[0.0], [0.5], [1.0]], 50, axis=1)
     assert bootstrap_families([seeds, seeds, seeds], seed=1)[0] == Interval(0.0, 1.0)
+
+
+@pytest.mark.parametrize(("p", "k"), [(0.3, 3), (0.6, 5), (0.5, 4), (0.8, 8)])
+def test_maj_at_k_is_a_binomials_upper_half(p, k):
+    """Two answers, right with p: over all draws of k samples the mean is P(more than half) + P(half) / 2."""
+    mean = 0.0
+    for drawn in itertools.product((True, False), repeat=k):
+        chance = math.prod(p if right else 1 - p for right in drawn)
+        mean += chance * maj_at_k(["7" if right else "5" for right in drawn], drawn, k)
+    closed = sum(
+        math.comb(k, i) * p**i * (1 - p) ** (k - i) * (1.0 if 2 * i > k else 0.5 if 2 * i == k else 0.0)
+        for i in range(k + 1)
+    )
+    assert mean == pytest.approx(closed)
+
+
+def test_consensus_is_the_mean_of_the_votes():
+    answers = [["7", "7", "5"], ["1", "2", "2"], [None, None, "4"], [None] * 3]
+    right = [[True, True, False], [True, False, False], [False, False, True], [False] * 3]
+    found = consensus(answers, right)
+    assert found is not None
+    assert found.value == 0.5
+    assert found.ci95.low < 0.5 < found.ci95.high
+    assert consensus([[None, None]], [[True, False]]) is None  # right without an answer to vote by
+    assert consensus([[None, None]], [[False, False]]) is not None

@@ -145,7 +145,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from unittest.mock import patch
-from shoestring.distill.outputs import Store
+from shoestring.remote.store import Store
 from shoestring.jobs import distill_outputs
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.run import Stage

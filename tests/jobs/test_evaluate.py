@@ -1,5 +1,6 @@
 """The eval job: what it plans, refuses, keeps, and does again after a kill."""
 
+import dataclasses
 import json
 import re
 
@@ -7,9 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from shoestring.errors import BadInput, Interrupted
+from shoestring.evals.receipt import made_by
 from shoestring.jobs import evaluate as job
 from shoestring.run import Stage, read_lines
 from shoestring.settings import build
+from shoestring.tasks.suite import parse_suite
 from tiny import Scripted, tiny_lm
 
 SUITE = "sums:max_terms=3"
@@ -25,6 +28,7 @@ def loads(monkeypatch):
     """Fakes by name: "good" knows sums, "fewshot" after an example, "bad" never. Lists what was loaded."""
     loaded: list[str] = []
     lm = tiny_lm()
+    made = made_by(lm)
     say = {
         "good": right,
         "bad": lambda p, _: "no",
@@ -32,7 +36,7 @@ def loads(monkeypatch):
         "fewshot": lambda p, s: right(p, s) if p.count("What is") > 1 else "no",
     }
 
-    def load(name: str, dtype: str, device: str):
+    def load(name: str, dtype: str, device: str, quantize: None):
         loaded.append(name)
         return name
 
@@ -61,6 +65,7 @@ def loads(monkeypatch):
     real_meter, real_meter_replies = job.meter, job.meter_replies
     monkeypatch.setattr(job, "load", load)
     monkeypatch.setattr(job, "Engine", Named)
+    monkeypatch.setattr(job, "made_by", lambda name: dataclasses.replace(made, model=name))
     monkeypatch.setattr(job, "ask", ask)
     monkeypatch.setattr(job, "mark", lambda name, *args: real_mark(lm, *args))
     monkeypatch.setattr(
@@ -185,7 +190,8 @@ def test_a_killed_stage_goes_on_at_the_next_unit(loads, tmp_path, monkeypatch):
         again = job.main(whole, stage)
     assert loads == ["fewshot", "good"]  # the base's score and chat were kept
     for a, b in zip(again["evals"], expected["evals"], strict=True):
-        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+        timed = {"seconds": 0, "worth": None}
+        assert {**a, **timed} == {**b, **timed}
     assert pq.read_table(tmp_path / "killed" / again["items"]) == pq.read_table(
         tmp_path / "whole" / expected["items"]
     )
@@ -243,3 +249,49 @@ def test_a_benchmark_file_need_not_have_twenty_problems_for_each_that_is_tested(
     path.write_text("".join(json.dumps({"prompt": f"{i}+1?", "answer": str(i + 1)}) + "\n" for i in range(9)))
     suite = f"{path}:test=all"
     assert [unit.suite for unit in job.plan(settings(models={"m": "m"}, suites=[suite], n=9))] == [suite]
+
+
+def test_an_eval_that_dies_inside_a_suite_goes_on_there(loads, tmp_path, monkeypatch):
+    one = settings(models={"zero": "good"}, n=6)
+    with Stage(tmp_path / "whole", "eval") as stage:
+        expected = job.main(one, stage)
+    sent: list[str] = []
+
+    class Dying(job.Engine):
+        def completed(self):
+            for number, (request, done) in enumerate(super().completed()):
+                if number == 3:
+                    raise KeyboardInterrupt
+                yield request, done
+
+    with monkeypatch.context() as patch, Stage(tmp_path / "dead", "eval") as stage:
+        patch.setattr(job, "Engine", Dying)
+        with pytest.raises(KeyboardInterrupt):
+            job.main(one, stage)
+    assert len(list((tmp_path / "dead/evals").glob(".replies-*.jsonl"))) == 1
+
+    class Counting(job.Engine):
+        def submit(self, prompt, params, key=""):
+            sent.append(key)
+            return super().submit(prompt, params, key)
+
+    with monkeypatch.context() as patch, Stage(tmp_path / "dead", "eval", resume=True) as stage:
+        patch.setattr(job, "Engine", Counting)
+        again = job.main(one, stage)
+    assert len(sent) == 3
+    timed = {"seconds": 0, "worth": None}
+    assert {**again["evals"][0], **timed} == {**expected["evals"][0], **timed}
+    assert list((tmp_path / "dead/evals").glob(".replies-*.jsonl")) == []
+
+
+def test_how_many_problems_and_samples():
+    suite = parse_suite(SUITE)
+    assert settings(n=None).num_problems(suite) == 256
+    assert 380 < settings(n=None, effect=10).num_problems(suite) < 420
+    deepseek = settings(protocol="deepseek")
+    assert (deepseek.num_samples(suite), deepseek.temperature, deepseek.top_p) == (16, 0.6, 0.95)
+    assert deepseek.max_tokens == 32768
+    assert settings(protocol="deepseek", temperature=0.7, k=2).num_samples(suite) == 2
+    assert settings(protocol="deepseek", temperature=0.7).temperature == 0.7
+    with pytest.raises(BadInput, match="protocol"):
+        settings(protocol="openai")

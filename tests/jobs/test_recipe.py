@@ -223,3 +223,31 @@ def test_kill_9_and_resume(tmp_path, calls):
     lines = [row for row in read_lines(tmp_path / "out/usage.jsonl") if row["stage"] == "zero"]
     trained = [(row["after_step"], row.get("redone", False)) for row in lines if row["kind"] == "train"]
     assert trained == [(0, False), (1, True), (1, False), (2, False)]  # its last state was of step 1
+
+
+def test_a_budget_stops_in_order_and_can_be_gone_on_with(tmp_path, calls):
+    """Each step of these jobs says that it took a second."""
+    with pytest.raises(Interrupted) as caught:
+        go(tmp_path, calls, budget="4s")
+    said = str(caught.value)
+    assert said.startswith("the budget of 4s is used up (")
+    assert "spent): stopped; what was saved is kept." in said
+    assert said.endswith("--resume")
+    status = json.loads((tmp_path / "out/status.json").read_text())
+    assert status["state"] == "interrupted"
+    assert "the budget of 4s" in status["detail"]
+    done = len(read_lines(tmp_path / "out/usage.jsonl"))
+    with pytest.raises(Interrupted, match="the budget of 4s is used up"):  # what was spent before counts
+        go(tmp_path, calls, budget="4s", resume=True)
+    assert len([line for line in read_lines(tmp_path / "out/usage.jsonl") if line["kind"] == "train"]) <= done
+    go(tmp_path, calls, budget="2h", resume=True)
+    assert json.loads((tmp_path / "out/status.json").read_text())["state"] == "finished"
+    steps = [row["step"] for row in read_lines(tmp_path / "out/stages/01-zero/metrics.jsonl")]
+    assert steps == [1, 2, 3]
+
+
+def test_a_budget_that_nobody_can_read_is_refused_before_anything_runs(tmp_path, calls):
+    with pytest.raises(BadInput, match="--budget 2 parsecs: write a number and a unit"):
+        go(tmp_path, calls, budget="2 parsecs")
+    assert not calls.made
+    assert not (tmp_path / "out").exists()

@@ -10,7 +10,10 @@ import pytest
 
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.jobs import sample as job
+from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe import run as run_recipe
+from shoestring.jobs.recipe_file import load_recipe
+from shoestring.jobs.recipe_units import expand
 from shoestring.jobs.sample import SampleSettings, check
 from shoestring.origin import Lineage
 from shoestring.run import Stage
@@ -330,3 +333,16 @@ def test_what_a_recipe_refuses_before_anything_runs(base, tmp_path, change, said
     with pytest.raises(BadInput, match=said):
         run_recipe(recipe(base, tmp_path, change), tmp_path / "out")
     assert not (tmp_path / "out/stages").exists()
+
+
+def test_an_eval_may_look_for_its_problems_in_a_stages_rows(base, tmp_path):
+    path = recipe(base, tmp_path)
+    stage = '\n[[stage]]\nname = "test"\njob = "eval"\nmodels = { m = "stage:learn" }\nsuites = ["sums"]\n'
+    path.write_text(path.read_text() + stage + 'against = ["stage:gather"]\n')
+    test = expand(load_recipe(path, {}, "full"), JOBS)[-1]
+    assert {need.stage for need in test.needs.values()} == {"gather", "learn"}
+    path.write_text(path.read_text().replace('against = ["stage:gather"]', 'against = ["stage:learn"]'))
+    with pytest.raises(
+        BadInput, match="against = 'stage:learn', but stage 'learn' makes a model and no rows"
+    ):
+        expand(load_recipe(path, {}, "full"), JOBS)

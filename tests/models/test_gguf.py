@@ -230,7 +230,7 @@ def test_kinds_without_dequantisation_are_named(tmp_path):
             "llama.rope.dimension_count other than the head's size 64",
         ),
         ("llama", {"llama.attention.value_length": 32}, "llama.attention.value_length"),
-        ("qwen2", {"qwen2.rope.scaling.type": "yarn"}, "rope scaling 'yarn' is not supported"),
+        ("qwen2", {"qwen2.rope.scaling.type": "longrope"}, "rope scaling 'longrope' is not supported"),
     ],
 )
 def test_features_we_do_not_have(family, metadata, says, tmp_path):

@@ -56,3 +56,16 @@ def test_one_sample_is_no_vote(tmp_path):
 
 def test_no_file_no_marks(tmp_path):
     assert read_marks(tmp_path / "items.parquet") == {}
+
+
+def test_what_was_said_is_the_vote_where_it_was_kept(tmp_path):
+    rows = [
+        {"model": "m", "suite": "s", "variant": "", "problem": "a", "outcome": outcome, "said": said}
+        for outcome, said in [("right", "12"), ("right", "12"), ("wrong", "11"), ("unparsed", "")]
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "items.parquet")
+    assert read_marks(tmp_path / "items.parquet")["m", "s", ""].majority == {"a": 1.0}
+    for row in rows:
+        row["said"] = ""  # of code, say
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "items.parquet")
+    assert read_marks(tmp_path / "items.parquet")["m", "s", ""].majority == {}

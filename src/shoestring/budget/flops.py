@@ -96,3 +96,15 @@ def decode_flops(config: ModelConfig, prompt_length: int, new_lengths: Iterable[
         fed = max(length - 1, 0)
         total += forward_flops(config, fed, causal_pairs(fed, prompt_length), fed, absorbed=True)
     return total
+
+
+def recompute_flops(config: ModelConfig) -> int:
+    """What a token costs in all layers, MTP's too, where the backward pass makes latent attention's
+    up-projections again rather than keep what they gave (as V3 was trained; norms are counted nowhere)."""
+    c = config
+    if c.kv_lora_rank is None:
+        return 0
+    up = c.kv_lora_rank * c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim)
+    if c.q_lora_rank is not None:
+        up += c.q_lora_rank * c.num_attention_heads * c.head_dim
+    return 2 * up * (c.num_hidden_layers + c.num_nextn_predict_layers)

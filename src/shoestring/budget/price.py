@@ -23,17 +23,22 @@ class Prices(Settings):
 
 @dataclass(frozen=True)
 class Amount:
-    """Wall-clock seconds, tokens made or trained on, floating-point operations."""
+    """Wall-clock seconds, tokens made or trained on, floating-point operations, seconds of processors and
+    GPUs; joules that were measured, and of the seconds those in which they were."""
 
     seconds: float = 0.0
     tokens: float = 0.0
     flops: float = 0.0
+    core_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    joules: float = 0.0
+    measured_s: float = 0.0
 
     def __add__(self, other: "Amount") -> "Amount":
-        return Amount(self.seconds + other.seconds, self.tokens + other.tokens, self.flops + other.flops)
+        return Amount(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def part(self, share: float) -> "Amount":
-        return Amount(self.seconds * share, self.tokens * share, self.flops * share)
+        return Amount(*(value * share for value in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Bill:
     used: Mapping[tuple[str, str], Amount]
     wasted: Mapping[str, Amount]
     prices: Prices
+    peak: float | None = None  # FLOP/s, what the machine's probe measured; None: it was not measured
 
     @property
     def total(self) -> Amount:
@@ -70,7 +76,8 @@ class Bill:
         return list(dict.fromkeys(name for name, _ in self.used))
 
     def kwh(self, amount: Amount) -> float:
-        return amount.seconds * self.prices.watts / 3.6e6
+        """As measured, and for the seconds in which nothing measured it at the stated watts."""
+        return (amount.joules + (amount.seconds - amount.measured_s) * self.prices.watts) / 3.6e6
 
     def usd(self, amount: Amount) -> float:
         """Electricity, and the machine's hours where it costs something by the hour."""
@@ -88,15 +95,52 @@ class Bill:
         words = [f"{_price_words(n, values[n])} ({'stated' if n in stated else 'assumed'})" for n in names]
         return "measured seconds at " + " and ".join(words)
 
+    @property
+    def utilisation(self) -> float | None:
+        """Share of the peak that counted operations took, of all seconds; None where no peak was measured."""
+        if not self.peak or not self.total.seconds:
+            return None
+        return self.total.flops / self.total.seconds / self.peak
+
+    def energy_basis(self) -> str:
+        total = self.total
+        if not total.measured_s:
+            return self.basis("watts")
+        if total.measured_s >= 0.999 * total.seconds:
+            return "measured by the machine's own counters"
+        share = total.measured_s / total.seconds
+        counted = f"measured by the machine's own counters in {share:.0%} of the seconds"
+        return f"{counted}, else {self.basis('watts')}"
+
     def figures(self) -> list[Figure]:
         total = self.total
         rate = total.flops / total.seconds / 1e9 if total.seconds else 0.0
+        measured = [
+            Figure(name, value, "s", "measured")
+            for name, value in (("processors", total.core_seconds), ("GPUs", total.gpu_seconds))
+            if value
+        ]
+        used = self.utilisation
+        shares = (
+            []
+            if used is None or self.peak is None
+            else [
+                Figure(
+                    "of the measured peak",
+                    100 * used,
+                    "%",
+                    f"over {self.peak / 1e9:,.0f} GFLOP/s of the probe",
+                )
+            ]
+        )
         return [
             Figure("time", total.seconds, "s", "measured"),
+            *measured,
             Figure("tokens", total.tokens, "tokens", "measured"),
             Figure("operations", total.flops, "FLOP", "counted"),
             Figure("mean rate", rate, "GFLOP/s", "counted operations over measured seconds"),
-            Figure("energy", self.kwh(total), "kWh", self.basis("watts")),
+            *shares,
+            Figure("energy", self.kwh(total), "kWh", self.energy_basis()),
             Figure("money", self.usd(total), "USD", self.basis("watts", "usd_per_kwh", "usd_per_hour")),
             Figure("the same hours rented", self.cloud_usd(total), "USD", self.basis("cloud_usd_per_hour")),
         ]
@@ -107,7 +151,7 @@ def _price_words(name: str, value: float) -> str:
     return f"{value:g} {units[name]}"
 
 
-def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices) -> Bill:
+def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices, peak: float | None = None) -> Bill:
     """From the lines of usage.jsonl.
 
     A line's `wasted` are tokens among its own; their share of the line's seconds and operations is wasted
@@ -117,7 +161,7 @@ def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices) -> Bill:
     used: dict[tuple[str, str], Amount] = defaultdict(Amount)
     wasted: dict[str, Amount] = defaultdict(Amount)
     for line in usage:
-        amount = Amount(line["seconds"], line["tokens"], line["flops"])
+        amount = _amount(line)
         used[line["stage"], line["kind"]] += amount
         if line.get("redone"):
             wasted[REDONE] += amount
@@ -126,4 +170,11 @@ def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices) -> Bill:
         for reason, tokens in line["wasted"].items():
             if tokens:
                 wasted[reason] += amount.part(tokens / max(line["tokens"], lost))
-    return Bill(dict(used), dict(wasted), prices)
+    return Bill(dict(used), dict(wasted), prices, peak)
+
+
+def _amount(line: Mapping[str, Any]) -> Amount:
+    """Lines of runs before these were metered lack the last three."""
+    measured = line["seconds"] if "joules" in line else 0.0
+    further = line.get("core_seconds", 0.0), line.get("gpu_seconds", 0.0), line.get("joules", 0.0)
+    return Amount(line["seconds"], line["tokens"], line["flops"], *further, measured)

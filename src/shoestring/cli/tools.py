@@ -96,3 +96,26 @@ def scan(
     values = {"data": data, "samples": samples, "scan": {**actions, "name": name, "maker": maker}}
     values |= {key: place for key, place in (("output", output), ("report", report)) if place is not None}
     write_json(json_file, job.main(build(job.ScanJobSettings, values, "scan"), console))
+
+
+@verb
+def export_task(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="sums:max_terms=4, gym:NAME, FILE.jsonl.")],
+    harness: Annotated[str, typer.Option("--for", metavar="HARNESS", help="lm-eval or inspect.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="A new folder.")],
+    n: Annotated[int, typer.Option("-n", "--n", help="Held-out problems.")] = 256,
+    seed: Annotated[int, typer.Option()] = 0,
+    max_tokens: Annotated[int, typer.Option(help="A reply is cut here.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Write a suite as a task that lm-eval or inspect-ai runs: the same problems, prompts and scorer."""
+    from rich.console import Console
+
+    from shoestring.jobs import export_task as job
+    from shoestring.settings import build
+
+    console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
+    values = {"suite": suite, "harness": harness, "output_dir": output_dir, "n": n, "seed": seed}
+    values |= {"max_tokens": max_tokens, "temperature": temperature}
+    write_json(json_file, job.main(build(job.ExportTaskSettings, values, "export-task"), console))

@@ -23,6 +23,9 @@ def run(
     controls: Annotated[
         bool, typer.Option("--controls", help="Also with random, shuffled and format-only rewards.")
     ] = False,
+    budget: Annotated[
+        str, typer.Option(metavar="2h|5usd|1kWh", help="Stop in order, saved, when this is used up.")
+    ] = "",
 ) -> None:
     """Run a recipe: every stage in order, each resumable, then the report."""
     from rich.console import Console
@@ -36,7 +39,7 @@ def run(
     console = Console(stderr=json_file == "-")
     changes = parse_assignments(set_) | ({"recipe.device": device} if device else {})
     size = "small" if scale == "small" else "full"
-    report = run_recipe(recipe, output_dir, changes, resume, size, console, controls=controls)
+    report = run_recipe(recipe, output_dir, changes, resume, size, console, controls=controls, budget=budget)
     write_json(json_file, run_summary(report.folder))
 
 

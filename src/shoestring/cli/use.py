@@ -1,77 +1,11 @@
-"""The verbs that ask and look at models and runs."""
+"""The verbs that talk to models and look at runs."""
 
-import sys
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shoestring.cli.app import Device, Dtype, JsonFile, Model, Quantize, verb, write_json
 from shoestring.errors import BadInput
-
-
-@verb
-def eval(
-    model: Model,
-    suite: Annotated[str, typer.Option(help="sums, sums:max_terms=4, gym:NAME or a .jsonl file.")],
-    n: Annotated[int, typer.Option("-n", "--n", help="Held-out problems.")] = 256,
-    k: Annotated[int, typer.Option("-k", "--k", help="Replies to each.")] = 1,
-    seed: Annotated[int, typer.Option()] = 0,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    max_tokens: Annotated[int, typer.Option(help="A reply is cut here.")] = 256,
-    few_shot: Annotated[int, typer.Option(help="Worked examples before the question.")] = 0,
-    few_shot_style: Annotated[str, typer.Option(help="Examples' answer alone, or reasoning.")] = "answer",
-    lenient: Annotated[bool, typer.Option(help="Grant what a kind reader would.")] = False,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
-    tools: Annotated[
-        list[str], typer.Option(help="calculator or python, which replies may call; may be repeated.")
-    ] = [],  # noqa: B006
-    max_tool_calls: Annotated[int, typer.Option(help="In one reply.")] = 4,
-    items: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Keep every reply.")] = None,
-    json_file: JsonFile = None,
-    device: Device = "cpu",
-    dtype: Dtype = "auto",
-    quantize: Quantize = None,
-) -> None:
-    """Score a model on held-out problems, with a 95 % interval."""
-    from rich.console import Console
-
-    from shoestring.evals.evaluate import evaluate
-    from shoestring.lm import known_form, load
-    from shoestring.run import Stage, saving
-    from shoestring.tasks.suite import parse_suite
-    from shoestring.tasks.tools import tool_names
-
-    wanted, may_call = parse_suite(suite), tool_names(tools)
-    if few_shot_style not in ("answer", "reasoning"):
-        raise BadInput(f"--few-shot-style {few_shot_style}: answer or reasoning")
-    lm = load(model, dtype=dtype, device=device, quantize=known_form(quantize))
-    with tempfile.TemporaryDirectory() as folder, Stage(Path(folder), "eval", Console(stderr=True)) as stage:
-        result = evaluate(
-            lm,
-            wanted,
-            n=n,
-            k=k,
-            seed=seed,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            few_shot=few_shot,
-            lenient=lenient,
-            system=system,
-            stage=stage,
-            few_shot_style="reasoning" if few_shot_style == "reasoning" else "answer",
-            tools=may_call,
-            max_tool_calls=max_tool_calls,
-        )
-    print(
-        f"{lm.name}, {result.line()}\n{result.shape.line()}",
-        file=sys.stderr if json_file == "-" else sys.stdout,
-    )
-    if items is not None:
-        with saving(items):
-            result.save_items(items)
-    write_json(json_file, result.to_json())
 
 
 @verb
@@ -116,6 +50,7 @@ def show(
     live: Annotated[bool | None, typer.Option("--live/--dead", help="Groups with a difference.")] = None,
     sort: Annotated[str | None, typer.Option(help="reward, length or advantage, largest first.")] = None,
     since: Annotated[int | None, typer.Option(metavar="STEP", help="What changed since.")] = None,
+    cost: Annotated[bool, typer.Option("--cost", help="What a run cost, or all runs of a folder.")] = False,
     json_file: JsonFile = None,
 ) -> None:
     """What a model or preset is, what a run did and wrote, what a suite asks, what of a row is trained."""
@@ -133,6 +68,13 @@ def show(
 
         settings = build(show_rollouts.ShowRolloutsSettings, {"run": target, **given, **counted}, "show")
         write_json(json_file, show_rollouts.main(settings, console))
+        return
+    if cost:
+        from pathlib import Path
+
+        from shoestring.jobs.show_cost import show_cost
+
+        write_json(json_file, show_cost(Path(target), console))
         return
     if given:
         raise BadInput(f"--{next(iter(given))} chooses among rollouts: add --rollouts")

@@ -1,75 +1,12 @@
-"""Who writes the rows: a model in this process, or one behind an endpoint (`teacher_http.py`)."""
+"""Who writes the rows: a model in this process, or one behind an endpoint (`remote/model.py`)."""
 
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Protocol
 
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
-from shoestring.lm import LanguageModel
-from shoestring.text.message import Message
-
-STOPPED = "stopped"
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A prompt and which of its samples are wanted, by number."""
-
-    messages: tuple[Message, ...]
-    numbers: tuple[int, ...]
-
-    @property
-    def key(self) -> str:
-        """The prompt's hash: equal prompts are one, whatever asks them."""
-        text = json.dumps(self.messages, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a teacher samples. max_tokens counts the thinking, but where an endpoint counts it apart."""
-
-    temperature: float
-    top_p: float
-    max_tokens: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One sample, whole: what a store keeps. cost is in the money of the endpoint's prices."""
-
-    key: str
-    number: int
-    reasoning: str | None
-    answer: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    date: str  # ISO 8601, UTC
-    cost: float = 0.0
-
-    @property
-    def cut(self) -> bool:
-        return self.finish_reason != "stop"
-
-
-@dataclass
-class Asked:
-    """How the asking went. `ended`: why it ended before all was asked; empty where it didn't."""
-
-    ended: str = ""
-    unanswered: Counter[str] = field(default_factory=Counter)  # samples not had, by the last fault
-    faults: Counter[str] = field(default_factory=Counter)  # of single attempts, those made good later too
-
-
-Take = Callable[[Answer], None]
-Stop = Callable[[], bool]
+from shoestring.lm import LanguageModel, weights_sha256
+from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling, Stop, Take, now
 
 
 class Teacher(Protocol):
@@ -127,19 +64,6 @@ class LocalTeacher:
         return Asked()
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def name_of(lm: LanguageModel) -> str:
     """The model's life in names."""
     return " > ".join(stage.name for stage in lm.lineage.stages) or lm.name
-
-
-def weights_sha256(lm: LanguageModel) -> str:
-    """Of every public tensor in float32, so that a copy in another file's layout is the same teacher."""
-    digest = hashlib.sha256()
-    for name, tensor in lm.network.public_tensors():
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shoestring.distill.endpoint import Endpoint
-from shoestring.distill.http_call import Caller, Fault
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.remote.call import Caller, Fault
+from shoestring.remote.endpoint import Endpoint
 
 Kind = Literal["vllm", "echo", "llama.cpp"]
 LONGEST_PAUSE_S = 60.0

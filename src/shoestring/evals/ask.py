@@ -9,6 +9,8 @@ from shoestring.engine.episode import Episode, num_made, play, system_turn
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted
+from shoestring.evals.partial import Partial
+from shoestring.evals.receipt import Made, made_by
 from shoestring.evals.result import Asking
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
@@ -32,6 +34,7 @@ class Replies:
     seed: int
     asking: Asking
     seconds: float
+    made: Made
 
 
 def ask(
@@ -43,8 +46,12 @@ def ask(
     asking: Asking,
     generator: Generator,
     stage: Stage | None,
+    made: Made | None = None,
+    partial: Partial | None = None,
 ) -> Replies:
-    """Draw n held-out problems and generate. `asking.lenient` plays no part here."""
+    """Draw n held-out problems and generate. `asking.lenient` plays no part here. `made` saves looking the
+    model over again; `partial` keeps each prompt's replies as they are done, and has those that were (not of
+    replies with tools)."""
     start = time.perf_counter()
     check_scorable(suite)
     problems = draw_problems(suite, "test", n, seed)
@@ -53,15 +60,16 @@ def ask(
         lm.template.render([*head, {"role": "user", "content": p.prompt}], add_generation_prompt=True).ids
         for p in problems
     ]
-    params = SamplingParams(asking.max_tokens, asking.temperature, n=k, seed=seed)
+    params = SamplingParams(asking.max_tokens, asking.temperature, asking.top_p, n=k, seed=seed)
     keys = [p.id for p in problems]
     shown = show_in(stage, str(suite))
     toolbox = open_tools(asking.tools, asking.max_tool_calls)
     if toolbox is None:
-        completions = ask_all(generator, prompts, params, keys, shown)
+        completions = ask_all(generator, prompts, params, keys, shown, partial)
     else:
         completions = ask_with_tools(lm, generator, toolbox, prompts, params, keys, shown)
-    return Replies(suite, problems, prompts, completions, k, seed, asking, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Replies(suite, problems, prompts, completions, k, seed, asking, seconds, made or made_by(lm))
 
 
 def check(n: int, k: int, asking: Asking) -> None:
@@ -72,6 +80,8 @@ def check(n: int, k: int, asking: Asking) -> None:
             f"max_tokens = {asking.max_tokens} must be at least 1, few_shot = {asking.few_shot} and "
             f"temperature = {asking.temperature} at least 0"
         )
+    if not 0 < asking.top_p <= 1:
+        raise BadInput(f"top_p = {asking.top_p} must be above 0 and at most 1")
     if k > 1 and asking.temperature == 0:
         raise BadInput(f"k = {k} samples at temperature 0 are all the same: set a temperature, e.g. 0.6")
 
@@ -102,17 +112,23 @@ def ask_all(
     params: SamplingParams,
     keys: Sequence[str],
     shown: Shown,
+    partial: Partial | None = None,
 ) -> list[list[Completion]]:
-    """Each prompt's completions in the prompts' order; `shown` hears of it as they finish."""
-    done: list[list[Completion]] = [[] for _ in prompts]
+    """Each prompt's completions in the prompts' order; `shown` hears of it as they finish. What `partial`
+    has is not asked again: random numbers are keyed, so the rest comes out as it would have."""
+    done: list[list[Completion]] = [[] if partial is None else partial.have(key) for key in keys]
     places: dict[int, int] = {}
-    tokens = 0
+    finished, tokens = sum(map(bool, done)), 0
     try:
         for i, (prompt, key) in enumerate(zip(prompts, keys, strict=True)):
-            places[generator.submit(prompt, params, key)] = i
-        for finished, (request, completions) in enumerate(generator.completed(), start=1):
-            done[places.pop(request)] = completions
-            tokens += sum(len(c.ids) for c in completions)
+            if not done[i]:
+                places[generator.submit(prompt, params, key)] = i
+        for request, completions in generator.completed() if places else ():
+            place = places.pop(request)
+            done[place] = completions
+            if partial is not None:
+                partial.add(keys[place], completions)
+            finished, tokens = finished + 1, tokens + sum(len(c.ids) for c in completions)
             shown(finished, len(prompts), tokens)
     finally:
         for (

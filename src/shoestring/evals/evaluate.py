@@ -1,6 +1,5 @@
 """A model's score on held-out problems: ask, judge, count."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,14 +7,16 @@ from dataclasses import replace
 from shoestring.engine.engine import Engine
 from shoestring.engine.episode import Episode, num_made, reply_of
 from shoestring.engine.generator import Generator
-from shoestring.evals.ask import Replies, ask, check
-from shoestring.evals.result import Asking, EvalResult, FewShotStyle, Item, summarise
-from shoestring.evals.shape import reply_shape
+from shoestring.evals.ask import Replies, ask, check, opening
+from shoestring.evals.confidence import Sureness, sureness_here, with_confidence
+from shoestring.evals.item import Item
+from shoestring.evals.marking import Spoken, items_of
+from shoestring.evals.receipt import ids_hash
+from shoestring.evals.result import Asking, EvalResult, FewShotStyle
+from shoestring.evals.whole import result_of
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
-from shoestring.tasks.base import Problem
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.language import detect
 from shoestring.tasks.suite import Suite, parse_suite
 from shoestring.tasks.tools import ToolName
 
@@ -37,76 +38,81 @@ def evaluate(
     few_shot_style: FewShotStyle = "answer",
     tools: Sequence[ToolName] = (),
     max_tool_calls: int = 4,
+    top_p: float = 1.0,
+    against: Sequence[str] = (),
+    confidence: bool = False,
 ) -> EvalResult:
     """k replies to each of n held-out problems of the suite, judged. Equal arguments give equal replies.
 
     `stage` is shown the progress and may stop it; without a `generator` or `judge` one is made here. `tools`
-    are what a reply may call; `max_tokens` is then for their results too."""
+    are what a reply may call; `max_tokens` is then for their results too. `against`: files and folders of
+    training texts, to look for the problems in. `confidence`: each answer is followed by the question how
+    sure the model is of it."""
     asking = Asking(
-        max_tokens, temperature, few_shot, few_shot_style, lenient, system, tuple(tools), max_tool_calls
+        max_tokens,
+        temperature,
+        few_shot,
+        few_shot_style,
+        lenient,
+        system,
+        tuple(tools),
+        max_tool_calls,
+        top_p,
     )
     suite = parse_suite(suite) if isinstance(suite, str) else suite
     check(n, k, asking)
     engine = generator if generator is not None else Engine(lm)
-    return mark(lm, ask(lm, suite, n, k, seed, asking, engine, stage), lenient, judge)
+    replies = ask(lm, suite, n, k, seed, asking, engine, stage)
+    result = mark(lm, replies, lenient, judge, against)
+    return with_confidence(result, sureness(lm, engine, replies, stage)) if confidence else result
 
 
-def mark(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | None) -> EvalResult:
-    """Judge and count. The same replies may be marked strictly and leniently."""
+def sureness(lm: LanguageModel, generator: Generator, replies: Replies, stage: Stage | None) -> Sureness:
+    """How sure the model says it is of its answers."""
+    head = opening(replies.suite, replies.asking, replies.seed)
+    return sureness_here(lm, generator, head, spoken(lm, replies), replies.asking.max_tokens, stage)
+
+
+def mark(
+    lm: LanguageModel,
+    replies: Replies,
+    lenient: bool,
+    judge: Judge | None,
+    against: Sequence[str] = (),
+) -> EvalResult:
+    """Judge and count, and write the receipt. The same replies may be marked strictly and leniently."""
     start = time.perf_counter()
-    items = judged(lm, replies, lenient, judge)
-    seconds = replies.seconds + time.perf_counter() - start
     asking = replace(replies.asking, lenient=lenient)
-    return summarise(str(replies.suite), replies.k, replies.seed, asking, items, seconds)
+    items = judged(lm, replies, lenient, judge)
+    asked = replies.suite, replies.k, replies.seed, asking, replies.problems, replies.made
+    seconds = replies.seconds + time.perf_counter() - start
+    return result_of(*asked, items, seconds, against)
 
 
 def judged(lm: LanguageModel, replies: Replies, lenient: bool, judge: Judge | None) -> list[Item]:
     """One row for each reply, in the problems' order."""
-    said = [
-        (f"{problem.id}/{sample}", problem, len(prompt), sample, completion)
-        for problem, prompt, several in zip(
-            replies.problems, replies.prompts, replies.completions, strict=True
-        )
-        for sample, completion in enumerate(several)
-    ]
-    read = {name: reply_of(lm.template, c) for name, _, _, _, c in said}
-    asked = [(name, problem, read[name]) for name, problem, _, _, _ in said]
-    if judge is not None:
-        verdicts = judge.score(asked, lenient=lenient)
-    else:
-        with Judge() as own:
-            verdicts = own.score(asked, lenient=lenient)
-    asked_in = {problem.id: detect(problem.prompt) for problem in replies.problems}
-    shapes = {
-        name: reply_shape(
-            lm.template.text(c.ids), lm.template.opens_thinking, read[name], asked_in[problem.id]
-        )
-        for name, problem, _, _, c in said
-    }
+    return items_of(spoken(lm, replies), lenient, judge)
+
+
+def spoken(lm: LanguageModel, replies: Replies) -> list[Spoken]:
+    """The replies as text, in the problems' order."""
     return [
-        Item(
-            problem=problem.id,
+        Spoken(
+            problem=problem,
             sample=sample,
-            prompt=problem.prompt,
-            gold=gold_text(problem),
-            reply=lm.tokenizer.decode(c.ids),
-            outcome=verdicts[name].outcome.value,
-            detail=verdicts[name].detail,
-            prompt_tokens=length,
+            reply=reply_of(lm.template, c),
+            written=lm.template.text(c.ids),
+            kept=lm.tokenizer.decode(c.ids),
+            opened=lm.template.opens_thinking,
+            prompt_tokens=len(prompt),
             tokens=num_made(c),
             finish_reason=c.finish_reason.value,
             tool_calls=len(c.calls) if isinstance(c, Episode) else 0,
-            format=shapes[name].format,
-            language_thinking=shapes[name].language_thinking,
-            language_answer=shapes[name].language_answer,
-            disagreed=bool(verdicts[name].parts.get("disagreed")),
+            prompt_sha256=ids_hash(prompt),
+            ids=tuple(c.ids),
         )
-        for name, problem, length, sample, c in said
+        for problem, prompt, several in zip(
+            replies.problems, replies.prompts, replies.completions, strict=True
+        )
+        for sample, c in enumerate(several)
     ]
-
-
-def gold_text(problem: Problem) -> str:
-    """What the scorer compares with, for a reader: the answer where there is one, else all that is hidden."""
-    if "answer" in problem.hidden:
-        return str(problem.hidden["answer"])
-    return json.dumps(dict(problem.hidden), default=str, ensure_ascii=False)

@@ -169,6 +169,20 @@ def maj_at_k(answers: Sequence[Hashable | None], right: Sequence[bool], k: int) 
     return sum(marks.values()) / len(top)
 
 
+def consensus(
+    answers: Sequence[Sequence[Hashable | None]], right: Sequence[Sequence[bool]]
+) -> Estimate | None:
+    """cons@k, the mean over problems of `maj_at_k` of all their k samples, with the interval of `pass_table`.
+    None where no sample of any problem has an answer to vote by and some are right all the same: such a task
+    (code, instructions) knows no vote. (A task with votes, none of which could be read, has 0.)"""
+    if not any(a is not None for several in answers for a in several) and any(map(any, right)):
+        return None
+    marks = np.array([[maj_at_k(a, r, len(a)) for a, r in zip(answers, right, strict=True)]])
+    mean = float(marks.mean())
+    drawn = _percentiles(_resampled_items(marks, seed=0)[:, 0])
+    return Estimate(mean, widened(drawn, mean, marks.shape[1]))
+
+
 def bootstrap_seeds_items(values: np.ndarray, seed: int, draws: int = 10_000) -> Interval:
     """95 % percentile interval of the mean of values (seeds, items), where every seed met the same items:
     both are drawn again with replacement, independently (the pigeonhole bootstrap, Owen 2007). For a paired

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from shoestring.distill.teacher import weights_sha256
 from shoestring.engine.engine import Engine
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.audit import Audited, compare, run_audit
@@ -26,7 +25,7 @@ from shoestring.evals.respondent import LocalRespondent, Respondent, Shown
 from shoestring.evals.respondent_kept import KeptRespondent
 from shoestring.jobs.audit_server import ServerRespondent
 from shoestring.jobs.eval_results import meter
-from shoestring.lm import lineage_at, load, model_folder
+from shoestring.lm import lineage_at, load, model_folder, weights_sha256
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings, nearest
 from shoestring.text.makers import FAMILIES

@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Any
 
 from shoestring.budget.flops import decode_flops
-from shoestring.distill.outputs import Store
-from shoestring.distill.spending import Budget
-from shoestring.distill.teacher import Answer
 from shoestring.models.config import ModelConfig
+from shoestring.remote.asked import Answer
+from shoestring.remote.spending import Budget
+from shoestring.remote.store import Store
 from shoestring.run import Stage
 
 WRITE_EVERY_S = 10.0  # of usage that a kill loses at most; the samples themselves are never lost

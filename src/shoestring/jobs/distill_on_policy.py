@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from shoestring.budget.flops import decode_flops
-from shoestring.distill.endpoint import ScoringEndpoint, checked_key
 from shoestring.errors import BadInput
 from shoestring.jobs.grpo_before import fly
 from shoestring.jobs.grpo_trainer import Trainer, open_streams, open_trainer, restore_trainer
@@ -14,6 +13,7 @@ from shoestring.jobs.on_policy_settings import OnPolicySettings
 from shoestring.jobs.on_policy_teacher import Teaching, in_words, open_teaching
 from shoestring.jobs.origins import require_teacher
 from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked, update_flops
+from shoestring.remote.endpoint import ScoringEndpoint, checked_key
 from shoestring.rl.gather import RolledOut, roll_out
 from shoestring.rl.measure import group_metrics, step_metrics
 from shoestring.rl.rollout import Group

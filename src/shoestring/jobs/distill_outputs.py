@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shoestring.distill.decontaminate import TestedTexts
-from shoestring.distill.endpoint import checked_key
 from shoestring.distill.minhash import NearDuplicates
-from shoestring.distill.outputs import Store, spent
-from shoestring.distill.spending import Budget
-from shoestring.distill.teacher import STOPPED, Asked, LocalTeacher, Teacher
-from shoestring.distill.teacher_http import HttpTeacher, identity_of
+from shoestring.distill.teacher import LocalTeacher, Teacher
 from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.errors import BadInput, Interrupted, ShoestringError
@@ -25,6 +20,11 @@ from shoestring.jobs.origins import require_problems, require_teacher, terms_of,
 from shoestring.jobs.sample_rows import DROPPED, Making, say_acceptance, write
 from shoestring.lm import load
 from shoestring.origin import Lineage
+from shoestring.remote.asked import STOPPED, Asked
+from shoestring.remote.endpoint import checked_key
+from shoestring.remote.model import RemoteModel, identity_of
+from shoestring.remote.spending import Budget
+from shoestring.remote.store import Store, spent
 from shoestring.run import Stage, held, write_atomic
 from shoestring.tasks.accept import (
     IN_EVALUATION,
@@ -34,6 +34,7 @@ from shoestring.tasks.accept import (
     decide,
 )
 from shoestring.tasks.judge import Judge
+from shoestring.tasks.overlap import TestedTexts
 from shoestring.tasks.suite import draw_problems, parse_suite
 from shoestring.text.message import Reply
 
@@ -125,7 +126,7 @@ def open_teacher(
     budget = Budget(endpoint)
     budget.spend(*spent(root, endpoint.url))
     meter = Meter(stage, store, None, budget)
-    return HttpTeacher(endpoint, checked_key(endpoint), budget, meter.lose), store, meter
+    return RemoteModel(endpoint, checked_key(endpoint), budget, meter.lose), store, meter
 
 
 def gather(

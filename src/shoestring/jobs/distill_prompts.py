@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoestring.distill.decontaminate import TestedTexts, file_prompts, held_out_prompts
 from shoestring.distill.minhash import NearDuplicates
-from shoestring.distill.teacher import Ask
 from shoestring.errors import BadInput
 from shoestring.jobs.distill_settings import DistillOutputsSettings
+from shoestring.remote.asked import Ask
 from shoestring.tasks.accept import IN_EVALUATION, REPEATS_ANOTHER
 from shoestring.tasks.base import Problem
+from shoestring.tasks.overlap import TestedTexts, file_prompts, held_out_prompts
 from shoestring.tasks.suite import Suite, draw_problems, parse_suite
 from shoestring.text.message import Message
 

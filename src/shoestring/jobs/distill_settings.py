@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from shoestring.distill.endpoint import Endpoint, parse_endpoint
-from shoestring.distill.teacher import Sampling
+from shoestring.remote.asked import Sampling
+from shoestring.remote.endpoint import Endpoint, parse_endpoint
 from shoestring.settings import Settings
 from shoestring.tasks.accept import Filters
 

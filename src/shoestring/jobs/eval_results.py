@@ -1,5 +1,6 @@
 """What the eval job makes of its units' results: the usage, each model's best, all replies in one file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shoestring.budget.flops import decode_flops
+from shoestring.budget.price import Amount, Bill, Prices
 from shoestring.engine.episode import num_made
 from shoestring.evals.ask import Replies
+from shoestring.evals.result import EvalResult
+from shoestring.evals.worth import by_tokens, worth
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage, saving
 
@@ -32,6 +36,14 @@ def meter_replies(stage: Stage, lm: LanguageModel, replies: Replies) -> None:
     work = [(len(prompt), [num_made(c) for c in several]) for prompt, several in pairs]
     cut = sum(num_made(c) for several in replies.completions for c in several if c.cut)
     meter(stage, lm, "eval", replies.seconds, work, cut)
+
+
+def with_worth_here(result: EvalResult, prices: Prices) -> EvalResult:
+    """With what a right answer takes on this machine: the evaluation's seconds at `prices`, as in a bill."""
+    bill = Bill({}, {}, prices)
+    costs = by_tokens(result.items, bill.usd(Amount(result.seconds)))
+    basis = bill.basis("watts", "usd_per_kwh", "usd_per_hour")
+    return replace(result, worth=worth(result.items, costs, unit="USD", basis=basis))
 
 
 def mark_best(results: list[dict[str, Any]]) -> None:

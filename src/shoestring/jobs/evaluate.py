@@ -3,24 +3,33 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from shoestring.engine.engine import Engine
-from shoestring.errors import Interrupted
+from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.ask import Replies, ask, check, check_scorable
 from shoestring.evals.chat_check import ChatCheckResult, chat_check
-from shoestring.evals.evaluate import mark
+from shoestring.evals.confidence import with_confidence
+from shoestring.evals.contamination import against_hash
+from shoestring.evals.evaluate import mark, sureness
 from shoestring.evals.identity_check import IdentityResult, identity_check
-from shoestring.evals.result import Asking
-from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies
+from shoestring.evals.partial import Partial
+from shoestring.evals.receipt import Made, made_by
+from shoestring.evals.result import Asking, EvalResult
+from shoestring.evals.server import Server
+from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies, with_worth_here
+from shoestring.jobs.evaluate_server import REPLIES, endpoint_of, evaluate_server, is_server
 from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.lm import LanguageModel, load
+from shoestring.remote.endpoint import Endpoint, checked_key
+from shoestring.remote.model import identity_of
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import ROWS_SUFFIXES, check_room, parse_suite
+from shoestring.tasks.suite import check_room, parse_suite
 from shoestring.tasks.tools import open_tools
 
 
@@ -32,10 +41,15 @@ class Unit:
     suite: str
     variant: str
     asking: Asking
+    n: int
+    k: int
 
 
-def main(settings: EvaluateSettings, stage: Stage) -> dict[str, Any]:
-    """Each unit's result is written when it is done; a resumed stage does what is missing."""
+def main(
+    settings: EvaluateSettings, stage: Stage, say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Each prompt's replies are written when they are done, and each unit's result; a resumed stage does what
+    is missing. `say` takes the results' lines in the place of the stage."""
     units = plan(settings)
     folder = stage.folder / "evals"
     with saving(folder):
@@ -45,13 +59,15 @@ def main(settings: EvaluateSettings, stage: Stage) -> dict[str, Any]:
     identities: dict[str, Any] = {}
     with Judge(workers=settings.workers) as judge:
         for label, name in settings.models.items():
-            bench = Bench(label, name, settings, stage, judge, folder)
+            bench = Bench(label, name, settings, stage, judge, folder, say or stage.say)
             results += [bench.unit(unit) for unit in units if unit.label == label]
             if settings.chat_check:
                 chats[label] = bench.chat()
             if settings.identity_check:
                 identities[label] = bench.identity()
     mark_best(results)
+    for whole in folder.glob(".replies-*.jsonl"):
+        whole.unlink()
     result = {"evals": results, "chat": chats, "identity": identities}
     return result | ({"items": join_items(folder, results)} if results else {})
 
@@ -60,73 +76,131 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
     """Every unit in order. Bad suites and numbers are refused here, before any model is loaded."""
     open_tools(settings.tools, settings.max_tool_calls)  # refused where nothing can isolate
     units = []
-    for label in settings.models:
+    for label, model in settings.models.items():
+        if is_server(model):
+            checked_key(check_server(label, model, settings))
+        elif label in settings.servers:
+            raise BadInput(f"servers.{label}: {model} is no server's address, as in http://host:8000/v1#name")
         ways = settings.variants if label in settings.best_of else [None]
         for text in settings.suites:
             suite = parse_suite(text)
             check_scorable(suite)
-            # a file is what it is; a level can be widened
-            if not (suite.only_tests or suite.name.endswith(ROWS_SUFFIXES)):
-                check_room(suite, settings.n)
+            n, k = settings.num_problems(suite), settings.num_samples(suite)
+            there = suite.num_tested
+            if there is None:  # a file is what it is; a level can be widened
+                check_room(suite, n)
+            elif not 1 <= n <= there:
+                raise BadInput(f"suite '{suite}' has {there} problems for testing: n = {n} can't be asked")
             for way in ways:
-                unit = Unit(label, str(suite), way.name if way else "", settings.asking(way))
-                check(settings.n, settings.k, unit.asking)
+                unit = Unit(label, str(suite), way.name if way else "", settings.asking(way), n, k)
+                check(n, k, unit.asking)
                 units.append(unit)
     return units
+
+
+def check_server(label: str, model: str, settings: EvaluateSettings) -> Endpoint:
+    """Refused before anything is paid for."""
+    if settings.tools or settings.chat_check or settings.identity_check or settings.quantize:
+        raise BadInput(
+            f"{label} is a server: tools, quantize, chat_check and identity_check are for models in this "
+            "process; give it a stage of its own"
+        )
+    return endpoint_of(model, settings.servers.get(label, {}), f"servers.{label}")
 
 
 class Bench:
     """One model with its engine, loaded when the first unit that isn't done yet needs it."""
 
     def __init__(
-        self, label: str, model: str, settings: EvaluateSettings, stage: Stage, judge: Judge, folder: Path
+        self,
+        label: str,
+        model: str,
+        settings: EvaluateSettings,
+        stage: Stage,
+        judge: Judge,
+        folder: Path,
+        say: Callable[[str], None],
     ) -> None:
         self.label, self.model, self.settings = label, model, settings
-        self.stage, self.judge, self.folder = stage, judge, folder
+        self.stage, self.judge, self.folder, self.say = stage, judge, folder, say
         self._loaded: tuple[LanguageModel, Engine] | None = None
+        self._made: Made | None = None  # the model, looked over once
         self._asked: dict[tuple[str, Asking], Replies] = {}
+        self._server: Server | None = None
+        if is_server(model):
+            self._server = Server(check_server(label, model, settings), folder / REPLIES)
 
     def loaded(self) -> tuple[LanguageModel, Engine]:
         if self._loaded is None:
             if self.stage.stop_requested:
                 raise Interrupted(f"stopped before {self.label}")
-            lm = load(self.model, dtype=self.settings.dtype, device=self.settings.device)
+            s = self.settings
+            lm = load(self.model, dtype=s.dtype, device=s.device, quantize=s.quantize)
             self._loaded = lm, Engine(lm)
         return self._loaded
 
     def unit(self, unit: Unit) -> dict[str, Any]:
-        s = self.settings
-        identity = {
-            "model": self.model,
-            "n": s.n,
-            "k": s.k,
-            "seed": s.seed,
-            "unit": repr(unit),
-            "dtype": s.dtype,
-        }
+        identity = self._identity(unit) | {"unit": repr(unit)}
+        identity |= {"confidence": True} if self.settings.confidence else {}
+        if self.settings.against:
+            identity |= {"against": against_hash(self.settings.against)}
         path = self._path(f"{unit.label}-{unit.suite}-{unit.variant}", identity)
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
-        lm, _ = self.loaded()
-        result = mark(lm, self.replies(unit), unit.asking.lenient, self.judge)
+        result = self.result(unit)
         with saving(path):
             result.save_items(path.with_suffix(".parquet"))
         names = {"model": unit.label, "variant": unit.variant, "best": True, "rows": path.stem + ".parquet"}
         values = {**result.to_json(), **names}
         write_atomic(path, json.dumps(values, indent=2) + "\n")
-        self.stage.say(f"{unit.label}{' / ' + unit.variant if unit.variant else ''}: {result.line()}")
-        self.stage.say(f"  {result.shape.line()}")
+        self.say(f"{unit.label}{' / ' + unit.variant if unit.variant else ''}: {result.line()}")
+        for note in result.notes():
+            self.say(f"  {note}")
         return values
+
+    def result(self, unit: Unit) -> EvalResult:
+        s, suite = self.settings, parse_suite(unit.suite)
+        if self._server is not None:
+            how = unit.n, unit.k, s.seed, unit.asking
+            return evaluate_server(self._server, suite, *how, self.judge, self.stage, s.confidence, s.against)
+        lm, engine = self.loaded()
+        replies = self.replies(unit)
+        result = with_worth_here(mark(lm, replies, unit.asking.lenient, self.judge, s.against), s.prices)
+        if not s.confidence:
+            return result
+        start = time.perf_counter()
+        sure = sureness(lm, engine, replies, self.stage)
+        meter(self.stage, lm, "confidence", time.perf_counter() - start, sure.work)
+        return with_confidence(result, sure)
 
     def replies(self, unit: Unit) -> Replies:
         """Asked once where units differ in the reading alone."""
         key = (unit.suite, replace(unit.asking, lenient=False))
         if key not in self._asked:
-            s, (lm, engine) = self.settings, self.loaded()
-            replies = ask(lm, parse_suite(unit.suite), s.n, s.k, s.seed, unit.asking, engine, self.stage)
+            lm, engine = self.loaded()
+            self._made = self._made or made_by(lm)
+            suite, partial = parse_suite(unit.suite), self._partial(unit)
+            args = (lm, suite, unit.n, unit.k, self.settings.seed, unit.asking, engine, self.stage)
+            replies = ask(*args, self._made, partial)
             meter_replies(self.stage, lm, replies)
             self._asked[key] = replies
         return self._asked[key]
+
+    def _partial(self, unit: Unit) -> Partial:
+        """What an earlier start, killed in the middle of these replies, had made of them."""
+        asked = repr((unit.suite, replace(unit.asking, lenient=False), unit.n, unit.k))
+        identity = json.dumps(self._identity(unit) | {"asked": asked}, sort_keys=True)
+        mark = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        found = Partial(self.folder / f".replies-{mark}.jsonl", identity)
+        if len(found):
+            self.stage.say(f"{unit.suite}: going on after {len(found)} of {unit.n} problems")
+        return found
+
+    def _identity(self, unit: Unit) -> dict[str, Any]:
+        s = self.settings
+        found = {"model": self.model, "n": unit.n, "k": unit.k, "seed": s.seed, "dtype": s.dtype}
+        found |= {"server": identity_of(self._server.endpoint)} if self._server else {}
+        return found | ({"quantize": s.quantize} if s.quantize else {})
 
     def chat(self) -> dict[str, Any]:
         cap = self.settings.chat_max_tokens
@@ -153,7 +227,7 @@ class Bench:
             result.save_rows(path.with_suffix(".parquet"))
         values = {**result.to_json(), "rows": path.stem + ".parquet"}
         write_atomic(path, json.dumps(values, indent=2) + "\n")
-        self.stage.say(f"{self.label}: {result.line()}")
+        self.say(f"{self.label}: {result.line()}")
         return values
 
     def _path(self, name: str, identity: dict[str, Any]) -> Path:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from shoestring.distill.endpoint import ScoringEndpoint
+from shoestring.remote.endpoint import ScoringEndpoint
 from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.preflight import PreflightSettings
 from shoestring.rl.settings import GRPOSettings

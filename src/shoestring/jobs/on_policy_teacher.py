@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from shoestring.distill.divergence import DivergenceSettings
-from shoestring.distill.endpoint import ScoringEndpoint, checked_key
 from shoestring.distill.http_logprobs import HttpLogprobs
 from shoestring.distill.live import LiveLoss, LiveTeacher
 from shoestring.distill.on_policy import Annotate, TeacherLogprobs, WithTask, logprobs_of
@@ -15,6 +14,7 @@ from shoestring.jobs.on_policy_settings import OnPolicySettings
 from shoestring.jobs.origins import TaughtBy, require_teacher, taught_by_model, taught_by_service
 from shoestring.lm import LanguageModel, load, reads_at
 from shoestring.models.config import ModelConfig
+from shoestring.remote.endpoint import ScoringEndpoint, checked_key
 from shoestring.rl.loss import PolicyLoss
 from shoestring.run import Stage
 from shoestring.text.tokenizer import Tokenizer

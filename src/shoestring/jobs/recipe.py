@@ -1,6 +1,7 @@
 """Run a recipe: each unit in order, skipping what is finished, and at the end the report and the bill."""
 
 import gc
+import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,9 @@ from typing import Any
 import tomli_w
 from rich.console import Console
 
+from shoestring.budget.limit import Allowance, parse_limit
+from shoestring.budget.machine import of_probe
+from shoestring.budget.probe import kept_probe
 from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
@@ -20,6 +24,7 @@ from shoestring.report.markdown import render_markdown
 from shoestring.report.read import RunReport, read_run
 from shoestring.report.terminal import print_report
 from shoestring.run import RunFolder, held, open_run, saving, write_atomic
+from shoestring.run.progress import duration
 from shoestring.settings import build, read_toml
 
 POLL_S = 1.0
@@ -34,24 +39,49 @@ def run(
     console: Console | None = None,
     jobs: JobTable = JOBS,
     controls: bool = False,
+    budget: str = "",
 ) -> RunReport:
     """Run every unit of the recipe into `output_dir`: by default runs/NAME, or runs/NAME-small at that scale.
-    `controls` adds arms whose reward says nothing of what is right, and the comparisons with them.
-    Everything that can be refused is refused before anything runs. Ctrl-C raises Interrupted, with the line
-    that goes on. Several processes may run one recipe into one folder: they share its units out."""
+    `controls` adds arms whose reward says nothing of what is right, and the comparisons with them. Everything
+    that can be refused is refused before anything runs. Ctrl-C raises Interrupted, with the line that goes
+    on. budget: "2h", "5usd", "1kWh", of all that the folder's run has taken: when it is used up the run is
+    saved and stops as at a Ctrl-C. Several processes may run one recipe into one folder: they share its units
+    out."""
     path, overrides = find_recipe(recipe), overrides or {}
     plan = load_recipe(path, overrides, scale, controls)
+    limit = parse_limit(budget) if budget else None
     units = expand(plan, jobs)
     target = Path(output_dir or Path("runs") / (plan.head.name + ("-small" if scale == "small" else "")))
     folder = open_run(target, resume)
     _check_unchanged(folder, plan, units)
     command = command_line(recipe, target, overrides, scale, controls)
     folder.begin(plan.to_toml(), command)
+    if jobs is JOBS:
+        _note_plan(folder, plan, units, console)
     unit_titles = f"{len(units)} units" if len(units) > len(plan.stages) else f"{len(units)} stages"
     _say(console, f"{plan.head.name}: {unit_titles}, into {target}")
-    with _ending(folder, f"{command} --resume"):
-        _run_units(folder, units, jobs, console)
+    allowance = Allowance(limit, folder.path / "usage.jsonl", plan.prices) if limit is not None else None
+    with _ending(folder, f"{command} --resume", allowance):
+        _run_units(folder, units, jobs, console, allowance)
     return finish(folder, console)
+
+
+def _note_plan(folder: RunFolder, recipe: Recipe, units: Sequence[Unit], console: Console | None) -> None:
+    """Where this machine was measured before: what it does at most, and what the run should take on it, kept
+    for the report to set beside what it took."""
+    found = kept_probe()
+    if found is None:
+        return
+    from shoestring.jobs.plan_recipe import Planner  # every job's settings: for this alone
+
+    machine = {"peak": found.peak, "precision": found.precision, "date": found.date}
+    write_atomic(folder.path / "machine.json", json.dumps(machine) + "\n")
+    if (folder.path / "plan.json").exists():  # of the first start
+        return
+    plan = Planner(recipe, of_probe(found, watts=recipe.prices.watts)).plan(recipe.head.name, units)
+    write_atomic(folder.path / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
+    whole = plan.seconds
+    _say(console, f"planned: {duration(whole.mid)}, between {duration(whole.low)} and {duration(whole.high)}")
 
 
 def finish(folder: RunFolder, console: Console | None) -> RunReport:
@@ -64,7 +94,13 @@ def finish(folder: RunFolder, console: Console | None) -> RunReport:
     return report
 
 
-def _run_units(folder: RunFolder, units: Sequence[Unit], jobs: JobTable, console: Console | None) -> None:
+def _run_units(
+    folder: RunFolder,
+    units: Sequence[Unit],
+    jobs: JobTable,
+    console: Console | None,
+    allowance: Allowance | None = None,
+) -> None:
     """Each unit in its order. What another process is at work on is left to it, and waited for where there is
     nothing else to do; should that process end without finishing it, it is taken up here."""
     pending = dict(enumerate(units, start=1))
@@ -75,8 +111,10 @@ def _run_units(folder: RunFolder, units: Sequence[Unit], jobs: JobTable, console
             title = f"{number}/{len(units)} {unit.title}"
             if _finished(folder, unit):
                 _say(console, f"{title}: finished before, kept")
+            elif allowance is not None and allowance.over():
+                raise Interrupted(f"stopped before {unit.title}")
             elif not all(_finished(folder, other) for other in unit.needs.values()) or not _run_unit(
-                folder, unit, jobs, console, title, last=len(pending) == 1
+                folder, unit, jobs, console, title, len(pending) == 1, allowance
             ):
                 continue
             del pending[number]
@@ -89,7 +127,13 @@ def _run_units(folder: RunFolder, units: Sequence[Unit], jobs: JobTable, console
 
 
 def _run_unit(
-    folder: RunFolder, unit: Unit, jobs: JobTable, console: Console | None, title: str, last: bool
+    folder: RunFolder,
+    unit: Unit,
+    jobs: JobTable,
+    console: Console | None,
+    title: str,
+    last: bool,
+    allowance: Allowance | None,
 ) -> bool:
     """False where another process is at work on it."""
     job = jobs[unit.job]()
@@ -102,7 +146,8 @@ def _run_unit(
     with held(own / ".lock", wait=False) as mine:
         if mine and not _finished(folder, unit):
             write_atomic(own / "settings.toml", tomli_w.dumps(unit.resolved))
-            with saving(own), folder.stage(own, unit.stage, console, title) as stage:
+            spent = (lambda: False) if allowance is None else allowance.over
+            with saving(own), folder.stage(own, unit.stage, console, title, spent) as stage:
                 stage.finish(job.main(settings, stage))
                 _give_memory_back()
                 if stage.stop_requested and not last:
@@ -161,17 +206,22 @@ def _check_settings(unit: Unit, before: Mapping[str, Any], path: Path) -> None:
 
 
 @contextmanager
-def _ending(folder: RunFolder, command: str) -> Iterator[None]:
+def _ending(folder: RunFolder, command: str, allowance: Allowance | None = None) -> Iterator[None]:
     """status.json's last word, whatever happens; an interrupt gets the line that goes on."""
-    state = "failed"
+    state, detail = "failed", ""
     try:
         yield
         state = "finished"
     except (Interrupted, KeyboardInterrupt):
         state = "interrupted"
+        if allowance is not None and allowance.over():
+            detail = allowance.in_words()
+            raise Interrupted(
+                f"{detail}: stopped; what was saved is kept. Go on with more, or none: {command}"
+            ) from None
         raise Interrupted(f"stopped; what was saved is kept. Go on with: {command}") from None
     finally:
-        folder.status(state)
+        folder.status(state, detail)
 
 
 def command_line(

@@ -124,6 +124,10 @@ def load_recipe(path: Path, overrides: Mapping[str, Any], scale: Scale, controls
     """The recipe with `scale` and then `overrides` ("stage.key" -> value) worked in. `controls` adds the arms
     and comparisons that a claim of learning needs. Raises BadInput."""
     raw = read_toml(path)
+    if "cluster" in raw:
+        raise BadInput(
+            f"{path} describes a cluster's run, which is planned and not run: shoestring plan {path.stem}"
+        )
     unknown = [key for key in raw if key not in TABLES]
     if unknown:
         raise BadInput(f"{path}: unknown table '{unknown[0]}'{nearest(unknown[0], TABLES)}")

@@ -10,7 +10,8 @@ from shoestring.run import Stage
 from shoestring.settings import Settings, build, nearest, with_overrides
 
 REFERENCE = "stage:"
-ROWS_KEY = "data"  # the setting that takes a stage's rows; all others take its model
+ROWS_KEY = "data"  # the setting that takes a stage's rows; all others but AGAINST take its model
+AGAINST = "against"  # an evaluation's: rows that were trained on
 TAKEN = ("model", "state", "rollouts", "evals")  # folders of the stage that an arm's folder lies in
 
 
@@ -121,7 +122,7 @@ def _check_products(unit: Unit, jobs: JobTable) -> None:
     for key, reference in _keyed_references(unit.values):
         other = unit.needs[reference]
         rows = bool(jobs[other.job]().makes_rows)
-        if rows != (key == ROWS_KEY):
+        if rows != (key in (ROWS_KEY, AGAINST)):
             raise BadInput(
                 f"stage '{unit.title}': {key} = '{reference}', but stage '{other.stage}' makes "
                 f"{'rows, which go into ' + ROWS_KEY if rows else 'a model and no rows'}"

@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from shoestring.budget.flops import decode_flops
-from shoestring.distill.teacher import Sampling as How
-from shoestring.distill.teacher import name_of, now, weights_sha256
+from shoestring.distill.teacher import name_of
 from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
@@ -19,7 +18,9 @@ from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.ask import ask_all
 from shoestring.jobs.origins import require_problems, terms_of
 from shoestring.jobs.sample_rows import DROPPED, Making, say_acceptance, write
-from shoestring.lm import LanguageModel, load
+from shoestring.lm import LanguageModel, load, weights_sha256
+from shoestring.remote.asked import Sampling as How
+from shoestring.remote.asked import now
 from shoestring.rl.rollout import Asked, ask, judge_groups
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shoestring.distill.teacher import Sampling
 from shoestring.origin import Lineage
+from shoestring.remote.asked import Sampling
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.tasks.accept import Decision, acceptance
 from shoestring.text.declared import lineage_file

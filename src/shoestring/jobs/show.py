@@ -11,7 +11,7 @@ from pydantic import Field
 from rich.console import Console
 
 from shoestring.errors import BadInput
-from shoestring.evals.evaluate import gold_text
+from shoestring.evals.marking import gold_text
 from shoestring.jobs.describe import headline, lineage_lines, sizes
 from shoestring.jobs.mask import masked, print_row, rows_of
 from shoestring.jobs.show_loss import show_loss
@@ -122,7 +122,9 @@ def show_suite(settings: ShowSettings, console: Console) -> dict[str, Any]:
     console.print(
         f"{suite}: {', '.join(f'{k} = {v}' for k, v in level.items()) or 'one level'}", markup=False
     )
-    if suite.count is None:
+    if suite.only_tests:
+        console.print(f"{suite.count:,} distinct problems, all of them for testing")
+    elif suite.count is None:
         console.print("nobody knows how many distinct problems it has")
     else:
         console.print(
@@ -131,7 +133,8 @@ def show_suite(settings: ShowSettings, console: Console) -> dict[str, Any]:
     if refused := refused_rows(suite):
         console.print(f"rows left out: {reasons(refused)}", markup=False)
     examples = []
-    for problem in draw_problems(suite, "train", settings.n, settings.seed):
+    split = "test" if suite.only_tests else "train"
+    for problem in draw_problems(suite, split, settings.n, settings.seed):
         try:
             worked = suite.family.worked(problem, random.Random(f"show:{settings.seed}:{problem.id}"))
             solution = {"reasoning": worked.reasoning or "", "answer": worked.answer}

@@ -1,10 +1,7 @@
-"""GGUF files of the llama, qwen2 and qwen3 architectures -> our config and network."""
+"""GGUF files of the llama, qwen2, qwen3 and deepseek2 architectures -> our config and network."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +10,9 @@ from torch import Tensor
 from shoestring.errors import BadInput
 from shoestring.models.config import ModelConfig, RopeScaling
 from shoestring.models.config_file import FAMILIES
+from shoestring.models.gguf_deepseek import ARCHITECTURE, DeepSeekWeights
 from shoestring.models.gguf_file import GGUFFile
+from shoestring.models.gguf_metadata import Metadata
 from shoestring.models.rope import scaled_inverse_frequencies
 from shoestring.models.transformer import Transformer
 from shoestring.models.weights import WeightSource, empty_network, fill_network
@@ -66,10 +65,14 @@ class GGUFWeights:
 
 def load_gguf(file: GGUFFile, dtype: torch.dtype, device: str) -> Transformer:
     """The file's network, dequantised into `dtype`. Raises BadInput, one line."""
-    weights = GGUFWeights(file)
+    weights = DeepSeekWeights(file) if is_deepseek(file) else GGUFWeights(file)
     network = empty_network(weights.config, dtype, device)
     fill_network(network, weights.source)
     return network
+
+
+def is_deepseek(file: GGUFFile) -> bool:
+    return file.metadata.get("general.architecture") == ARCHITECTURE
 
 
 def public_name(name: str) -> str:
@@ -95,12 +98,13 @@ def config_from_gguf(file: GGUFFile) -> ModelConfig:
     raw, where = file.metadata, file.path
     arch = raw.get("general.architecture")
     if arch not in FAMILIES:
-        raise BadInput(f"{where}: architecture {arch!r} is not supported; supported: {', '.join(FAMILIES)}")
+        known = ", ".join((*FAMILIES, ARCHITECTURE))
+        raise BadInput(f"{where}: architecture {arch!r} is not supported; supported: {known}")
     if raw.get(f"{arch}.expert_count"):
         raise BadInput(f"{where}: a mixture of experts in the {arch} architecture is not supported")
     if "token_embd.weight" not in file.tensors:
         raise BadInput(f"{where}: the tensors don't fit a {arch} model; missing: token_embd.weight")
-    metadata = _Metadata(raw, arch, where)
+    metadata = Metadata(raw, arch, where)
     heads, hidden = metadata.whole("attention.head_count"), metadata.whole("embedding_length")
     head_dim = metadata.whole("attention.key_length", hidden // max(heads, 1))
     for key in ("attention.value_length", "rope.dimension_count"):
@@ -132,37 +136,6 @@ def config_from_gguf(file: GGUFFile) -> ModelConfig:
     if ROPE_FACTORS not in file.tensors:
         return config
     return scaling_from_factors(config, file.read(ROPE_FACTORS).astype(np.float64).tolist(), str(where))
-
-
-class _Metadata:
-    """Typed reading of one architecture's keys, with errors that name the key."""
-
-    def __init__(self, raw: Mapping[str, Any], arch: str, where: Path) -> None:
-        self.raw, self.arch, self.where = raw, arch, where
-
-    def _get(self, key: str, default: float | None) -> Any:
-        value = self.raw.get(f"{self.arch}.{key}", default)
-        if isinstance(value, list) and len(set(value)) == 1:
-            value = value[0]  # one number per layer, all the same
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            problem = "is missing" if value is None else f"= {value!r} is not supported"
-            raise BadInput(f"{self.where}: metadata {self.arch}.{key} {problem}")
-        return value
-
-    def whole(self, key: str, default: int | None = None) -> int:
-        return int(self._get(key, default))
-
-    def real(self, key: str, default: float | None = None) -> float:
-        return float(str(np.float32(self._get(key, default))))  # 1e-05 and not 9.999999747378752e-06
-
-    def rope_scaling(self) -> RopeScaling | None:
-        kind = self.raw.get(f"{self.arch}.rope.scaling.type", "none")
-        factor = self.real("rope.scaling.factor", self.raw.get(f"{self.arch}.rope.scale_linear", 1.0))
-        if kind not in ("none", "linear"):
-            raise BadInput(
-                f"{self.where}: rope scaling {kind!r} is not supported; supported: none, linear, Llama 3's"
-            )
-        return RopeScaling("linear", factor) if factor != 1.0 else None
 
 
 def scaling_from_factors(config: ModelConfig, factors: list[float], where: str) -> ModelConfig:

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from shoestring.errors import BadInput
-from shoestring.models.gguf import GGUFWeights
+from shoestring.models.gguf import GGUFWeights, is_deepseek, load_gguf
 from shoestring.models.gguf_blocks import kept_groups
 from shoestring.models.gguf_file import GGUFFile
 from shoestring.models.linear import Linear
 from shoestring.models.names import EMBEDDING, HEAD, Part, linear_parts
-from shoestring.models.quantize import Form, groups_of, set_ends
+from shoestring.models.quantize import Form, groups_of, quantize_network, set_ends
 from shoestring.models.transformer import Transformer
 from shoestring.models.weights import check_finite, check_names, fill
 from shoestring.ops.quantized import SIZE, Groups, Quantized, pack, quantize_8
@@ -20,6 +20,12 @@ def load_gguf_quantized(
 ) -> tuple[Transformer, str]:
     """form None: as the file has them, 4-bit kinds in 4 bits and all else in 8. -> the network, and in words
     which tensors were kept and which rounded anew. Raises BadInput, one line."""
+    if is_deepseek(file):
+        if form is None:
+            raise BadInput(f"{file.path}: deepseek2's own blocks can't be kept; write int8 or int4")
+        whole = load_gguf(file, dtype, device)
+        quantize_network(whole, form)
+        return whole, "all rounded anew"
     reader = _Reader(GGUFWeights(file), form)
     config = reader.weights.config
     narrow = sorted({size for size in (config.hidden_size, config.intermediate_size) if size % SIZE})

@@ -44,7 +44,7 @@ class LatentAttention(nn.Module):
         q, latent, key = self.a_proj(x).split_with_sizes(self.parts, dim=-1)
         if self.q_a_layernorm is not None and self.q_b_proj is not None:
             q = self.q_b_proj(rms_norm(q, self.q_a_layernorm, LATENT_EPS))
-        q = q.reshape(x.shape[0], self.heads, -1)
+        q = q.reshape(x.shape[0], self.heads, -1).contiguous()  # without a latent of their own it is a part
         blocks = context.latent_blocks(self.layer) if context.absorbs else None
         if blocks is not None:
             norm, up = (self.kv_a_layernorm, LATENT_EPS), self._up.of(self.kv_b_proj.weight)

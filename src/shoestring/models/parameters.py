@@ -1,6 +1,7 @@
 """How many parameters a configuration has and a token meets, and what a token keeps in the cache."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -43,8 +44,9 @@ class Parameters:
         return self.parts[MTP]
 
 
+@cache
 def count_parameters(config: ModelConfig) -> Parameters:
-    """Counted on the network itself, which is made without its weights."""
+    """Counted on the network itself, which is made without its weights, once for each configuration."""
     with torch.device("meta"):
         network = Transformer(config)
     parts, active = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)

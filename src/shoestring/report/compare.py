@@ -7,16 +7,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from shoestring.evals.paired import paired_marks
 from shoestring.evals.statistics import (
     Interval,
     bootstrap_families,
     bootstrap_seeds_items,
     holm,
-    paired_difference,
 )
 from shoestring.report.scores import Comparison, Planned, Score, cut_share
 
-Z95 = 1.959963984540054
 C = TypeVar("C", Comparison, Planned)
 
 
@@ -26,14 +25,8 @@ def compare(a: Score, b: Score) -> Comparison:
         return _unpaired(a, b)
     x = [a.marks[problem] for problem in b.marks]
     y = list(b.marks.values())
-    if a.k == b.k == 1:
-        pair = paired_difference([v == 1 for v in x], [v == 1 for v in y])
-        return Comparison((a,), b, pair.difference, pair.ci95, True, pair.method, pair.p_value)
-    differences = np.subtract(x, y)
-    mean, half = float(differences.mean()), Z95 * float(differences.std(ddof=1)) / math.sqrt(len(x))
-    p = math.erfc(abs(mean) / half * Z95 / math.sqrt(2)) if half else float(mean == 0)
-    method = "normal interval of the problems' mean differences"
-    return Comparison((a,), b, mean, Interval(mean - half, mean + half), True, method, p)
+    pair = paired_marks(x, y, a.k == b.k == 1)
+    return Comparison((a,), b, pair.difference, pair.ci95, True, pair.method, pair.p_value)
 
 
 def compare_seeds(several: Sequence[Score], b: Score) -> Comparison | None:

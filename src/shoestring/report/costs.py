@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from shoestring.budget.price import REDONE, Amount
+from shoestring.budget.ranges import Range, total
 from shoestring.report.blocks import Block, Heading, Table, Text
 from shoestring.report.results import percent
 from shoestring.report.run_report import RunReport
@@ -17,10 +18,12 @@ def bill_blocks(report: RunReport) -> Iterator[Block]:
     header = ("stage", "time", "tokens", "FLOP", "kWh", "USD")
     stages = [(name, *_amount(report, bill.of_stage(name))) for name in bill.stages()]
     yield Table(header, (*stages, ("all", *_amount(report, bill.total))), strong=frozenset({len(stages)}))
+    if report.plan:
+        yield from _planned(report)
     kinds = tuple((f"{stage}: {kind}", *_amount(report, used)) for (stage, kind), used in bill.used.items())
     yield Table(("kind of work", *header[1:]), kinds)
-    lost, total = bill.total_wasted, bill.total
-    share = lost.seconds / total.seconds if total.seconds else 0.0
+    lost, whole = bill.total_wasted, bill.total
+    share = lost.seconds / whole.seconds if whole.seconds else 0.0
     yield Text(f"Spent on nothing: {duration(lost.seconds)}, {percent(share)} of the time.")
     if bill.wasted:
         wasted = tuple((WASTE.get(name, name), *_amount(report, used)) for name, used in bill.wasted.items())
@@ -46,6 +49,23 @@ def _amount(report: RunReport, amount: Amount) -> tuple[str, ...]:
         f"{report.bill.kwh(amount):.4f}",
         f"{report.bill.usd(amount):.4f}",
     )
+
+
+def _planned(report: RunReport) -> Iterator[Block]:
+    """What was said before the run beside what it took. A stage that hasn't run is not judged."""
+    took = {name: report.bill.of_stage(name).seconds for name in report.bill.stages()}
+    said = {name: range_ for name, range_ in report.plan.items() if name in took}
+    rows = [(name, *_beside(range_, took[name])) for name, range_ in said.items()]
+    whole = total(said.values())
+    rows.append(("all of these", *_beside(whole, sum(took[name] for name in said))))
+    header = ("stage", "planned", "least to most", "took", "off", "inside")
+    yield Table(header, tuple(rows), words=(0, 5), strong=frozenset({len(rows) - 1}))
+
+
+def _beside(said: Range, took: float) -> tuple[str, ...]:
+    span = f"{duration(said.low)} to {duration(said.high)}"
+    off = f"{said.mid / took - 1:+.0%}" if took else ""
+    return duration(said.mid), span, duration(took), off, "yes" if said.holds(took) else "no"
 
 
 def quantity(value: float) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from shoestring.report.run_report import ChatReport
 from shoestring.report.scores import Score, UnitReport
 
+FILES = (".jsonl", ".parquet", ".csv")
 ENOUGH = 256  # problems: a standard error of at most 3.1 points
 
 
@@ -41,6 +42,9 @@ def _sentences(
     bounds = [f"{score.name} on {score.suite}" for score in scores if score.lower_bound and score.best]
     if bounds:
         yield f"Over 5 % of the replies were cut, so these scores are lower bounds: {'; '.join(bounds)}."
+    files = sorted({s.suite for s in scores if s.overlap is None and any(end in s.suite for end in FILES)})
+    if files:
+        yield f"No training texts were searched for the problems of {', '.join(files)} (the eval's against)."
     lost = sum(score.lost for score in scores)
     if lost:
         yield f"{lost} replies were not judged (timeout or error) and count as not right."

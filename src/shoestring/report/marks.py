@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from shoestring.evals.statistics import maj_at_k
 
-RIGHT, UNPARSED = "right", "unparsed"
+RIGHT = "right"
 NOT = ", not "  # "12, not 13": what a scorer says of the one answer that it found and that isn't right
 SEVERAL = "several answers"
 
@@ -22,46 +22,53 @@ class Marks:
     majority: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class _Vote:
+    """answer is None where no one answer was read; told: whether that is known at all."""
+
+    right: bool
+    answer: str | None
+    told: bool
+
+
 def read_marks(path: Path) -> Mapping[tuple[str, str, str], Marks]:
     """(model, suite, variant) -> its marks, from the file of all replies."""
     if not path.exists():
         return {}
-    replies: dict[tuple[str, str, str], dict[str, list[tuple[str, str]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    columns = ["model", "suite", "variant", "problem", "outcome", "detail"]
-    there = set(pq.read_schema(path).names)  # an older file has no detail, and so no votes
-    for row in pq.read_table(path, columns=[name for name in columns if name in there]).to_pylist():
+    replies: dict[tuple[str, str, str], dict[str, list[_Vote]]] = defaultdict(lambda: defaultdict(list))
+    wanted = ["model", "suite", "variant", "problem", "outcome", "detail", "said"]
+    there = set(pq.read_schema(path).names)
+    for row in pq.read_table(path, columns=[name for name in wanted if name in there]).to_pylist():
         if row["outcome"] != "open":  # no right answer: counted nowhere
             key = (row["model"], row["suite"], row["variant"])
-            replies[key][row["problem"]].append((row["outcome"], row.get("detail", "")))
+            vote = _vote(row) if "said" in there else _vote_by_detail(row["outcome"], row.get("detail", ""))
+            replies[key][row["problem"]].append(vote)
     return {key: _marks(problems) for key, problems in replies.items()}
 
 
-def _marks(problems: Mapping[str, Sequence[tuple[str, str]]]) -> Marks:
-    shares = {
-        problem: sum(outcome == RIGHT for outcome, _ in samples) / len(samples)
-        for problem, samples in problems.items()
+def _marks(problems: Mapping[str, Sequence[_Vote]]) -> Marks:
+    shares = {problem: sum(v.right for v in votes) / len(votes) for problem, votes in problems.items()}
+    several = all(len(votes) > 1 for votes in problems.values())
+    if not several or not all(vote.told for votes in problems.values() for vote in votes):
+        return Marks(shares, {})
+    by_vote = {
+        problem: maj_at_k([v.answer for v in votes], [v.right for v in votes], len(votes))
+        for problem, votes in problems.items()
     }
-    several = all(len(samples) > 1 for samples in problems.values())
-    told = all(_told(outcome, detail) for samples in problems.values() for outcome, detail in samples)
-    return Marks(
-        shares, {p: _by_vote(samples) for p, samples in problems.items()} if several and told else {}
-    )
+    return Marks(shares, by_vote)
 
 
-def _told(outcome: str, detail: str) -> bool:
-    """Whether it is known what a reply answered, or that it gave no one answer."""
-    return outcome != "wrong" or NOT in detail or detail.startswith(SEVERAL)
+def _vote(row: Mapping[str, str]) -> _Vote:
+    """A right reply without an answer is of a task that knows no votes: code, instructions."""
+    right = row["outcome"] == RIGHT
+    return _Vote(right, row["said"] or None, bool(row["said"]) or not right)
 
 
-def _by_vote(samples: Sequence[tuple[str, str]]) -> float:
-    """What is right is one answer; a reply without one answer has no vote."""
-    answers = [RIGHT if outcome == RIGHT else _wrong_answer(detail) for outcome, detail in samples]
-    return maj_at_k(answers, [outcome == RIGHT for outcome, _ in samples], len(samples))
-
-
-def _wrong_answer(detail: str) -> tuple[str] | None:
-    """In a tuple of its own, so that no wrong answer is spelled as the right one is here."""
+def _vote_by_detail(outcome: str, detail: str) -> _Vote:
+    """Of replies that were kept before their answers were: what the scorer said of them."""
+    if outcome == RIGHT:
+        return _Vote(True, RIGHT, True)
     answer, stated, _ = detail.partition(NOT)
-    return (answer,) if stated and not detail.startswith(SEVERAL) else None
+    if outcome == "wrong" and stated and not detail.startswith(SEVERAL):
+        return _Vote(False, f"{answer}, wrong", True)  # spelled as no right answer is here
+    return _Vote(False, None, outcome != "wrong" or detail.startswith(SEVERAL))

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.budget.price import Prices, make_bill
+from shoestring.budget.ranges import Range
 from shoestring.errors import BadInput
+from shoestring.evals.contamination import Overlap
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
 from shoestring.models.bases import BASES
@@ -65,13 +67,14 @@ def read_run(folder: Path) -> RunReport:
         refusals=tuple(_refusals(audit) for audit in audits if any(r.part == "refusal" for r in audit.rows)),
         curves=tuple(curve for path, unit in units.items() for curve in curves_of(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
-        bill=make_bill(usage, prices),
+        bill=make_bill(usage, prices, _read_json(folder / "machine.json").get("peak")),
         environment={key: _plain(value) for key, value in environment.items()},
         lacking=what_is_lacking(
             tuple(units.values()), scores, chats, command, any(one.get("control") for one in wanted)
         ),
         rollouts=_pages(plain),
         stages=read_stages(recipe, usage, prices),
+        plan={name: Range(**r) for name, r in _read_json(folder / "plan.json").get("stages", {}).items()},
         findings=tuple(finding for path, unit in units.items() for finding in _findings(path, unit)),
     )
 
@@ -111,7 +114,7 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
             unparsed=row["unparsed"],
             lost=outcomes["timeout"] + outcomes["error"],
             lower_bound=row["lower_bound"],
-            asking=", ".join(f"{name} {value}" for name, value in row["settings"].items() if value),
+            asking=_asking(row["settings"]),
             marks=kept[key].shares if key in kept else {},
             majority=kept[key].majority if key in kept else {},
             shape=Shape(**row["shape"]) if "shape" in row else None,
@@ -119,7 +122,22 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
                 k: Estimate(value, Interval(low, high))
                 for k, (value, low, high) in row.get("pass_at", {}).items()
             },
+            cons=_estimate(row.get("cons_at_k")),
+            scorer=", ".join(f"{n} {v}" for n, v in (row.get("receipt") or {}).get("scorer", {}).items()),
+            empty=row.get("empty", 0),
+            errors=outcomes["error"],
+            overlap=Overlap.of(row["overlap"]) if row.get("overlap") else None,
         )
+
+
+def _asking(settings: Mapping[str, Any]) -> str:
+    """What was set, in words; a top_p of 1 leaves all as it is."""
+    said = {name: value for name, value in settings.items() if value and (name, value) != ("top_p", 1.0)}
+    return ", ".join(f"{name} {value}" for name, value in said.items())
+
+
+def _estimate(found: Sequence[float] | None) -> Estimate | None:
+    return Estimate(found[0], Interval(found[1], found[2])) if found else None
 
 
 def _bases(path: Path, made: Collection[str]) -> set[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from shoestring.evals.statistics import wilson
 from shoestring.report.blocks import Block, Heading, Table, Text
+from shoestring.report.overlaps import overlap_blocks
 from shoestring.report.planned import planned_blocks, points
 from shoestring.report.run_report import RunReport
 from shoestring.report.scores import Comparison, Score
@@ -90,7 +91,12 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
         return
     yield headline(report)
     yield Text(NOTE)
+    if scorers := sorted({score.scorer for score in report.scores if score.scorer}):
+        yield Text(
+            f"Scored by {'; '.join(scorers)}. Each score's receipt and replies are in its stage's evals/."
+        )
     yield from _replies(report)
+    yield from overlap_blocks(report)
     methods = sorted({c.method for c in (*report.against_base, *report.against_recipe)})
     if methods:
         yield Text(f"Intervals of differences: {'; '.join(methods)}.")
@@ -126,10 +132,17 @@ def _replies(report: RunReport) -> Iterator[Block]:
         "tokens": [f"{shape.tokens:.0f}" for _, shape in rows],
         "when right": [_tokens(shape.tokens_right) for _, shape in rows],
         "when not": [_tokens(shape.tokens_wrong) for _, shape in rows],
+        "empty": [percent(score.empty / (score.n * score.k)) if score.empty else "" for score, _ in rows],
+        "timeout": [_lost(score, score.lost - score.errors) for score, _ in rows],
+        "error": [_lost(score, score.errors) for score, _ in rows],
         "readers differed": [f"{shape.disagreed}" if shape.disagreed else "" for _, shape in rows],
         **{
             f"pass@{k}": [str(score.pass_at[k]) if k in score.pass_at else "" for score, _ in rows]
             for k in dict.fromkeys(str(score.k) for score, _ in rows if score.k > 1)
+        },
+        **{
+            f"cons@{k}": [str(score.cons) if score.cons and score.k == k else "" for score, _ in rows]
+            for k in dict.fromkeys(score.k for score, _ in rows if score.cons)
         },
     }
     kept = {name: cells for name, cells in columns.items() if any(cells)}
@@ -139,6 +152,10 @@ def _replies(report: RunReport) -> Iterator[Block]:
     )
     yield Text("How they reply:")
     yield Table(("suite", "model", *kept), table, words=(0, 1))
+
+
+def _lost(score: Score, count: int) -> str:
+    return percent(count / (score.n * score.k)) if count else ""
 
 
 def _tokens(value: float | None) -> str:

@@ -1,10 +1,11 @@
 """A run folder as values. Reading fills it, every rendering reads only it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoestring.budget.price import Amount, Bill
+from shoestring.budget.ranges import Range
 from shoestring.report.audits_read import AuditReport
 from shoestring.report.rollout_page import RolloutPage
 from shoestring.report.scores import Comparison, Learned, Planned, Score, UnitReport
@@ -135,6 +136,7 @@ class RunReport:
     identities: tuple[IdentityReport, ...] = ()
     audits: tuple[AuditReport, ...] = ()
     refusals: tuple[RefusalReport, ...] = ()
+    plan: Mapping[str, Range] = field(default_factory=dict)  # seconds by stage, as said before the run
 
     @property
     def learned(self) -> tuple[Learned, ...]:

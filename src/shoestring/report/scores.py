@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shoestring.evals.contamination import Overlap
+from shoestring.evals.paired import verdict_of
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
 
@@ -58,6 +60,11 @@ class Score:
     # majority[problem]: the mark of what most of its samples answered. Empty for k = 1, and where answers
     # that aren't right can't be told apart
     majority: Mapping[str, float] = field(default_factory=dict)
+    cons: Estimate | None = None  # the vote of k samples, where answers can be counted
+    empty: int = 0  # ended by themselves and say nothing
+    errors: int = 0  # of those lost; the others are timeouts
+    overlap: Overlap | None = None  # with training texts, where some were named
+    scorer: str = ""  # versions of what judged, from the receipt
 
     @property
     def name(self) -> str:
@@ -84,7 +91,7 @@ class Comparison:
             return "differs, but the problems do not pair"
         losers = (self.against,) if self.difference > 0 else self.of
         cut = {losers[0].name: cut_share(losers)} if any(loser.lower_bound for loser in losers) else {}
-        return _verdict(self.difference, self.ci95, self.adjusted, losers[0].name, cut)
+        return verdict_of(self.difference, self.ci95, self.adjusted, losers[0].name, cut)
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class Planned:
         if self.p_value is None:
             return "not finished"
         loser = self.against if self.difference > 0 else self.of
-        return _verdict(self.difference, self.ci95, self.adjusted, loser, self.cut)
+        return verdict_of(self.difference, self.ci95, self.adjusted, loser, self.cut)
 
 
 @dataclass(frozen=True)
@@ -137,20 +144,3 @@ class Learned:
 def cut_share(scores: Sequence[Score]) -> float:
     """Of all replies, those that met the token limit."""
     return sum(s.truncated for s in scores) / sum(s.n * s.k for s in scores)
-
-
-def _verdict(
-    difference: float, ci95: Interval, adjusted: float | None, loser: str, cut: Mapping[str, float]
-) -> str:
-    """Never "better" or "worse" where the interval holds 0 or several comparisons together could have given
-    it by chance. `cut` has the share of cut replies of those with too many for a score: ending early is not
-    reasoning, so such a model loses only if it would with every cut reply taken as right."""
-    if not ci95.excludes_zero:
-        return "no difference shown"
-    if adjusted is not None and adjusted >= 0.05:
-        return "no difference shown (Holm)"
-    word = "better" if difference > 0 else "worse"
-    if loser not in cut:
-        return word
-    nearest = ci95.low if difference > 0 else -ci95.high
-    return f"{word}, cut replies granted" if nearest > cut[loser] else f"not told: {loser}'s replies were cut"

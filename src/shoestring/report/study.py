@@ -15,6 +15,7 @@ from typing import Any
 
 from shoestring.budget.price import Amount, Bill, Prices
 from shoestring.errors import BadInput
+from shoestring.evals.contamination import Overlap
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
 from shoestring.report.compare import against_base, against_recipe, planned
@@ -159,6 +160,8 @@ def _score_values(score: Score, report: RunReport, problems: dict[str, dict[str,
         "ci95": dataclasses.astuple(score.ci95),
         "shape": dataclasses.asdict(score.shape) if score.shape else None,
         "pass_at": {k: dataclasses.asdict(found) for k, found in score.pass_at.items()},
+        "cons": dataclasses.asdict(score.cons) if score.cons else None,
+        "overlap": score.overlap.to_json() if score.overlap else None,
         "marks": {"asked": asked, "right": right, "shares": shares},
         "majority": " ".join(f"{known[problem]}:{mark:g}" for problem, mark in score.majority.items()),
     }
@@ -179,6 +182,10 @@ def _score(row: Mapping[str, Any], units: Sequence[UnitReport], problems: Mappin
     own["pass_at"] = {
         k: Estimate(found["value"], Interval(**found["ci95"])) for k, found in row.get("pass_at", {}).items()
     }
+    if cons := row.get("cons"):
+        own["cons"] = Estimate(cons["value"], Interval(**cons["ci95"]))
+    if overlap := row.get("overlap"):
+        own["overlap"] = Overlap.of(overlap)
     return Score(**{**row, **own, "marks": {names[place]: share for place, share in marks.items()}})
 
 

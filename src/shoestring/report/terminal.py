@@ -1,10 +1,12 @@
 """The end of a run on the terminal: the table, where the report lies, and what to type next."""
 
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from shoestring.report.blocks import Table
+from shoestring.report.blocks import Block, Heading, Table, Text
 from shoestring.report.results import headline
 from shoestring.report.run_report import RunReport
 from shoestring.report.stages import stage_table
@@ -36,6 +38,16 @@ def print_report(report: RunReport, console: Console) -> None:
     _line(console, f"spent: {spent} at the prices in the report")
     _line(console, f"report: {report.folder / 'report.md'}  {report.folder / 'report.html'}")
     _line(console, f"talk to it: {report.chat_command}")
+
+
+def print_blocks(blocks: Iterable[Block], console: Console) -> None:
+    """Headings, texts and tables of a report; what a terminal can't show is left out."""
+    paper = console if console.is_terminal else Console(file=console.file, width=FILE_WIDTH)
+    for block in blocks:
+        if isinstance(block, Table):
+            paper.print(_rich(block))
+        elif isinstance(block, Heading | Text):
+            _line(console, f"\n{block.text}" if isinstance(block, Heading) else block.text)
 
 
 def _rich(table: Table) -> RichTable:

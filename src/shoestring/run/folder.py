@@ -1,6 +1,7 @@
 """A run's folder as a whole: the resolved recipe, where it ran, its units' folders."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,15 @@ class RunFolder:
         values = {"state": state, "detail": detail, "time": round(time.time(), 3)}
         write_atomic(self.path / "status.json", dumps(values, indent=2) + "\n")
 
-    def stage(self, folder: Path, name: str, console: Console | None, title: str) -> Stage:
-        return Stage(folder, name, console, resume=True, run_dir=self.path, title=title)
+    def stage(
+        self,
+        folder: Path,
+        name: str,
+        console: Console | None,
+        title: str,
+        spent: Callable[[], bool] = lambda: False,
+    ) -> Stage:
+        return Stage(folder, name, console, resume=True, run_dir=self.path, title=title, spent=spent)
 
 
 def open_run(path: Path, resume: bool) -> RunFolder:

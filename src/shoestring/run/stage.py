@@ -2,13 +2,16 @@
 
 import json
 import math
+import os
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from rich.console import Console
 
 from shoestring.errors import BadInput, Interrupted
@@ -22,6 +25,7 @@ from shoestring.run.files import (
     write_atomic,
     write_lines,
 )
+from shoestring.run.power import EnergyMeter
 from shoestring.run.progress import ProgressLine
 from shoestring.run.stop import StopSignal
 
@@ -47,6 +51,7 @@ class Stage:
         resume: bool = False,
         run_dir: Path | None = None,  # holds usage.jsonl and status.json; the stage's own folder if alone
         title: str = "",  # what the bar calls it, e.g. "2/6 zero"
+        spent: Callable[[], bool] = lambda: False,  # whether a budget is used up
     ) -> None:
         self.folder, self.name = folder, name
         self._run_dir = run_dir or folder
@@ -67,6 +72,7 @@ class Stage:
         self._earlier = resume and (self._metrics.exists() or self._has_usage())
         self._earlier_usage = len(read_lines(self._usage))
         self._step, self._opened, self._metered_s = NO_STEP, time.monotonic(), 0.0
+        self._spent, self._energy, self._cpu_s = spent, EnergyMeter(), _processor_seconds()
         self._line, self._last_status = ProgressLine(console, title or name), -STATUS_EVERY_S
         self._stop = StopSignal(self.say)
 
@@ -92,8 +98,9 @@ class Stage:
 
     @property
     def stop_requested(self) -> bool:
-        """True after the first Ctrl-C: save and raise Interrupted. A second one raises KeyboardInterrupt."""
-        return self._stop.requested
+        """True after the first Ctrl-C, or where the run's budget is used up: save and raise Interrupted. A
+        second Ctrl-C raises KeyboardInterrupt."""
+        return self._stop.requested or self._spent()
 
     def truncate_metrics(self, step: int) -> None:
         """The job goes on from its state of `step`: forget what was written about later steps."""
@@ -185,9 +192,23 @@ class Stage:
         self._metered_s += seconds
         line: dict[str, Any] = {"stage": self.name, "unit": self._unit, "kind": kind}
         line |= {"seconds": round(seconds, 4), "tokens": tokens, "flops": float(flops)}
+        line |= self._resources(seconds)
         line |= {"wasted": wasted or {}, "after_step": self._step, "time": round(time.time(), 3)}
         with self._usage_held():
             append_line(self._usage, line)
+
+    def _resources(self, seconds: float) -> dict[str, float]:
+        """Since the line before: seconds of all processors, and joules where they are measured; what lies
+        between two pieces of work goes with the later one. A GPU is busy for as long as the work takes."""
+        now = _processor_seconds()
+        used = {"core_seconds": round(now - self._cpu_s, 3)}
+        self._cpu_s = now
+        joules = self._energy.take()
+        if joules is not None:
+            used["joules"] = round(joules, 3)
+        if torch.cuda.is_initialized():
+            used["gpu_seconds"] = round(seconds, 4)
+        return used
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json: from here on the stage is done and a resumed recipe skips it."""
@@ -212,6 +233,12 @@ class Stage:
 
     def _has_usage(self) -> bool:
         return any(line["unit"] == self._unit for line in read_lines(self._usage))
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _mend(path: Path) -> None:

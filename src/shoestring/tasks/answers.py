@@ -197,8 +197,8 @@ def judge(found: Found, gold: str) -> Verdict:
     if found.single is None:
         return Verdict(Outcome.WRONG, 0.0, detail=f"several answers: {', '.join(found.values[:5])}")
     if found.single == gold:
-        return Verdict(Outcome.RIGHT, 1.0)
-    return Verdict(Outcome.WRONG, 0.0, detail=f"{found.single[:60]}, not {gold}")
+        return Verdict(Outcome.RIGHT, 1.0, said=found.single)
+    return Verdict(Outcome.WRONG, 0.0, detail=f"{found.single[:60]}, not {gold}", said=found.single)
 
 
 def judge_integer(reply: Reply, gold: int, prompt: str = "", unknown: str = "") -> Verdict:

@@ -14,6 +14,8 @@ from shoestring.text.message import Reply
 
 TEST_SHARE = 10  # one problem in ten is held out
 RESERVED_SHARE = 20  # one of twenty others may be kept back to watch a run by
+GOLD = "gold"  # in `hidden`: what a reader is shown as the right answer, where that is too long to show
+SCORING_S = "scoring_s"  # in `hidden`: seconds that scoring may take beyond the judge's own clock
 
 
 class Outcome(StrEnum):
@@ -28,12 +30,14 @@ class Outcome(StrEnum):
 @dataclass(frozen=True)
 class Verdict:
     """value is 1 when right and 0 otherwise, unless a recipe names partial credit. parts are named
-    rewards."""
+    rewards. said is the one answer that was read, in one spelling, by which samples can be counted as votes;
+    "" where none was, or where the family has no such thing (code, a text that follows instructions)."""
 
     outcome: Outcome
     value: float
     parts: Mapping[str, float] = field(default_factory=dict)
     detail: str = ""
+    said: str = ""
 
 
 @dataclass(frozen=True)

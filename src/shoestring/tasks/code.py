@@ -13,12 +13,10 @@ from functools import cache
 from typing import Any
 
 from shoestring.tasks.base import Outcome, Verdict
-from shoestring.tasks.code_tests import CodeTests
+from shoestring.tasks.code_tests import TOTAL_S, CodeTests
 from shoestring.tasks.sandbox import Limits, Ran, Sandbox, Status
 from shoestring.text.message import Reply
 
-TEST_S = 2.0  # one test's clock, the sandbox's start not counted
-TOTAL_S = 3.0  # all tests' clocks together: the judge's own, 5 s an item, must not be the one that ends it
 SOURCE_CHARS = 100_000
 FENCE = re.compile(r"^ {0,3}```[ \t]*([\w+-]*)[^\n]*\n(.*?)^ {0,3}```[ \t]*$", re.DOTALL | re.MULTILINE)
 PYTHON = ("", "python", "py", "python3")
@@ -46,6 +44,8 @@ def judge_code(reply: Reply, text: str) -> Verdict:
     if source is None:
         return Verdict(Outcome.UNPARSED, 0.0, detail="no code found")
     tests = CodeTests(**json.loads(text))
+    if tests.before and "__future__" not in source:  # which has to come first
+        source = f"{tests.before}\n{source}"
     faults = _call_faults(source, tests) if tests.entry_point else _text_faults(source, tests)
     passed = sum(not fault for fault in faults) / len(faults)
     if passed == 1:
@@ -55,19 +55,19 @@ def judge_code(reply: Reply, text: str) -> Verdict:
 
 
 @cache
-def sandbox() -> Sandbox:
-    """Made once a process: the first one is tried. Raises BadInput."""
-    return Sandbox(Limits(wall_s=TEST_S, cpu_s=math.ceil(TOTAL_S) + 1))
+def sandbox(total_s: float = TOTAL_S) -> Sandbox:
+    """Made once a process and clock: the first one is tried. Raises BadInput."""
+    return Sandbox(Limits(wall_s=total_s, cpu_s=math.ceil(total_s) + 1))
 
 
 def _text_faults(source: str, tests: CodeTests) -> list[str]:
     """For each test what is wrong with it; empty where nothing is."""
-    faults, left = [], TOTAL_S
+    faults, left = [], tests.total_s
     for given, expected in zip(tests.inputs, tests.outputs, strict=True):
         if left <= 0:
-            faults.append(f"not run: the tests before it took {TOTAL_S:g} s")
+            faults.append(f"not run: the tests before it took {tests.total_s:g} s")
             continue
-        ran = sandbox().run(source, given, wall_s=min(TEST_S, left))
+        ran = sandbox(tests.total_s).run(source, given, wall_s=min(tests.test_s, left))
         left -= ran.seconds
         fault = _ending(ran)
         if not fault and not same_output(ran.stdout, expected, tests.tolerance):
@@ -77,7 +77,8 @@ def _text_faults(source: str, tests: CodeTests) -> list[str]:
 
 
 def _call_faults(source: str, tests: CodeTests) -> list[str]:
-    ran = sandbox().call(source, tests.entry_point, [json.dumps(given) for given in tests.inputs], TOTAL_S)
+    arguments = [json.dumps(given) for given in tests.inputs]
+    ran = sandbox(tests.total_s).call(source, tests.entry_point, arguments, tests.total_s)
     faults = []
     for i, expected in enumerate(tests.outputs):
         fault = (

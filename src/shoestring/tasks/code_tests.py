@@ -7,22 +7,33 @@ from dataclasses import dataclass
 from typing import Any
 
 ENTRY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
+TEST_S = 2.0  # one test's clock, the sandbox's start not counted
+TOTAL_S = 3.0  # all tests' clocks together: the judge's own, 5 s an item, must not be the one that ends it
 
 
 @dataclass(frozen=True)
 class CodeTests:
     """entry_point: the function that is called with each input, a list of arguments; empty where each input
-    is the text on stdin. tolerance: absolute or relative, for numbers with a point; 0 compares exactly."""
+    is the text on stdin. tolerance: absolute or relative, for numbers with a point; 0 compares exactly.
+    before: code that is run ahead of what is judged (a benchmark's imports). test_s, total_s: the clocks of
+    one test and of all; past TOTAL_S a problem has to ask the judge for the time (`base.SCORING_S`)."""
 
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     entry_point: str = ""
     tolerance: float = 0.0
+    before: str = ""
+    test_s: float = TEST_S
+    total_s: float = TOTAL_S
 
 
 def checked_tests(row: dict[str, Any]) -> str:
     """The row's tests as JSON, read once and checked. Raises ValueError with why it has none."""
-    tests = _read(row)
+    return tests_text(read_tests(row))
+
+
+def tests_text(tests: CodeTests) -> str:
+    """As JSON, which a scorer reads again. Raises ValueError where there are none or JSON can't hold one."""
     if not tests.inputs:
         raise ValueError("no tests")
     try:
@@ -37,7 +48,7 @@ def has_tests(row: dict[str, Any]) -> bool:
     )
 
 
-def _read(row: dict[str, Any]) -> CodeTests:
+def read_tests(row: dict[str, Any]) -> CodeTests:
     """In the shapes that data sets have: `tests` (objects, or MBPP's asserts), `inputs` with `outputs`, and
     both in APPS's `input_output`."""
     both = row.get("input_output")

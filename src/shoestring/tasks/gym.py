@@ -120,9 +120,10 @@ class GymFamily:
             return Verdict(
                 Outcome.WRONG, 0.0, detail=f"its scorer can't read it: {type(error).__name__}: {error}"
             )
+        said = same_text(answers[0])
         if mark >= FULL_MARK:
-            return Verdict(Outcome.RIGHT, 1.0)
-        return Verdict(Outcome.WRONG, 0.0, detail=f"the dataset's own mark is {mark:.3g}")
+            return Verdict(Outcome.RIGHT, 1.0, said=said)
+        return Verdict(Outcome.WRONG, 0.0, detail=f"the dataset's own mark is {mark:.3g}", said=said)
 
     def _mark(self, problem: Problem, answer: str) -> float:
         entry = problem.hidden["entry"]

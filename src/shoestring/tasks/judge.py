@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from shoestring.errors import ShoestringError
-from shoestring.tasks.base import Outcome, Problem, Verdict
+from shoestring.tasks.base import SCORING_S, Outcome, Problem, Verdict
 from shoestring.tasks.judge_worker import CLOSED, Worker, WorkerGone, WorkerLate
 from shoestring.tasks.worker import Item
 from shoestring.text.message import Reply
@@ -99,8 +99,8 @@ class Judge:
         """Fill in `verdicts` up to the first fault, which is given back; the worker is then a fresh one."""
         try:
             worker.begin(lenient, items)
-            for _ in items:
-                message = worker.receive(self.timeout_s)
+            for _, problem, _ in items:
+                message = worker.receive(self.timeout_s + problem.hidden.get(SCORING_S, 0.0))
                 verdicts[message["index"]] = _verdict(message)
         except (WorkerLate, WorkerGone) as fault:
             worker.restart()
@@ -131,4 +131,5 @@ def _end_all(workers: list[Worker]) -> None:
 
 
 def _verdict(message: dict[str, Any]) -> Verdict:
-    return Verdict(Outcome(message["outcome"]), message["value"], message["parts"], message["detail"])
+    outcome, said = Outcome(message["outcome"]), message["said"]
+    return Verdict(outcome, message["value"], message["parts"], message["detail"], said)

@@ -12,6 +12,7 @@ from shoestring.tasks.maths_reader import read
 from shoestring.tasks.maths_text import TEXT, tokens
 from shoestring.tasks.maths_units import is_unit
 from shoestring.tasks.maths_value import Group, Interval, Rules, Union, Value, same
+from shoestring.tasks.maths_vote import vote_of
 from shoestring.tasks.second_opinion import second_opinion
 from shoestring.text.message import Reply
 
@@ -21,11 +22,13 @@ SHOWN = 60  # characters of an answer in a verdict's detail
 
 @dataclass(frozen=True)
 class Opinion:
-    """equal: None where nobody could read it. disagreed: the two readers differ."""
+    """equal: None where nobody could read it. disagreed: the two readers differ. vote: what was said, by its
+    value where it has one."""
 
     equal: bool | None
     disagreed: bool = False
     why: str = ""
+    vote: str = ""
 
 
 def gold_fault(gold: str) -> str:
@@ -58,13 +61,14 @@ def judge_maths(reply: Reply, gold: str, prompt: str = "", percent: bool = False
     opinions = [compare(gold, text, rules) for text in stated.texts]
     parts = {"disagreed": 1.0} if any(opinion.disagreed for opinion in opinions) else {}
     detail = "; ".join(filter(None, (opinion.why for opinion in opinions)))
+    said = opinions[0].vote
     if all(opinion.equal for opinion in opinions) and len(opinions) < MAX_STATED:
-        return Verdict(Outcome.RIGHT, 1.0, parts, detail)
+        return Verdict(Outcome.RIGHT, 1.0, parts, detail, said)
     if not stated.marked and all(opinion.equal is None for opinion in opinions):
         return Verdict(Outcome.UNPARSED, 0.0, parts, detail)
     if len(opinions) > 1:
         detail = f"several answers: {', '.join(text[:SHOWN] for text in stated.texts[:5])}"
-    return Verdict(Outcome.WRONG, 0.0, parts, detail)
+    return Verdict(Outcome.WRONG, 0.0, parts, detail, said if len(opinions) == 1 else "")
 
 
 def judge_maths_lenient(reply: Reply, gold: str, prompt: str = "", percent: bool = False) -> Verdict:
@@ -79,24 +83,33 @@ def judge_maths_lenient(reply: Reply, gold: str, prompt: str = "", percent: bool
 
 def compare(gold: str, said: str, rules: Rules) -> Opinion:
     if _spelled(gold) == _spelled(said):
-        return Opinion(True)
+        return Opinion(True, vote=_gold_vote(gold))
+    vote = _spelled(said)
     try:
         wanted = _read_for(gold, None)
-        ours = same(wanted, _read_for(said, wanted), rules)
-        why = ""
+        value = _read_for(said, wanted)
+        vote, why = vote_of(value) or vote, ""
+        ours = same(wanted, value, rules)
     except NoValue as fault:
-        return Opinion(False, why=f"{said[:SHOWN]}: {fault}")
+        return Opinion(False, why=f"{said[:SHOWN]}: {fault}", vote=vote)
     except Unreadable as fault:
         ours, why = None, str(fault)
     theirs = None if "%" in gold + said or "percent" in said else second_opinion(gold, said)
     equal = theirs if ours is None else ours
     if ours is not None and theirs is not None and ours != theirs:
         verdicts = ("equal", "different") if ours else ("different", "equal")
-        return Opinion(
-            equal, True, f"{said[:SHOWN]} and {gold[:SHOWN]}: ours {verdicts[0]}, math-verify {verdicts[1]}"
-        )
+        told = f"{said[:SHOWN]} and {gold[:SHOWN]}: ours {verdicts[0]}, math-verify {verdicts[1]}"
+        return Opinion(equal, True, told, vote)
     shown = f"{said[:SHOWN]}, not {gold[:SHOWN]}" if equal is False else ""
-    return Opinion(equal, why=f"{said[:SHOWN]}: {why}" if equal is None else shown)
+    return Opinion(equal, why=f"{said[:SHOWN]}: {why}" if equal is None else shown, vote=vote)
+
+
+@lru_cache(maxsize=4096)
+def _gold_vote(gold: str) -> str:
+    try:
+        return vote_of(_read_for(gold, None)) or _spelled(gold)
+    except Unreadable:
+        return _spelled(gold)
 
 
 def _read_for(text: str, wanted: Value | None) -> Value:

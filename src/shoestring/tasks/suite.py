@@ -5,17 +5,21 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.settings import Settings, build, nearest, parse_assignments
 from shoestring.tasks import FAMILIES
 from shoestring.tasks.base import Family, Problem, Verdict, level_text
+from shoestring.tasks.benchmark import BenchmarkFamily, BenchmarkLevel, benchmark_family
+from shoestring.tasks.benchmarks import BENCHMARKS
 from shoestring.tasks.chat import CHAT
 from shoestring.tasks.files import FileFamily, FileLevel, file_family, prepare
 from shoestring.tasks.own import OwnFamily, OwnLevel, OwnScorer, own_family
+from shoestring.tasks.suite_text import split_commas, split_name
 from shoestring.text.message import Reply
 
 Split = Literal["train", "test"]
@@ -43,7 +47,17 @@ class Suite:
     @property
     def only_tests(self) -> bool:
         """Whether every problem is held out: a file that is a benchmark."""
+        if isinstance(self.level, BenchmarkLevel):
+            return True
         return isinstance(self.level, FileLevel | OwnLevel) and self.level.test == "all"
+
+    @property
+    def num_tested(self) -> int | None:
+        """How many problems a file has for testing; None where they are made: a level can be widened."""
+        if not isinstance(self.family, FileFamily | OwnFamily | BenchmarkFamily):
+            return None
+        problems = self.family.problems(cast(Any, self.level))  # which the family's own Level has made
+        return len(problems) if self.only_tests else sum(problem.held_out for problem in problems)
 
     @property
     def is_open(self) -> bool:
@@ -56,17 +70,19 @@ class Suite:
 
 
 def parse_suite(text: str) -> Suite:
-    """`FAMILY`, `FAMILY:key=value,...`, `gym:NAME:...`, or a .jsonl, .parquet or .py file with
-    `:key=value,...` after it. Raises BadInput that names the nearest family or level key."""
-    name, level = _split_name(text.strip())
+    """`FAMILY`, `FAMILY:key=value,...`, `gym:NAME:...`, `BENCHMARK:FILE:...`, or a .jsonl, .parquet or .py
+    file with `:key=value,...` after it. Raises BadInput that names the nearest family or level key."""
+    name, level = split_name(text.strip())
+    if name in BENCHMARKS:
+        raise BadInput(f"{name} is a benchmark's name: say which file holds it, {name}:FILE.jsonl")
     family = family_named(name)
-    values = parse_assignments(_split_commas(level))
+    values = parse_assignments(split_commas(level))
     return Suite(family, build(family.Level, values, f"suite '{text}'"))
 
 
 def file_origins(suite: Suite) -> list[Origin]:
     """The distinct origins of a file of problems; none for other suites: what is made by code here or by a
-    user's own Python has no licence to ask for."""
+    user's own Python has no licence to ask for, and a benchmark's aren't trained on."""
     if not isinstance(suite.family, FileFamily) or not isinstance(suite.level, FileLevel):
         return []
     return list(dict.fromkeys(problem.origin for problem in suite.family.problems(suite.level)))
@@ -80,23 +96,38 @@ def family_named(name: str) -> Family:
         from shoestring.tasks.gym import gym_family
 
         return gym_family(name.removeprefix("gym:"))
+    kind, _, file = name.partition(":")
+    if kind in BENCHMARKS:
+        return _benchmark(kind, file)
+    if file and not Path(name).exists() and re.fullmatch(r"\w+", kind):
+        raise BadInput(f"no benchmark '{kind}' to read {file} as{nearest(kind, [*BENCHMARKS])}")
     if name == "file" or name.endswith(ROWS_SUFFIXES):
         return file_family(None if name == "file" else Path(name))
     if name == "own" or name.endswith(TASK_SUFFIX):
         return OwnScorer() if name == "own" else own_family(name)
-    known = [*FAMILIES, "gym:NAME", "FILE.jsonl", "FILE.parquet", "FILE.py"]
+    known = [*FAMILIES, *BENCHMARKS, "gym:NAME", "FILE.jsonl", "FILE.parquet", "FILE.py"]
     raise BadInput(f"no task family '{name}'{nearest(name, known)}")
+
+
+@cache
+def _benchmark(kind: str, file: str) -> BenchmarkFamily:
+    """Read once: LiveCodeBench's tests are gigabytes. No file: only for scoring."""
+    return benchmark_family(BENCHMARKS[kind], Path(file) if file else None)
 
 
 def names_a_suite(text: str) -> bool:
     """Whether the text is meant as a suite's: a family's name, or a file of problems or a task."""
-    name = _split_name(text)[0]
-    return name in FAMILIES or name.startswith("gym:") or name.endswith((*ROWS_SUFFIXES, TASK_SUFFIX))
+    name = split_name(text)[0]
+    if name in FAMILIES or name.startswith("gym:") or name.partition(":")[0] in BENCHMARKS:
+        return True
+    return name.endswith((*ROWS_SUFFIXES, TASK_SUFFIX))
 
 
 def refused_rows(suite: Suite) -> dict[str, list[int]]:
     """The numbers, from 1, of a file's rows that aren't problems, by reason; empty for other families."""
     if isinstance(suite.family, FileFamily) and isinstance(suite.level, FileLevel):
+        return suite.family.refused_rows(suite.level)
+    if isinstance(suite.family, BenchmarkFamily) and isinstance(suite.level, BenchmarkLevel):
         return suite.family.refused_rows(suite.level)
     return suite.family.refused_rows(suite.level) if isinstance(suite.family, OwnFamily) else {}
 
@@ -108,6 +139,8 @@ def ready_family(problem: Problem) -> Family:
         prepare(problem)
     if problem.family == "own":
         own_family(problem.hidden["task_file"])
+    if problem.family in BENCHMARKS:
+        BENCHMARKS[problem.family].prepare()
     return family_named(problem.family)
 
 
@@ -211,16 +244,3 @@ class ProblemStream:
 def _rng(use: str, seed: int, index: int, again: int = 0) -> random.Random:
     name = f"{use}:{seed}:{index}" + (f":{again}" if again else "")
     return random.Random(name)  # a string seed is hashed with SHA-512, alike everywhere
-
-
-def _split_name(text: str) -> tuple[str, str]:
-    """The family or file, and the level's text. A file's path may hold colons of its own."""
-    match = re.match(r"(gym:[^:]*|.*?\.(?:jsonl|parquet|py)(?=:|$)|[^:]*)(?::(.*))?$", text, re.DOTALL)
-    assert match is not None, text
-    return match[1], match[2] or ""
-
-
-def _split_commas(text: str) -> list[str]:
-    """At commas outside brackets and quotes: 'a=[1,2],b="x,y"' -> ['a=[1,2]', 'b="x,y"']."""
-    parts = re.findall(r'(?:\[[^\]]*\]|"[^"]*"|[^,])+', text)
-    return [part.strip() for part in parts if part.strip()]

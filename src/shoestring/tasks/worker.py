@@ -3,7 +3,7 @@
 In: frames of an 8-byte length and a pickle of (lenient, [(index, problem, reply), ...]), written by our own
 parent. Out: one JSON line a step, so that nothing a scorer makes is ever unpickled by the parent:
 {"ready": true} once up, and again once a frame's scorers are loaded; {"bad": why} where they can't be;
-{"index": i, "outcome": ..., "value": ..., "parts": ..., "detail": ...} after each item.
+{"index": i, "outcome": ..., "value": ..., "parts": ..., "detail": ..., "said": ...} after each item.
 """
 
 import json
@@ -25,6 +25,7 @@ from shoestring.text.message import Reply
 
 MEMORY_BYTES = 8 << 30  # of address space: a scorer that builds 10 ** 10 ** 10 gets a MemoryError
 DETAIL_CHARS = 300
+SAID_CHARS = 500  # two answers that differ later than here are one vote
 LENGTH = struct.Struct("<Q")
 
 Item = tuple[int, Problem, Reply]
@@ -74,8 +75,9 @@ def judge_one(family: Family, problem: Problem, reply: Reply, lenient: bool) -> 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:
     parts = {name: float(value) for name, value in verdict.parts.items()}
-    detail = verdict.detail[:DETAIL_CHARS]
-    return {"outcome": verdict.outcome.value, "value": float(verdict.value), "parts": parts, "detail": detail}
+    said, detail = verdict.said[:SAID_CHARS], verdict.detail[:DETAIL_CHARS]
+    plain = {"outcome": verdict.outcome.value, "value": float(verdict.value), "parts": parts}
+    return {**plain, "detail": detail, "said": said}
 
 
 def _take_pipes() -> tuple[IO[bytes], IO[bytes]]:

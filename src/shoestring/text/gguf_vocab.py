@@ -12,7 +12,7 @@ from shoestring.errors import BadInput
 from shoestring.text.tokenizer import SpecialTokens, Tokenizer
 from shoestring.text.tokenizer_files import choose_pad
 
-UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 2, 3, 4, 5  # llama.cpp's token types
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # llama.cpp's token types
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 CASED_LETTERS = (  # of Unicode as the DeepSeek-LLM tokenizer froze it
@@ -97,6 +97,20 @@ def tokenizer_from_gguf(
     return Tokenizer(backend, choose_pad(backend, names, end_ids, chat_template), length), chat_template
 
 
+def pre_tokenizer_of(pre: str) -> pre_tokenizers.PreTokenizer | None:
+    """How `tokenizer.ggml.pre` says that text is cut; None for a name that isn't known."""
+    if pre in GPT2_SPLITS:
+        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if pre in DIGITS_THEN_GPT2:
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        return pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    if pre in SPLITS:
+        cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in SPLITS[pre]]
+        last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        return pre_tokenizers.Sequence([*cuts, last])
+    return None
+
+
 def _byte_level(metadata: Mapping[str, Any], tokens: list[str], where: str) -> tokenizers.Tokenizer:
     pre = metadata.get("tokenizer.ggml.pre", "default")
     vocab = {token: i for i, token in enumerate(tokens)}
@@ -107,21 +121,11 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], where: str) -> t
         reason = str(error).splitlines()[0]
         raise BadInput(f"{where}: the tokenizer's merges don't fit its tokens: {reason}") from None
     backend = tokenizers.Tokenizer(model)
-    if pre in GPT2_SPLITS:
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    elif pre in DIGITS_THEN_GPT2:
-        steps = [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-        backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
-    elif pre in SPLITS:
-        cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in SPLITS[pre]]
-        last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        backend.pre_tokenizer = pre_tokenizers.Sequence([*cuts, last])
-    else:
+    cut = pre_tokenizer_of(pre)
+    if cut is None:
         known = ", ".join(sorted(GPT2_SPLITS | DIGITS_THEN_GPT2 | set(SPLITS)))
         raise BadInput(f"{where}: pre-tokenizer {pre!r} is not supported; supported: {known}")
+    backend.pre_tokenizer = cut
     if SPLITS.get(pre) is QWEN2:
         backend.normalizer = normalizers.NFC()  # as the original tokenizer does
     backend.decoder = decoders.ByteLevel()

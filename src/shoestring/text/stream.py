@@ -81,3 +81,16 @@ class ReplyStream:
         if text:
             self._drop = 0
             out.append(("reasoning" if self._state == "reasoning" else "answer", text))
+
+
+def split_thinking(content: str) -> tuple[str | None, str]:
+    """Thinking and answer of a text with tags. A template that opens <think> itself leaves only the closing
+    one in the reply."""
+    start = content.lstrip()
+    if start.startswith(OPEN):
+        thinking, _, answer = start[len(OPEN) :].partition(CLOSE)
+    elif CLOSE in content:
+        thinking, _, answer = content.partition(CLOSE)
+    else:
+        return None, content
+    return thinking.strip("\n") or None, answer.lstrip("\n")

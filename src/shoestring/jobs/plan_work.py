@@ -1,0 +1,136 @@
+"""Training and generating as phases of a plan: how many tokens and operations, how long, in how much
+memory."""
+
+from dataclasses import dataclass
+
+from shoestring.budget.flops import adapter_flops, causal_pairs, forward_flops, mtp_flops, train_flops
+from shoestring.budget.machine import Machine
+from shoestring.budget.memory import Memory, generating_memory, training_memory
+from shoestring.budget.plan import Phase
+from shoestring.budget.ranges import Range
+from shoestring.jobs.plan_models import Known
+from shoestring.models.config import ModelConfig
+from shoestring.train.lora import LoRASettings
+
+READY_S = 1.5  # a stage's folder, judge processes, a tokenizer
+LOAD_S_PER_PARAMETER = 4e-8  # read, dequantised, written at the end with its card and hashes
+TAIL = 0.7  # of the cap that the longest of a batch's replies reaches, where the mean is not far below it
+
+
+@dataclass(frozen=True)
+class Reckoner:
+    """The phases of one unit on one machine."""
+
+    machine: Machine
+    unit: str
+    stage: str
+
+    def phase(
+        self, kind: str, seconds: Range, tokens: Range, flops: Range, memory: Memory | None = None
+    ) -> Phase:
+        return Phase(self.unit, self.stage, kind, seconds, tokens, flops, memory)
+
+    def other(self, parameters: float, more: float = 0.0, saved: int = 0) -> Phase:
+        """Loading, saving, waiting: what belongs to no kind of work. saved: states written meanwhile."""
+        seconds = READY_S + LOAD_S_PER_PARAMETER * parameters + more
+        seconds += saved * 12 * parameters / self.machine.disk
+        return self.phase("other", self.machine.spread(seconds), Range.exact(0), Range.exact(0))
+
+    def train(
+        self,
+        model: Known,
+        steps: float,
+        tokens: Range,
+        row: float,
+        target_share: float,
+        at_once: int,
+        mtp: bool = False,
+        lora: LoRASettings | None = None,
+        passes: float = 1.0,
+        computed: float = 1.0,
+        kind: str = "train",
+        memory: Memory | None = None,
+    ) -> Phase:
+        """tokens: of all steps; row: tokens of one that see each other. passes: times the work of one forward
+        and backward pass (a reference's forward pass is a third more). computed: share of the tokens that
+        are, where rows share their beginning."""
+        config, machine = model.config, self.machine
+        trained = None if lora is None else adapter_numbers(config, lora.rank)
+
+        def flops_of(count: float) -> float:
+            counts = (
+                int(count * computed),
+                int(count / row * causal_pairs(int(row))),
+                int(count * target_share),
+            )
+            if trained is not None:
+                return passes * adapter_flops(config, *counts, trained)
+            further = 3 * mtp_flops(config, *counts) if mtp else 0
+            return passes * (train_flops(config, *counts) + further)
+
+        flops = tokens.map(flops_of)
+        each = tokens.mid / max(1.0, steps)
+        batch = int(min(at_once, each))
+        # matched by their own tokens: a longer row means more work in the same steps
+        seconds = tokens.map(
+            lambda count: (
+                machine.train_seconds(config, flops_of(count), passes * computed * count, batch)
+                + steps * machine.update_seconds(trained or model.parameters)
+            )
+        )
+        memory = memory or training_memory(
+            config,
+            batch,
+            int(batch * target_share),
+            machine.width,
+            mtp,
+            trained,
+            native=machine.launch_s == 0,
+        )
+        return self.phase(kind, seconds * machine.spread(1.0), tokens, flops, memory)
+
+    def generate(
+        self,
+        kind: str,
+        model: Known,
+        rounds: float,
+        prompts: float,
+        samples: int,
+        prompt: float,
+        reply: Range,
+        cap: int,
+        max_batch: int,
+    ) -> Phase:
+        """`rounds` times: so many prompts, each read once, and its samples. Replies end one by one, so the
+        rows of a step are fewer than were begun: those of the mean over a round."""
+        config, machine = model.config, self.machine
+        streams = prompts * samples
+        at_once = min(streams, max_batch)
+
+        def steps_of(mean: float) -> float:
+            longest = min(cap, max(mean * 1.6, TAIL * cap if mean > 0.25 * cap else mean * 2.5))
+            return longest if streams <= max_batch else mean * streams / max_batch + longest - mean
+
+        def flops_of(mean: float) -> float:
+            read = int(rounds * prompts * prompt)
+            made = rounds * streams * mean
+            pairs = int(rounds * prompts * causal_pairs(int(prompt)) + made * (prompt + mean / 2))
+            own = forward_flops(config, int(made), pairs, int(made), absorbed=True)
+            return own + forward_flops(config, read, 0, 0)
+
+        def seconds_of(mean: float) -> float:
+            steps = steps_of(mean)
+            rows = min(at_once, streams * mean / steps)
+            return machine.generate_seconds(config, flops_of(mean), rounds * steps, rows)
+
+        tokens = reply * (rounds * streams)
+        memory = generating_memory(config, int(at_once), int(prompt + cap), machine.width)
+        seconds = reply.map(seconds_of) * machine.spread(1.0)
+        return self.phase(kind, seconds, tokens, reply.map(flops_of), memory)
+
+
+def adapter_numbers(config: ModelConfig, rank: int) -> int:
+    """Of pairs of factors on all matrices of the main layers, about."""
+    c = config
+    sides = 2 * (c.num_attention_heads + c.num_key_value_heads) * c.head_dim + 2 * c.hidden_size
+    return rank * c.num_hidden_layers * (sides + 4 * c.hidden_size + 3 * c.intermediate_size)

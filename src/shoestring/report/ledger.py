@@ -1,0 +1,104 @@
+"""What a run cost, for what it gained, and what all runs of a folder cost together, those that failed too."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shoestring.budget.price import Amount, Bill, Prices, make_bill
+from shoestring.errors import BadInput
+from shoestring.report.run_report import RunReport
+from shoestring.report.stage_costs import new_stages
+from shoestring.run import read_lines
+from shoestring.settings import build, read_toml
+
+MADE = (
+    "generate",
+    "preflight",
+    "eval",
+    "chat",
+    "identity",
+)  # kinds of work whose tokens a model wrote or read
+TRAINED = ("train",)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A model over its base on one suite, and what it took to make: stages at whatever remove, one seed."""
+
+    model: str
+    suite: str
+    points: float  # of accuracy, 0 to 100
+    amount: Amount
+    usd: float
+
+    @property
+    def usd_per_point(self) -> float | None:
+        return self.usd / self.points if self.points > 0 else None
+
+    @property
+    def seconds_per_point(self) -> float | None:
+        return self.amount.seconds / self.points if self.points > 0 else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a folder."""
+
+    path: Path
+    name: str
+    state: str
+    bill: Bill
+
+
+def tokens_by_fate(bill: Bill) -> dict[str, float]:
+    """Made, trained on, judged or otherwise read, and thrown away by reason. What was thrown away is among
+    what was made."""
+    made = sum(amount.tokens for (_, kind), amount in bill.used.items() if kind in MADE)
+    trained = sum(amount.tokens for (_, kind), amount in bill.used.items() if kind in TRAINED)
+    thrown = {f"thrown away, {name}": amount.tokens for name, amount in bill.wasted.items() if amount.tokens}
+    return {"made": made, "trained": trained, "other": bill.total.tokens - made - trained, **thrown}
+
+
+def gains(report: RunReport, usage: list[dict[str, Any]]) -> tuple[Gain, ...]:
+    """Of every trained model that the report compares with its base, arms left out."""
+    recipe = read_toml(report.folder / "recipe.toml")
+    found: list[Gain] = []
+    for compared in report.against_base:
+        first = compared.of[0]
+        if first.unit.arm:
+            continue
+        (stages,) = new_stages(recipe["stage"], [first.label])
+        if not stages:
+            continue
+        lines = [line for line in usage if line["stage"] in stages and not _in_an_arm(line["unit"])]
+        seeds = max(1, len({line["unit"] for line in lines if line["stage"] == stages[-1]}))
+        bill = make_bill(lines, report.bill.prices)
+        amount = bill.total.part(1 / seeds)
+        found.append(Gain(first.label, first.suite, 100 * compared.difference, amount, bill.usd(amount)))
+    return tuple(found)
+
+
+def _in_an_arm(unit: str) -> bool:
+    return any(not part.startswith("seed-") for part in unit.split("/")[2:])
+
+
+def entries(folder: Path) -> list[Entry]:
+    """Every run under `folder`, by path. Raises BadInput where there is none."""
+    found = [_entry(path.parent) for path in sorted(folder.rglob("usage.jsonl"))]
+    if not found:
+        raise BadInput(f"{folder}: no run in it (a run's folder has usage.jsonl)")
+    return found
+
+
+def _entry(path: Path) -> Entry:
+    recipe = read_toml(path / "recipe.toml") if (path / "recipe.toml").exists() else {}
+    status = path / "status.json"
+    state = (
+        json.loads(status.read_text(encoding="utf-8")).get("state", "?") if status.exists() else "not started"
+    )
+    prices = build(Prices, recipe.get("prices", {}), str(path))
+    machine = path / "machine.json"
+    peak = json.loads(machine.read_text(encoding="utf-8")).get("peak") if machine.exists() else None
+    bill = make_bill(read_lines(path / "usage.jsonl"), prices, peak)
+    return Entry(path, recipe.get("recipe", {}).get("name", path.name), state, bill)

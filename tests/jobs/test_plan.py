@@ -1,0 +1,189 @@
+"""What a run will take, before it starts."""
+
+import json
+from dataclasses import asdict, replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from budget_machine import QUIET
+from shoestring.budget import probe as probes
+from shoestring.budget.hardware import load_hardware
+from shoestring.budget.machine import of_chip, of_probe
+from shoestring.budget.memory import Memory
+from shoestring.budget.plan import Phase, would_fit
+from shoestring.budget.ranges import Range
+from shoestring.cli import main as cli
+from shoestring.errors import BadInput
+from shoestring.jobs import plan as job
+from shoestring.jobs.plan_lengths import count_tokens, lengths_of
+from shoestring.jobs.plan_models import known_model
+from shoestring.jobs.plan_recipe import plan_recipe
+from shoestring.jobs.recipe_file import load_recipe
+from shoestring.models.parameters import count_parameters
+from shoestring.settings import build
+
+ROOT = Path(__file__).parents[2]
+MACHINE = of_probe(QUIET)
+RECIPES = ["laptop", "tiny-v3", "r1-zero", "r1", "distill", "r1-tiny-v3", "r1-zero-tiny-v3"]
+
+
+def plan_of(target: str, **values) -> dict:
+    console = Console(file=StringIO(), width=200)
+    found = job.main(build(job.PlanSettings, {"target": target, **values}, "plan"), console)
+    return found | {"said": console.file.getvalue()}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_shipped_recipe_is_reckoned_whole(name):
+    plan = plan_recipe(name, MACHINE)
+    assert not plan.unknown
+    assert not plan.too_large
+    assert 0 < plan.seconds.low < plan.seconds.mid < plan.seconds.high
+    assert 0 < plan.flops.low <= plan.flops.mid <= plan.flops.high
+    assert plan.disk.high >= plan.disk.mid > 0
+    assert plan.peak is not None
+    assert plan.usd(plan.seconds).mid == pytest.approx(plan.kwh(plan.seconds).mid * 0.30)
+
+
+def test_tokens_and_operations_of_a_run_that_was_metered():
+    """recipes/r1.toml, seed 1, two Xeon cores, 2026-11-27: its usage.jsonl."""
+    metered = {  # tokens, FLOP
+        ("cold-start", "train"): (284_214, 157.7e12),
+        ("rl-1", "generate"): (326_602, 93.9e12),
+        ("rl-1", "train"): (193_635, 156.8e12),
+        ("sample", "generate"): (329_148, 100.8e12),
+        ("sft-2", "train"): (345_601, 193.4e12),
+        ("helpful", "train"): (34_653, 22.3e12),
+        ("rl-2", "generate"): (277_501, 79.7e12),
+        ("rl-2", "train"): (190_437, 154.6e12),
+    }
+    found = {(p.stage, p.kind): p for p in plan_recipe("r1", MACHINE).phases}
+    for place, (tokens, flops) in metered.items():
+        phase = found[place]
+        assert phase.tokens.mid == pytest.approx(tokens, rel=0.25), place
+        assert phase.flops.mid == pytest.approx(flops, rel=0.25), place
+        assert phase.tokens.holds(tokens), place
+
+
+def test_tokens_without_a_tokenizer():
+    assert count_tokens("17 + 5 = 22") == 9  # 1 7 _+ _ 5 _= _ 2 2
+    assert count_tokens("你好") > 2
+    short, long = lengths_of(["sums:max_terms=2"]), lengths_of(["sums:min_terms=5,max_terms=6"])
+    assert short.worked
+    assert long.worked
+    assert long.worked > 2 * short.worked
+    assert long.reply(True, 20).high == 20  # the cap is the cap
+    assert long.reply(False, 100).high < 100
+
+
+def test_the_bases_sizes_are_its_own():
+    assert count_parameters(known_model("smollm2-135m").config).total == 134_515_008
+
+
+def test_more_steps_take_longer_and_small_is_small():
+    usual = plan_recipe("laptop", MACHINE)
+    longer = plan_recipe("laptop", MACHINE, {"zero.steps": 48})
+    assert longer.of("zero").mid > 1.7 * usual.of("zero").mid
+    assert longer.of("cold-start") == usual.of("cold-start")
+    assert plan_recipe("laptop", MACHINE, scale="small").seconds.mid < usual.seconds.mid / 5
+    assert plan_recipe("laptop", MACHINE, controls=True).seconds.mid > 1.5 * usual.seconds.mid
+
+
+def test_what_does_not_fit_says_what_would():
+    tight = replace(MACHINE, memory_bytes=6 << 30)
+    plan = plan_recipe("laptop", tight)
+    lines = plan.to_json()["what_would_fit"]
+    assert all("GiB" in line and "micro_batch_tokens at most" in line for line in lines)
+    assert lines
+    assert not plan.to_json()["fits"]
+    share = min(int(line.split("at most ")[1].split("%")[0]) for line in lines)
+    lower = {
+        f"{name}.micro_batch_tokens": int(4096 * (share - 8) / 100) for name in ("zero", "cold-start", "grpo")
+    }
+    assert not plan_recipe("laptop", tight, lower).too_large
+    giant = Phase("a", "a", "train", Range.exact(1.0), memory=Memory({"weights": 1 << 45}))
+    assert "a smaller model" in would_fit(giant, tight)
+
+
+def test_a_rented_chip_is_paid_by_the_hour():
+    plan = plan_recipe("laptop", of_chip(load_hardware().find("h100")))
+    hours = plan.seconds.mid / 3600
+    assert plan.usd(plan.seconds).mid == pytest.approx(2.95 * hours)
+
+
+def test_v3_beside_what_was_published():
+    found = plan_of("v3-671b", compare=["a100"])
+    assert found["simulated"]["gpu_hours"]["mid"] == pytest.approx(found["published"]["gpu_hours"], rel=0.10)
+    assert found["simulated"]["usd"]["mid"] == pytest.approx(found["published"]["usd"], rel=0.10)
+    span = found["simulated"]["gpu_hours_per_trillion"]
+    assert span["low"] < found["published"]["gpu_hours_per_trillion"] < span["high"]
+    assert found["r1"]["gpu_hours"]["low"] < 147_000 < found["r1"]["gpu_hours"]["high"]
+    (elsewhere,) = found["compare"]
+    assert (
+        elsewhere["gpu_hours"]["mid"] > 3 * found["simulated"]["gpu_hours"]["mid"]
+    )  # no FP8, a third of the rate
+    for told in ("GPT-4 41 to 78", "Gemini Ultra 30 to 191", "salaries", "assumed", "measured", "published"):
+        assert told in found["said"]
+
+
+def test_v3_is_not_run():
+    with pytest.raises(BadInput, match="planned and not run: shoestring plan v3-671b"):
+        load_recipe(ROOT / "recipes" / "v3-671b.toml", {}, "full")
+
+
+def test_a_preset_is_shown_with_what_it_takes():
+    found = plan_of("tiny", hardware="h100")
+    assert found["fits"] == {"training": True, "generating": True}
+    assert not plan_of("v3-16b", hardware="rtx-4090")["fits"]["training"]
+
+
+def test_on_this_machine_and_others(monkeypatch, tmp_path):
+    monkeypatch.setenv("SHOESTRING_HOME", str(tmp_path))
+    monkeypatch.setattr(probes, "measure", lambda folder=None: replace(QUIET, busy=0.6))
+    found = plan_of("laptop", compare=["h800", "a100"])
+    assert "this machine is busy (60% taken by others)" in found["said"]
+    assert "isn't kept" in found["said"]
+    assert probes.kept_probe() is None
+    assert len(found["compare"]) == 2
+    assert "GPT-4" in json.dumps(found["beside"])
+    monkeypatch.setattr(probes, "measure", lambda folder=None: QUIET)
+    quiet = plan_of("laptop")
+    assert quiet["seconds"]["high"] < found["seconds"]["high"]
+    assert probes.kept_probe() == QUIET
+    monkeypatch.setattr(probes, "measure", lambda folder=None: pytest.fail("it was measured before"))
+    assert plan_of("laptop")["seconds"] == quiet["seconds"]
+
+
+def test_an_old_probe_is_measured_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("SHOESTRING_HOME", str(tmp_path))
+    path = probes.probe_file()
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"machine": "of an older version"}))
+    assert probes.kept_probe() is None
+    path.write_text(json.dumps(asdict(QUIET)))
+    assert probes.kept_probe() == QUIET
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nosuch"], "nothing to plan: no recipe and no preset 'nosuch'"),
+        (["laptop", "--hardware", "h8000"], "no hardware 'h8000', did you mean 'h800'?"),
+        (["laptop", "--compare", "h100,a10"], "no hardware 'a10', did you mean 'a100'?"),
+        (["laptop", "--hardware", "h100", "--set", "zero.stepz=3"], "did you mean 'steps'"),
+        (["laptop", "--hardware", "h100", "--set", "prices.watts=-3"], "greater than or equal to 0"),
+        (["v3-671b", "--set", "a.b=1"], "edit its file"),
+        (["laptop", "--hardware-file", "nosuch.toml"], "no such file"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, told, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["shoestring", "plan", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1

@@ -1,0 +1,86 @@
+"""What a run cost, and a folder of runs."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import run_folders
+from shoestring.errors import BadInput
+from shoestring.jobs.show_cost import show_cost
+from shoestring.report.read import read_run
+
+
+def shown(path: Path) -> tuple[dict, str]:
+    console = Console(file=StringIO(), width=200)
+    return show_cost(path, console), console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def made(path: Path, state: str = "finished") -> Path:
+    folder = run_folders.begin(path)
+    zero, _cold, check = run_folders.RECIPE["stage"]
+    with run_folders.unit(folder, 1, zero) as stage:
+        stage.use("generate", 60.0, 1000, 6e12, {"dead_groups": 100, "cut": 50})
+        stage.use("train", 40.0, 800, 1e13)
+    with run_folders.unit(folder, 3, check) as stage:
+        run_folders.evaluate(stage, run_folders.RIGHT)
+    folder.status(state)
+    return path
+
+
+def test_tokens_by_fate_and_points_by_cost(tmp_path):
+    found, said = shown(made(tmp_path / "laptop"))
+    evaluated = sum(kind["tokens"] for kind in found["bill"]["kinds"] if kind["stage"] == "check")
+    assert found["tokens"]["made"] == 1000 + evaluated
+    assert found["tokens"]["trained"] == 800
+    assert found["tokens"]["thrown away, dead_groups"] == 100
+    assert found["tokens"]["thrown away, cut"] == 50
+    gained = {(g["model"], g["suite"]): g for g in found["gains"]}
+    one = gained["zero", run_folders.SUITES[0]]
+    assert one["points"] == pytest.approx(100 * (130 - 64) / 256)  # over the base at its best
+    assert one["seconds"] == pytest.approx(100.0, abs=1.0)  # what the eval took is not the model's
+    assert one["usd_per_point"] == pytest.approx(one["usd"] / one["points"])
+    assert found["bill"]["stages"]["zero"]["core_seconds"] >= 0
+    assert "What a point cost" in said
+    assert "thrown away, dead_groups" in said
+
+
+def test_a_folder_of_runs_counts_those_that_failed(tmp_path):
+    made(tmp_path / "a")
+    made(tmp_path / "deep" / "b", state="failed")
+    found, said = shown(tmp_path)
+    assert [run["state"] for run in found["runs"]] == ["finished", "failed"]
+    each = found["runs"][0]["bill"]["figures"][0]["value"]
+    assert found["total"]["seconds"] == pytest.approx(2 * each, rel=0.05)
+    assert found["unfinished"]["runs"] == 1
+    assert "1 of 2 runs did not finish" in said
+
+
+def test_what_is_no_run(tmp_path):
+    with pytest.raises(BadInput, match="no run in it"):
+        show_cost(tmp_path, Console())
+    with pytest.raises(BadInput, match="no such folder"):
+        show_cost(tmp_path / "nosuch", Console())
+
+
+def test_the_report_sets_the_plan_beside_what_it_took(tmp_path):
+    path = made(tmp_path / "laptop")
+    assert not read_run(path).plan
+    seconds = {"low": 50.0, "mid": 90.0, "high": 130.0}
+    wrong = {"low": 1.0, "mid": 2.0, "high": 3.0}
+    (path / "plan.json").write_text(
+        json.dumps({"stages": {"zero": seconds, "check": wrong, "cold-start": seconds}})
+    )
+    (path / "machine.json").write_text(json.dumps({"peak": 1e12}))
+    report = read_run(path)
+    assert report.plan["zero"].holds(report.bill.of_stage("zero").seconds)
+    found, said = shown(path)
+    assert found["bill"]["utilisation"] == pytest.approx(
+        report.bill.total.flops / report.bill.total.seconds / 1e12
+    )
+    rows = [line for line in said.splitlines() if line.startswith(("zero ", "check ", "cold-start "))]
+    assert any("50s to 1m30s" in row or row.rstrip().endswith("yes") for row in rows)
+    assert any(row.rstrip().endswith("no") for row in rows)
+    assert "of the measured peak" in said
