@@ -47,7 +47,7 @@ model = "base"
 name = "eval-other"
 job = "eval"
 models = { other = "stage:other", zero = "stage:zero" }
-suites = ["equations", "sums:max_terms=3"]
+suites = ["equations"]
 
 [[arm]]
 name = "unasked"

@@ -16,6 +16,7 @@ from claims_home import CLAIM, CLAIMS, MORE, STUDY, TREND, home, models_of, tabl
 from fake_jobs import Calls
 from shoestring.cli import app
 from shoestring.errors import BadInput, Interrupted
+from shoestring.jobs import plan
 from shoestring.jobs.claims import ClaimsSettings, listed, main
 from shoestring.jobs.claims_file import HOME, read_claims
 from shoestring.jobs.claims_small import prune
@@ -118,8 +119,8 @@ def test_a_committed_result_is_read_and_nothing_is_run(done, tmp_path):
 def test_the_page_shows_what_fails_as_it_shows_what_holds(done):
     page = done.place / "claims.md"
     text, html = page.read_text(), page.with_suffix(".html").read_text()
-    rows = [line.split("|") for line in text.splitlines() if line.startswith(("| **teaches", "| **does"))]
-    assert [row[2].strip() for row in rows] == ["**holds here**", "**does not hold here**"]
+    rows = [line.split("|") for line in text.splitlines() if line.startswith(("| teaches", "| does"))]
+    assert [row[2].strip() for row in rows] == ["holds here", "does not hold here"]
     assert "## teaches: holds here" in text
     assert "## does-nothing: does not hold here" in text
     for shown in ("15.6 to 71.0 (a report, section 2)", "a random reward", "Of 3 claims"):
@@ -205,6 +206,12 @@ def test_an_unknown_claim_names_the_nearest(tmp_path):
         claims(home(tmp_path), only=["teches"])
 
 
+@pytest.mark.parametrize("values", [{"only": ["teaches"]}, {"scale": "small"}])
+def test_the_page_is_of_all_claims(tmp_path, values):
+    with pytest.raises(BadInput, match="verdicts of all claims"):
+        claims(home(tmp_path), page=tmp_path / "claims.md", **values)
+
+
 def test_a_page_needs_a_place(tmp_path):
     with pytest.raises(BadInput, match=r"a \.md file in a folder that is there"):
         claims(home(tmp_path), page=tmp_path / "none/claims.md")
@@ -246,6 +253,14 @@ def test_our_studies_cut_down_are_recipes(tmp_path):
         units = expand(load_recipe(path, {}, "small"), JOBS)
         assert len({unit.seed for unit in units} - {None}) <= 2, name  # rl alone may have other seeds
         assert any(unit.job in ("eval", "audit", "pretrain") for unit in units)
+
+
+def test_the_kept_plan_is_what_the_command_plans():
+    """It is worked out from its recipe alone: one that has changed is made again."""
+    kept = json.loads((HOME / "claims/v3-671b-plan.json").read_text(encoding="utf-8"))
+    planned = plan.main(plan.PlanSettings(target="v3-671b"), Console(file=io.StringIO()))
+    assert kept["simulated"]["usd"] == pytest.approx(planned["simulated"]["usd"])
+    assert kept["published"] == planned["published"]
 
 
 def test_the_verb_lists_and_refuses(tmp_path):

@@ -32,7 +32,7 @@ MECHANICS = "Small scale: it shows that every experiment runs and is read, and n
 class ClaimsSettings(Settings):
     scale: Literal["", "small", "laptop"] = ""  # "": read what there is, run nothing
     only: tuple[str, ...] = ()
-    output_dir: Path = Path("runs/claims")  # where studies are run, and the page is written
+    output_dir: Path = Path("runs/claims")  # where studies are run, and the page of all claims is written
     page: Path | None = None  # where it is written as well: FILE.md, and FILE.html beside it
     file: Path = Field(default_factory=lambda: HOME / "claims" / "claims.toml")
 
@@ -53,6 +53,8 @@ def main(
     picked = pick(claims, settings.only)
     if settings.page is not None and (settings.page.suffix != ".md" or not settings.page.parent.is_dir()):
         raise BadInput(f"--page {settings.page}: a .md file in a folder that is there")
+    if settings.page is not None and (settings.only or settings.scale == "small"):
+        raise BadInput("--page: the page has the verdicts of all claims; leave out --only and --scale small")
     if settings.scale == "small":
         return _mechanics(settings, picked, console, jobs, home)
     sources = Sources(home, settings.output_dir)
@@ -61,12 +63,13 @@ def main(
     names = {claim.name for claim in picked}
     outcomes = [outcome for outcome in measure(claims, sources) if outcome.claim.name in names]
     studies = _read_from(outcomes, sources)
-    _write(settings, outcomes, studies, home)
+    if not settings.only:
+        _write(settings, outcomes, studies, home)
     _show(outcomes, console)
     return {
         "summary": summary(outcomes),
         "claims": to_json(outcomes),
-        "studies": _studies_values(studies, home),
+        "studies": _studies_values(studies),
     }
 
 
@@ -193,7 +196,7 @@ def _show(outcomes: Sequence[Outcome], console: Console) -> None:
         console.print(f"missing: {command}", markup=False, soft_wrap=True)
 
 
-def _studies_values(studies: Mapping[str, StudySource], home: Path) -> dict[str, Any]:
+def _studies_values(studies: Mapping[str, StudySource]) -> dict[str, Any]:
     return {
         name: {"command": source.command, "environment": source.environment}
         for name, source in studies.items()

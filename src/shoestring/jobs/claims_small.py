@@ -43,15 +43,13 @@ def _asked(stage: Mapping[str, Any], labels: set[str], needs: Needs) -> dict[str
     """The eval of the models that are needed, None where it asks none of them anything that is."""
     models = {label: model for label, model in stage["models"].items() if label in labels}
     suites = [suite for suite in stage.get("suites", []) if str(parse_suite(suite)) in needs.suites]
-    checks = {
-        f"{check}_check": check in needs.checks and stage.get(f"{check}_check", False) for check in CHECKS
-    }
-    if not models or not (suites or any(checks.values())):
+    checks = [f"{check}_check" for check in CHECKS if check in needs.checks and stage.get(f"{check}_check")]
+    if not models or not (suites or checks):
         return None
     rest = {key: value for key, value in stage.items() if key not in ASKED}
     best_of = [label for label in stage.get("best_of", []) if label in models]
     ways = {"best_of": best_of, "variants": stage["variants"]} if best_of else {}
-    return {**rest, "models": models, "suites": suites, **checks, **ways}
+    return {**rest, "models": models, "suites": suites, **dict.fromkeys(checks, True), **ways}
 
 
 def _with_what_they_need(

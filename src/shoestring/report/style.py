@@ -18,7 +18,7 @@ main { max-width: 72rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--rule); }
 h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-p, ul { max-width: 46rem; }
+p, ul { max-width: 46rem; overflow-wrap: anywhere; }
 p { margin: .75rem 0; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }

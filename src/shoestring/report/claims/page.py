@@ -66,28 +66,17 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    rows, strong = [], set()
+    """A row a finding; what is said of the claim as a whole stands in its first."""
+    rows = []
     for outcome in outcomes:
         settings = outcome.claim.settings
-        strong.add(len(rows))
-        first = True
-        for result in outcome.results:
-            own = (settings.name, outcome.verdict, settings.published, settings.control)
-            name, verdict, published, control = own if first else ("", "", "", "")
-            rows.append((name, verdict, result.finding.says, *_figures(result), published, control))
-            first = False
-    header = (
-        "claim",
-        "verdict",
-        "finding",
-        "value [95 %]",
-        "claimed",
-        "n",
-        "seeds or rounds",
-        "published",
-        "control",
-    )
-    return Table(header, tuple(rows), words=(0, 1, 2, 4, 7, 8))
+        told = f"{settings.published}. Control: {settings.control}"
+        for i, result in enumerate(outcome.results):
+            name, verdict, beside = ("", "", "") if i else (settings.name, outcome.verdict, told)
+            rows.append((name, verdict, result.finding.says, *_figures(result), beside))
+    figures = ("value [95 %]", "claimed", "n", "seeds or rounds")
+    header = ("claim", "verdict", "finding", *figures, "published, and the control here")
+    return Table(header, tuple(rows), words=(0, 1, 2, 4, 7))
 
 
 def _figures(result: Result) -> tuple[str, str, str, str]:
