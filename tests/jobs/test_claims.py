@@ -277,7 +277,6 @@ def test_the_verb_lists_and_refuses(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.base
 def test_small_scale_runs_real_experiments(tmp_path):
     """Balancing of experts and a mixture against a dense network, on a tokenizer of their own."""
     settings = ClaimsSettings(

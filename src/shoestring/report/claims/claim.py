@@ -76,7 +76,7 @@ class Outcome:
     @property
     def verdict(self) -> Verdict:
         """A claim whose premise doesn't hold can't be told of."""
-        premises = [result.verdict for result in self.results if result.finding.premise]
+        premises: list[Verdict] = [result.verdict for result in self.results if result.finding.premise]
         if premises and together(premises) not in (HOLDS, NOT_RUN):
             return OPEN
         return together([result.verdict for result in self.results])

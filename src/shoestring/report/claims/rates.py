@@ -92,6 +92,6 @@ class RateFinding(StudyFinding):
                 does = row.groups.get(self.counted, {})
                 return (sum(does.get(kind, 0) for kind in NOT_ANSWERED), sum(does.values())) if does else None
             case ChatReport():
-                shares = dict(zip(SHARES, (row.answered, row.stopped, row.looped, row.empty), strict=True))
-                share = shares[self.counted]
+                values = (row.answered, row.stopped, row.looped, row.empty)
+                share = values[SHARES.index(self.counted)]
                 return None if share is None else (round(share * row.n), row.n)
