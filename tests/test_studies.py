@@ -46,7 +46,7 @@ def test_it_names_its_comparisons_and_every_unit_is_ready_to_run(path, scale):
     units = expand(recipe, JOBS)
     assert recipe.contrasts if path in ABLATIONS else recipe.comparisons
     seeds = {unit.seed for unit in units if unit.job in ("sft", "grpo") or path in ABLATIONS} - {None}
-    assert len(seeds) == 3
+    assert len(seeds) >= 3
     if scale == "full":
         compared = {
             label

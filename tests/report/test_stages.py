@@ -11,10 +11,10 @@ from scores import score
 from shoestring.budget.price import Amount, Prices
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
-from shoestring.report.claims import claim_blocks
 from shoestring.report.compare import planned
 from shoestring.report.html import render_html
 from shoestring.report.markdown import render_markdown
+from shoestring.report.planned import planned_blocks
 from shoestring.report.read import read_run
 from shoestring.report.run_report import ChatReport, StageCost, Stages
 from shoestring.report.stage_costs import new_stages, read_stages
@@ -205,7 +205,7 @@ def test_the_word_is_not_used_without_controls(report):
     wanted = [{"of": "r1", "against": "r1/random", "suite": "sums"}]
     found = dataclasses.replace(report, planned=planned(scores, wanted))
     assert found.learned == ()
-    assert "learned" not in repr(list(claim_blocks(found)))
+    assert "learned" not in repr(list(planned_blocks(found)))
     assert any("no model is called learned" in line for line in report.lacking)
     named = dataclasses.replace(report, planned=planned(scores, [wanted[0] | {"control": True}]))
     assert "r1: learned." in render_markdown(named)

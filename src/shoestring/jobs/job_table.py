@@ -1,12 +1,15 @@
 """The jobs by the names that recipes and verbs call them by, each imported when it is asked for."""
 
-from shoestring.jobs.recipe_units import Job, JobTable
+from shoestring.jobs.recipe_units import ROWS_KEY, Job, JobTable
 
 
 def _eval() -> Job:
     from shoestring.jobs import evaluate
 
-    return Job(evaluate.EvaluateSettings, evaluate.main, makes_model=False, check=evaluate.plan)
+    rows = (ROWS_KEY, "against")  # what was trained on
+    return Job(
+        evaluate.EvaluateSettings, evaluate.main, makes_model=False, takes_rows=rows, check=evaluate.plan
+    )
 
 
 def _audit() -> Job:

@@ -6,7 +6,7 @@
     seeds = [0, 1]   the stage once with each, and what is built on it
     small = {...}    settings of `--scale small`
 [[arm]]              name, set = {"zero.reward" = "random"}: a control, beside the recipe as written
-[[comparison]]       of, against = "LABEL[/ARM]", suite: fixed before the run (`jobs/recipe_claims.py`)
+[[comparison]]       of, against = "LABEL[/ARM]", suite: fixed before the run (`jobs/recipe_planned.py`)
 [stage_table]        models, suites, harder: the report's table of one column a stage
 [[contrast]]         of, against = "STAGE[/ARM]", metric: two ways of pretraining, paired by seed
 """
@@ -21,7 +21,7 @@ from pydantic import Field
 
 from shoestring.budget.price import Prices
 from shoestring.errors import BadInput
-from shoestring.jobs.recipe_claims import (
+from shoestring.jobs.recipe_planned import (
     Evals,
     PlannedComparison,
     StageTable,

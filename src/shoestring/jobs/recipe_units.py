@@ -10,8 +10,7 @@ from shoestring.run import Stage
 from shoestring.settings import Settings, build, nearest, with_overrides
 
 REFERENCE = "stage:"
-ROWS_KEY = "data"  # the setting that takes a stage's rows; all others but AGAINST take its model
-AGAINST = "against"  # an evaluation's: rows that were trained on
+ROWS_KEY = "data"  # the setting that takes a stage's rows
 TAKEN = ("model", "state", "rollouts", "evals")  # folders of the stage that an arm's folder lies in
 
 
@@ -23,6 +22,7 @@ class Job:
     check: Callable[[Any], object] | None = None  # what its settings name but can't check: suites, levels
     figures: tuple[str, ...] = ()  # of a unit's training, that a [[contrast]] may name
     makes_rows: str = ""  # the file of conversations in its folder, for `data` of a later stage
+    takes_rows: tuple[str, ...] = (ROWS_KEY,)  # settings that take a stage's rows; all others take its model
 
 
 JobTable = Mapping[str, Callable[[], Job]]
@@ -122,7 +122,7 @@ def _check_products(unit: Unit, jobs: JobTable) -> None:
     for key, reference in _keyed_references(unit.values):
         other = unit.needs[reference]
         rows = bool(jobs[other.job]().makes_rows)
-        if rows != (key in (ROWS_KEY, AGAINST)):
+        if rows != (key in jobs[unit.job]().takes_rows):
             raise BadInput(
                 f"stage '{unit.title}': {key} = '{reference}', but stage '{other.stage}' makes "
                 f"{'rows, which go into ' + ROWS_KEY if rows else 'a model and no rows'}"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from shoestring.report.curves import Plot
+from shoestring.report.ranges import Range
 from shoestring.report.rollout_page import RolloutPage
 from shoestring.report.run_report import Sample
 
@@ -39,6 +40,13 @@ class Plots:
 
 
 @dataclass(frozen=True)
+class Ranges:
+    """Values with their intervals, each beside what was claimed of it."""
+
+    rows: tuple[Range, ...]
+
+
+@dataclass(frozen=True)
 class Samples:
     title: str
     samples: tuple[Sample, ...]
@@ -60,4 +68,4 @@ class Code:
     language: str = "toml"
 
 
-Block = Heading | Text | Bullets | Table | Plots | Samples | Browser | Code
+Block = Heading | Text | Bullets | Table | Plots | Ranges | Samples | Browser | Code

@@ -1,10 +1,23 @@
 """report.html: one file that needs nothing else, readable in light and dark and on a phone."""
 
+from collections.abc import Iterable
 from html import escape
 
-from shoestring.report.blocks import Block, Browser, Bullets, Code, Heading, Plots, Samples, Table, Text
+from shoestring.report.blocks import (
+    Block,
+    Browser,
+    Bullets,
+    Code,
+    Heading,
+    Plots,
+    Ranges,
+    Samples,
+    Table,
+    Text,
+)
 from shoestring.report.curves import Plot, svg
 from shoestring.report.document import document, title
+from shoestring.report.ranges import Range, range_svg
 from shoestring.report.rollout_html import browser_html, content_policy
 from shoestring.report.run_report import RunReport, Sample
 from shoestring.report.samples import OPEN
@@ -12,13 +25,17 @@ from shoestring.report.style import CSS
 
 
 def render_html(report: RunReport) -> str:
-    body = "\n".join(map(_block, document(report)))
+    return html_page(report.name, title(report), document(report))
+
+
+def html_page(name: str, heading: str, blocks: Iterable[Block]) -> str:
+    body = "\n".join(map(_block, blocks))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{content_policy()}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.name)}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(title(report))}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{escape(name)}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(heading)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -34,6 +51,8 @@ def _block(block: Block) -> str:
             return _table(block)
         case Plots(name, plots):
             return f'<h3>{escape(name)}</h3><div class="plots">{"".join(map(_figure, plots))}</div>'
+        case Ranges(rows):
+            return f'<div class="ranges">{"".join(map(_range, rows))}</div>'
         case Samples(name, samples):
             return _folded(name, "".join(map(_sample, samples)))
         case Browser(pages):
@@ -63,6 +82,11 @@ def _figure(plot: Plot) -> str:
     names = [(number, line.line or "as written") for number, line in enumerate(plot.lines) if several]
     keys = "".join(f'<span class="key-{number % 6}">{escape(name)}</span> ' for number, name in names)
     return f"<figure><figcaption>{escape(plot.title)}</figcaption>{svg(plot)}<p>{keys}</p></figure>"
+
+
+def _range(row: Range) -> str:
+    told = f"{row.title}: {row.text}"
+    return f"<figure><figcaption>{escape(told)}</figcaption>{range_svg(row)}</figure>"
 
 
 def _folded(name: str, inner: str) -> str:

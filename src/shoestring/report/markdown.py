@@ -2,9 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 
-from shoestring.report.blocks import Block, Browser, Bullets, Code, Heading, Plots, Samples, Table, Text
+from shoestring.report.blocks import (
+    Block,
+    Browser,
+    Bullets,
+    Code,
+    Heading,
+    Plots,
+    Ranges,
+    Samples,
+    Table,
+    Text,
+)
 from shoestring.report.curves import spark
 from shoestring.report.document import document, title
+from shoestring.report.ranges import range_line
 from shoestring.report.run_report import RunReport, Sample
 
 
@@ -48,6 +60,8 @@ def _block(block: Block) -> str:
                 for line in plot.lines
             ]
             return f"### {escape(name)}\n\n" + table_text(Table(("", "first", "last", "curve"), tuple(rows)))
+        case Ranges(rows):
+            return fence("\n".join(f"{range_line(row)}  {row.text}  {row.title}" for row in rows))
         case Samples(name, samples):
             return _folded(name, "\n\n".join(map(_sample, samples)))
         case Browser():

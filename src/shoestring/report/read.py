@@ -1,12 +1,10 @@
 """A run folder, finished or not, into one RunReport."""
 
 import json
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from shoestring.budget.price import Prices, make_bill
 from shoestring.budget.ranges import Range
@@ -16,13 +14,14 @@ from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
 from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
-from shoestring.report.audits_read import audit_of
+from shoestring.report.audits_read import AuditReport, audit_of
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.live import curves_of
+from shoestring.report.marks import read_marks
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
-from shoestring.report.run_report import ChatReport, Finding, IdentityReport, RunReport
+from shoestring.report.run_report import ChatReport, Finding, IdentityReport, RefusalReport, RunReport
 from shoestring.report.samples import pick
 from shoestring.report.scores import Score, UnitReport
 from shoestring.report.stage_costs import read_stages
@@ -44,6 +43,7 @@ def read_run(folder: Path) -> RunReport:
     scores = tuple(score for path, unit in units.items() for score in _scores(path, unit, made))
     chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit, made))
     identities = tuple(one for path, unit in units.items() for one in _identities(path, unit, made))
+    audits = tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder))
     plain = [(path, unit) for path, unit in units.items() if not unit.arm]
     command = environment.pop("command", "")
     usage = read_lines(folder / "usage.jsonl")
@@ -63,7 +63,8 @@ def read_run(folder: Path) -> RunReport:
         planned=planned(scores, wanted),
         chats=chats,
         identities=identities,
-        audits=tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder)),
+        audits=audits,
+        refusals=tuple(_refusals(audit) for audit in audits if any(r.part == "refusal" for r in audit.rows)),
         curves=tuple(curve for path, unit in units.items() for curve in curves_of(path, unit)),
         samples=tuple(sample for path, unit in _first_seeds(plain) for sample in pick(path, unit)),
         bill=make_bill(usage, prices, _read_json(folder / "machine.json").get("peak")),
@@ -92,7 +93,7 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
     """Those of an eval unit's result.json: an EvalResult's values and the `model` label and `variant`."""
     result = _read_json(path / "result.json")
     bases = _bases(path, made)
-    marks = _marks(path / result["items"]) if result.get("items") else {}
+    kept = read_marks(path / result["items"]) if result.get("items") else {}
     for row in result.get("evals", []):
         key = (row["model"], row["suite"], row["variant"])
         outcomes = row["outcomes"]
@@ -114,7 +115,8 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
             lost=outcomes["timeout"] + outcomes["error"],
             lower_bound=row["lower_bound"],
             asking=_asking(row["settings"]),
-            marks=marks.get(key, {}),
+            marks=kept[key].shares if key in kept else {},
+            majority=kept[key].majority if key in kept else {},
             shape=Shape(**row["shape"]) if "shape" in row else None,
             pass_at={
                 k: Estimate(value, Interval(low, high))
@@ -145,22 +147,6 @@ def _bases(path: Path, made: Collection[str]) -> set[str]:
     return {label for label, model in models.items() if model in made or not model.startswith("stage:")}
 
 
-def _marks(path: Path) -> Mapping[tuple[str, str, str], Mapping[str, float]]:
-    """(model, suite, variant) -> problem -> share of its samples that are right."""
-    if not path.exists():
-        return {}
-    right: dict[tuple[str, str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    columns = ["model", "suite", "variant", "problem", "outcome"]
-    for row in pq.read_table(path, columns=columns).to_pylist():
-        if row["outcome"] != "open":  # no right answer: counted nowhere
-            key = (row["model"], row["suite"], row["variant"])
-            right[key][row["problem"]].append(row["outcome"] == "right")
-    return {
-        key: {problem: sum(marks) / len(marks) for problem, marks in problems.items()}
-        for key, problems in right.items()
-    }
-
-
 def _chats(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[ChatReport]:
     bases = _bases(path, made)
     for label, row in _read_json(path / "result.json").get("chat", {}).items():
@@ -187,6 +173,15 @@ def _identities(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator
     bases = _bases(path, made)
     for label, row in _read_json(path / "result.json").get("identity", {}).items():
         yield IdentityReport(unit, label, label in bases, row["n"], row["claims"], row["families"])
+
+
+def _refusals(audit: AuditReport) -> RefusalReport:
+    """Of all replies, incoherent ones too: who says nothing sensible doesn't refuse."""
+    groups: dict[str, Counter[str]] = {}
+    for row in audit.rows:
+        if row.part == "refusal":
+            groups.setdefault(row.group, Counter())[row.does] += 1
+    return RefusalReport(audit.unit, {group: dict(counts) for group, counts in groups.items()})
 
 
 def _first_seeds(units: Sequence[tuple[Path, UnitReport]]) -> list[tuple[Path, UnitReport]]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from shoestring.evals.statistics import wilson
 from shoestring.report.blocks import Block, Heading, Table, Text
-from shoestring.report.claims import claim_blocks, points
 from shoestring.report.overlaps import overlap_blocks
+from shoestring.report.planned import planned_blocks, points
 from shoestring.report.run_report import RunReport
 from shoestring.report.scores import Comparison, Score
 
@@ -100,7 +100,7 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
     methods = sorted({c.method for c in (*report.against_base, *report.against_recipe)})
     if methods:
         yield Text(f"Intervals of differences: {'; '.join(methods)}.")
-    yield from claim_blocks(report)
+    yield from planned_blocks(report)
     several = [c for c in report.against_base if len(c.of) > 1]
     if several:
         yield Text("All seeds of a model together:")

@@ -53,6 +53,14 @@ class IdentityReport:
 
 
 @dataclass(frozen=True)
+class RefusalReport:
+    """An audit's questions by group: what the replies do (answer, refusal, evasion, withdrawn), counted."""
+
+    unit: UnitReport
+    groups: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
 class StageCost:
     """What one model took beyond those before it, for one seed, evals not counted: of the stages named."""
 
@@ -127,6 +135,7 @@ class RunReport:
     findings: tuple[Finding, ...] = ()
     identities: tuple[IdentityReport, ...] = ()
     audits: tuple[AuditReport, ...] = ()
+    refusals: tuple[RefusalReport, ...] = ()
     plan: Mapping[str, Range] = field(default_factory=dict)  # seconds by stage, as said before the run
 
     @property

@@ -57,6 +57,9 @@ class Score:
     marks: Mapping[str, float]
     shape: Shape | None = None  # None: made before it was measured
     pass_at: Mapping[str, Estimate] = field(default_factory=dict)  # "16": where k samples were drawn
+    # majority[problem]: the mark of what most of its samples answered. Empty for k = 1, and where answers
+    # that aren't right can't be told apart
+    majority: Mapping[str, float] = field(default_factory=dict)
     cons: Estimate | None = None  # the vote of k samples, where answers can be counted
     empty: int = 0  # ended by themselves and say nothing
     errors: int = 0  # of those lost; the others are timeouts

@@ -23,7 +23,15 @@ from shoestring.report.curves import DRAWN
 from shoestring.report.kept import keep
 from shoestring.report.markdown import render_markdown
 from shoestring.report.read import read_run
-from shoestring.report.run_report import ChatReport, Curve, IdentityReport, RunReport, StageCost, Stages
+from shoestring.report.run_report import (
+    ChatReport,
+    Curve,
+    IdentityReport,
+    RefusalReport,
+    RunReport,
+    StageCost,
+    Stages,
+)
 from shoestring.report.scores import Score, UnitReport
 from shoestring.settings import build
 
@@ -59,6 +67,7 @@ def dump(report: RunReport) -> str:
         "scores": [_score_values(score, report, problems) for score in report.scores],
         "chats": [_of_unit(chat, report) for chat in report.chats],
         **({"identities": [_of_unit(i, report) for i in report.identities]} if report.identities else {}),
+        **({"refusals": [_of_unit(r, report) for r in report.refusals]} if report.refusals else {}),
         "curves": [dataclasses.asdict(_rounded(c)) for c in report.curves if c.metric in DRAWN],
         "bill": {
             "used": [[*key, *dataclasses.astuple(amount)] for key, amount in report.bill.used.items()],
@@ -116,6 +125,9 @@ def _report(values: Mapping[str, Any]) -> RunReport:
         identities=tuple(
             IdentityReport(**{**row, "unit": units[row["unit"]]}) for row in values.get("identities", [])
         ),
+        refusals=tuple(
+            RefusalReport(**{**row, "unit": units[row["unit"]]}) for row in values.get("refusals", [])
+        ),
         stages=_stages(values["stages"]) if "stages" in values else None,
     )
 
@@ -129,7 +141,7 @@ def _stages(values: Mapping[str, Any]) -> Stages:
     return Stages(models, suites, harder, costs)
 
 
-def _of_unit(row: Score | ChatReport | IdentityReport, report: RunReport) -> dict[str, Any]:
+def _of_unit(row: Score | ChatReport | IdentityReport | RefusalReport, report: RunReport) -> dict[str, Any]:
     """With the unit as its place among the report's."""
     values = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
     return {**values, "unit": report.units.index(row.unit)}
@@ -151,6 +163,7 @@ def _score_values(score: Score, report: RunReport, problems: dict[str, dict[str,
         "cons": dataclasses.asdict(score.cons) if score.cons else None,
         "overlap": score.overlap.to_json() if score.overlap else None,
         "marks": {"asked": asked, "right": right, "shares": shares},
+        "majority": " ".join(f"{known[problem]}:{mark:g}" for problem, mark in score.majority.items()),
     }
 
 
@@ -163,6 +176,8 @@ def _score(row: Mapping[str, Any], units: Sequence[UnitReport], problems: Mappin
     marks |= {int(place): 1.0 for place in kept["right"].split()}
     marks |= {int(place): float(share) for place, share in (s.split(":") for s in kept["shares"].split())}
     own = {"unit": units[row["unit"]], "ci95": Interval(*row["ci95"])}
+    votes = (vote.split(":") for vote in row.get("majority", "").split())
+    own["majority"] = {names[int(place)]: float(mark) for place, mark in votes}
     own["shape"] = Shape(**row["shape"]) if row.get("shape") else None
     own["pass_at"] = {
         k: Estimate(found["value"], Interval(**found["ci95"])) for k, found in row.get("pass_at", {}).items()

@@ -18,7 +18,7 @@ main { max-width: 72rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--rule); }
 h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-p, ul { max-width: 46rem; }
+p, ul { max-width: 46rem; overflow-wrap: anywhere; }
 p { margin: .75rem 0; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -39,6 +39,10 @@ figcaption { font-size: .85rem; color: var(--quiet); margin-bottom: .25rem; }
 svg { width: 100%; height: auto; display: block; }
 .axis { fill: var(--quiet); font: 10px system-ui, sans-serif; }
 .grid { stroke: var(--rule); stroke-width: 1; }
+.ranges { max-width: 46rem; }
+.claimed { fill: var(--strong); }
+.reach { stroke: var(--c0); stroke-width: 4; stroke-linecap: round; }
+.dot { fill: var(--c0); stroke: var(--paper); stroke-width: 1.5; }
 .line { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
 circle.line { fill: currentColor; }
 .line-0 { stroke: var(--c0); color: var(--c0); } .line-1 { stroke: var(--c1); color: var(--c1); }

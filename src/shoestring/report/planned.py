@@ -13,7 +13,7 @@ LEARNED = (
 )
 
 
-def claim_blocks(report: RunReport) -> Iterator[Block]:
+def planned_blocks(report: RunReport) -> Iterator[Block]:
     """Where no control is named, the word learned is not used."""
     if report.planned:
         yield Text(

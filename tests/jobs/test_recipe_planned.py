@@ -5,8 +5,8 @@ import pytest
 from shoestring.errors import BadInput
 from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe import command_line
-from shoestring.jobs.recipe_claims import CONTROLS
 from shoestring.jobs.recipe_file import load_recipe
+from shoestring.jobs.recipe_planned import CONTROLS
 from shoestring.jobs.recipe_units import expand
 
 HEAD = """
