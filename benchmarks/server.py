@@ -11,6 +11,7 @@ from contenders import OURS, Contender, interleave, running
 from rollouts import make_prompts
 
 from shoestring.lm import load
+from shoestring.serve.settings import ServeSettings
 
 ENGINE, SERVER = "engine", "server"
 
@@ -23,6 +24,7 @@ def main() -> None:
     args = parser.parse_args()
     described, lm = common.machine(), load(args.model, dtype="float32")
     spec = {"model": args.model, "dtype": "bfloat16", "quantize": None, "cache_gib": 1.0}
+    spec["chunk_tokens"] = ServeSettings.model_fields["chunk_tokens"].default  # as the server reads prompts
     spec |= {"max_batch": max(args.streams), "warmup": make_prompts(lm, 2, args.prompt_tokens, args.seed)}
     sides = [
         Contender(ENGINE, OURS, "ours_decode.py", spec, kit=""),

@@ -12,7 +12,8 @@ def main() -> None:
 
         spec = turns.spec
         lm = ss.load(spec["model"], dtype=spec["dtype"], quantize=spec["quantize"])
-        engine = ss.Engine(lm, prefix_cache=True, cache_gib=spec["cache_gib"])
+        settings = {"cache_gib": spec["cache_gib"], "chunk_tokens": spec.get("chunk_tokens")}
+        engine = ss.Engine(lm, prefix_cache=True, **settings)
         engine.generate(spec["warmup"], ss.SamplingParams(max_tokens=4, temperature=0.0, ignore_eos=True))
         turns.ready("shoestring")
         for turn in turns:
