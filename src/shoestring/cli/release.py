@@ -15,6 +15,8 @@ LlamaCpp = Annotated[
     typer.Option("--llama-cpp", metavar="PROGRAM", help="llama-server or a Python with xllamacpp."),
 ]
 
+Base = Annotated[str | None, typer.Option(metavar="MODEL", help="What it was trained from.")]
+Tokens = Annotated[int, typer.Option(help="Tokens that the proof makes after each prompt.")]
 Threads = Annotated[int, typer.Option(help="Of llama.cpp; more pay where nothing else runs.")]
 
 
@@ -24,8 +26,8 @@ def export(
     format: Annotated[str, typer.Option(help="hf, a folder; gguf, a file for llama.cpp.")],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="A folder that isn't there yet.")],
     type: Annotated[str | None, typer.Option(help="Of a GGUF file: f32, f16, bf16, q8_0 or q4_0.")] = None,
-    base: Annotated[str | None, typer.Option(metavar="MODEL", help="What it was trained from.")] = None,
-    tokens: Annotated[int, typer.Option(help="Tokens that the proof makes after each prompt.")] = 16,
+    base: Base = None,
+    tokens: Tokens = 16,
     transformers: Transformers = None,
     llama_cpp: LlamaCpp = None,
     threads: Threads = 1,
@@ -51,7 +53,7 @@ def release(
     type: Annotated[str | None, typer.Option(help="Of the GGUF file: f32, f16, bf16, q8_0 or q4_0.")] = None,
     name: Annotated[str, typer.Option(help="What it is called from now on.")] = "",
     licence: Annotated[str, typer.Option(metavar="SPDX", help="Of the model; else its base's.")] = "",
-    base: Annotated[str | None, typer.Option(metavar="MODEL", help="What it was trained from.")] = None,
+    base: Base = None,
     evals: Annotated[
         list[Path],
         typer.Option("--eval", metavar="DIR", help="An evaluation made apart from its run."),
@@ -62,7 +64,7 @@ def release(
     override: Annotated[
         list[str], typer.Option(metavar='GATE="REASON"', help="Release though this gate is closed.")
     ] = [],  # noqa: B006
-    tokens: Annotated[int, typer.Option(help="Tokens that the proof makes after each prompt.")] = 16,
+    tokens: Tokens = 16,
     transformers: Transformers = None,
     llama_cpp: LlamaCpp = None,
     threads: Threads = 1,

@@ -103,8 +103,9 @@ def _eval_files(path: Path, labels: Sequence[str] | None) -> list[Path]:
     if path.is_file():
         return [path]
     folder = path / "evals" if (path / "evals").is_dir() else path
-    found = [file for file in sorted(folder.glob("*.json")) if "score" in _json(file)]
-    kept = [file for file in found if labels is None or _json(file).get("model") in labels]
+    read = {file: _json(file) for file in sorted(folder.glob("*.json"))}
+    found = {file: values for file, values in read.items() if "score" in values}
+    kept = [file for file, values in found.items() if labels is None or values.get("model") in labels]
     if labels is None and not kept:
         raise BadInput(f"{path} holds no evaluation; shoestring eval --output-dir makes one")
     return kept

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from shoestring.evals.statistics import Interval, bootstrap_families_test
-from shoestring.report.claims.finding import Needs, StudyFinding, lacks
+from shoestring.report.claims.finding import Needs, PairFinding, StudyFinding, lacks
 from shoestring.report.claims.found import Found
 from shoestring.report.claims.sources import Sources
 from shoestring.report.compare import by_seed, cut_share
@@ -15,17 +15,9 @@ from shoestring.report.scores import Score
 BOOTSTRAP = "bootstrap over seeds and problems"
 
 
-class ComparisonFinding(StudyFinding):
+class ComparisonFinding(PairFinding):
     """The mean over `suites` of the difference. A side that lost with too many replies cut is given all of
     those as right, and the interval widened by them: ending early is not reasoning."""
-
-    of: str
-    against: str
-    suites: tuple[str, ...] = Field(min_length=1)
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(models=frozenset((self.of, self.against)), suites=frozenset(self.suites))
 
     def measure(self, sources: Sources) -> Found:
         source = sources.study(self.study)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from shoestring.errors import BadInput
 from shoestring.report.claims.found import Bound, Found, Verdict, judge
@@ -123,6 +123,18 @@ class StudyFinding(Finding):
     @property
     def needs(self) -> Needs:
         raise NotImplementedError
+
+
+class PairFinding(StudyFinding):
+    """Of two models on the same suites."""
+
+    of: str
+    against: str
+    suites: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(models=frozenset((self.of, self.against)), suites=frozenset(self.suites))
 
 
 def lacks(where: object, what: str) -> BadInput:

@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
-
-from shoestring.report.claims.finding import Needs, StudyFinding, lacks
+from shoestring.report.claims.finding import PairFinding, lacks
 from shoestring.report.claims.found import Found, of_seeds
 from shoestring.report.claims.sources import Sources
 from shoestring.report.compare import by_seed
@@ -13,17 +11,10 @@ from shoestring.report.run_report import RunReport
 ReplyMetric = Literal["format", "mixed", "tokens", "tokens_right", "tokens_wrong", "cut"]
 
 
-class ReplyFinding(StudyFinding):
+class ReplyFinding(PairFinding):
     """The mean over `suites` of a figure of the replies, less another model's, paired by seed."""
 
-    of: str
-    against: str
     metric: ReplyMetric
-    suites: tuple[str, ...] = Field(min_length=1)
-
-    @property
-    def needs(self) -> Needs:
-        return Needs(models=frozenset((self.of, self.against)), suites=frozenset(self.suites))
 
     def measure(self, sources: Sources) -> Found:
         source = sources.study(self.study)
