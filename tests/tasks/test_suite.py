@@ -3,7 +3,16 @@
 import pytest
 
 from shoestring.errors import BadInput
-from shoestring.tasks.suite import ProblemStream, Split, Suite, check_room, draw_problems, parse_suite, score
+from shoestring.tasks.suite import (
+    ProblemStream,
+    Split,
+    Suite,
+    check_room,
+    draw_problems,
+    parse_suite,
+    same_suites,
+    score,
+)
 from shoestring.text.message import Reply
 
 TEXTS = [
@@ -107,3 +116,9 @@ def test_score_finds_the_family_by_the_problem() -> None:
         suite = parse_suite(text)
         (problem,) = ProblemStream(suite, 0).take(1)
         assert score(problem, Reply(None, "")).value == 0.0
+
+
+def test_suites_are_told_apart_from_others_that_could_not_be_parsed_here():
+    texts = ["sums:max_terms=3", "gym:no_such_family", "sums: max_terms=4", "sums"]
+    wanted = {str(parse_suite("sums:max_terms=4")), str(parse_suite("sums"))}
+    assert same_suites(wanted, texts) == ["sums: max_terms=4", "sums"]

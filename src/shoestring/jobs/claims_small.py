@@ -6,7 +6,7 @@ from typing import Any
 
 from shoestring.jobs.recipe_units import REFERENCE, references
 from shoestring.report.claims.finding import Needs
-from shoestring.tasks.suite import parse_suite
+from shoestring.tasks.suite import same_suites
 
 CHECKS = ("identity", "chat")
 BEFORE = {"preflight": {"prompts": 0, "max_truncated": 1.0}, "rehearsal": False, "red_team": False}
@@ -42,7 +42,7 @@ def prune(recipe: Mapping[str, Any], needs: Needs) -> dict[str, Any]:
 def _asked(stage: Mapping[str, Any], labels: set[str], needs: Needs) -> dict[str, Any] | None:
     """The eval of the models that are needed, None where it asks none of them anything that is."""
     models = {label: model for label, model in stage["models"].items() if label in labels}
-    suites = [suite for suite in stage.get("suites", []) if str(parse_suite(suite)) in needs.suites]
+    suites = same_suites(needs.suites, stage.get("suites", []))
     checks = [f"{check}_check" for check in CHECKS if check in needs.checks and stage.get(f"{check}_check")]
     if not models or not (suites or checks):
         return None

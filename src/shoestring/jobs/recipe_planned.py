@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from shoestring.errors import BadInput
 from shoestring.settings import Settings, build, nearest
-from shoestring.tasks.suite import parse_suite
+from shoestring.tasks.suite import parse_suite, same_suites
 
 CONTROLS = ("random", "shuffled", "format")  # rewards that say nothing of what is right
 
@@ -56,7 +56,7 @@ class Evals:
     def __init__(self, stages: Mapping[str, Any], arms: Sequence[str]) -> None:
         own = [stage for stage in stages.values() if stage.get("job") == "eval"]
         self.labels = [label for stage in own for label in stage.get("models", {})]
-        self.suites = [str(parse_suite(text)) for stage in own for text in stage.get("suites", [])]
+        self.suites = [text for stage in own for text in stage.get("suites", [])]
         self.arms = list(arms)
 
     def check_model(self, model: str, where: str) -> None:
@@ -69,7 +69,7 @@ class Evals:
     def suite(self, text: str, where: str) -> str:
         """In its canonical spelling."""
         suite = str(parse_suite(text))
-        if suite not in self.suites:
+        if not same_suites((suite,), self.suites):
             raise BadInput(f"{where}: no eval stage asks '{text}'{nearest(suite, self.suites)}")
         return suite
 

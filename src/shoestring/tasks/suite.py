@@ -3,7 +3,7 @@ by problem: whether a problem is held out depends on the problem alone, never on
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,6 +78,14 @@ def parse_suite(text: str) -> Suite:
     family = family_named(name)
     values = parse_assignments(split_commas(level))
     return Suite(family, build(family.Level, values, f"suite '{text}'"))
+
+
+def same_suites(wanted: Collection[str], texts: Iterable[str]) -> list[str]:
+    """Of `texts` those that spell one of `wanted`, which are canonical. No suite of another family is parsed:
+    it may be of an extra that isn't installed."""
+    families = {split_name(text)[0] for text in wanted}
+    own = (text for text in texts if split_name(text.strip())[0] in families)
+    return [text for text in own if str(parse_suite(text)) in wanted]
 
 
 def file_origins(suite: Suite) -> list[Origin]:
