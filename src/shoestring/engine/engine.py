@@ -78,9 +78,10 @@ class Engine:
     def _limit_cache(self, prompt: int, limit: int) -> None:
         """How many blocks there may be, and whether one sample of a request fits them."""
         if self.scheduler.idle and not self.pool.numbered:
-            free = free_bytes(self.runner.device) * FREE_SHARE
+            store = self.runner.cache.store
+            free = (free_bytes(self.runner.device) + store.blocks * store.block_bytes) * FREE_SHARE
             room = free if self.cache_gib is None else self.cache_gib * 2**30
-            self.pool.limit = int(room // self.runner.cache.store.block_bytes)
+            self.pool.limit = int(room // store.block_bytes)
         needed = blocks_for(prompt + limit + self.runner.drafting.ahead)
         if needed <= self.pool.limit:
             return
@@ -238,7 +239,7 @@ class Engine:
 
     def _give_memory_back(self) -> None:
         if not self.pool.numbered:
-            self.runner.cache.store.clear()
+            self.runner.give_memory_back()
 
     def _collect(self) -> None:
         """Close sequences that stopped or reached their limit, last slot first so that gaps fill from the

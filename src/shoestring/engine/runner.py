@@ -10,6 +10,7 @@ from shoestring.engine.blocks import BlockPool
 from shoestring.engine.cache import PagedCache, PagedPass
 from shoestring.engine.draft import DraftCount
 from shoestring.engine.drafting import Drafting, take_drafted
+from shoestring.engine.graphs import DecodeGraphs
 from shoestring.engine.logprobs import prompt_logprobs
 from shoestring.engine.prefill import Prefill
 from shoestring.engine.sampler import Sampler
@@ -27,6 +28,7 @@ class Runner:
         self.drafting = Drafting(network, draft_tokens, self.device)
         layers = config.num_hidden_layers + int(self.drafting.drafts is not None)
         self.cache = PagedCache(config, layers, weight.dtype, weight.device, library_for(weight))
+        self.graphs = DecodeGraphs.where_possible(network, self.cache)
         self._runs: DecodeRuns | None = None  # of the sequences that run now
 
     def prepare(self, running: int, readings: list[Reading], copies: list[tuple[int, int]]) -> None:
@@ -127,14 +129,23 @@ class Runner:
         if count is not None:
             self._decode_checked(running, tables, places, drafts, count)
             return
-        ids = torch.tensor([s.ids[-1] for s in running], device=self.device)
-        context = PagedPass(self.cache, tables, places, [1] * len(running), self._runs)
-        self._runs = context.runs
-        output = self.network(ids, context.tokens.places, cache=context)
-        self._record(running, output.routing, [1] * len(running), [1] * len(running))
-        drawn = self.sampler.draw(output.hidden, [(s, len(s.ids)) for s in running])
+        hidden = self._after_newest(running, tables, places)
+        drawn = self.sampler.draw(hidden, [(s, len(s.ids)) for s in running])
         for sequence, token in zip(running, drawn, strict=True):
             sequence.take(token)
+
+    def _after_newest(self, running: list[Sequence], tables: list[array], places: list[int]) -> Tensor:
+        """-> the states (R, hidden) after each sequence's newest token."""
+        newest = [s.ids[-1] for s in running]
+        states = self.graphs.run(newest, tables, places) if self.graphs is not None else None
+        if states is not None:
+            return states
+        context = PagedPass(self.cache, tables, places, [1] * len(running), self._runs)
+        self._runs = context.runs
+        ids = torch.tensor(newest, device=self.device)
+        output = self.network(ids, context.tokens.places, cache=context)
+        self._record(running, output.routing, [1] * len(running), [1] * len(running))
+        return output.hidden
 
     def _decode_checked(
         self,
@@ -180,6 +191,11 @@ class Runner:
         for sequence, own, stand in zip(running, by_slot, kept, strict=True):
             if sequence.request.params.record_routing:
                 sequence.routing.append(own[:stand])
+
+    def give_memory_back(self) -> None:
+        """Of the cache, of which nothing is held. A GPU's graphs read it where it lies: there it stays."""
+        if self.graphs is None:
+            self.cache.store.clear()
 
     def remove(self, slots: list[int]) -> None:
         """Drop what is kept of these slots, given falling; the last take the gaps."""

@@ -22,6 +22,7 @@ class BlockStore:
             [torch.empty((0, heads, SPAN * width), dtype=dtype, device=device) for _ in range(layers)]
             for width in widths
         ]
+        self.moves = 0  # times that it was laid elsewhere in memory
         self.block_bytes = layers * heads * SPAN * sum(widths) * dtype.itemsize
 
     @property
@@ -35,6 +36,7 @@ class BlockStore:
         """Room for `needed` blocks at least; more, up to `limit`, where it grows."""
         if needed <= self.blocks:
             return
+        self.moves += 1
         blocks = max(needed, min(limit, int(self.blocks * _GROWTH)))
         for part in self.parts:
             for i, old in enumerate(part):
@@ -57,5 +59,6 @@ class BlockStore:
 
     def clear(self) -> None:
         """Give the memory back."""
+        self.moves += 1
         for part in self.parts:
             part[:] = [t.new_empty(0, *t.shape[1:]) for t in part]
