@@ -138,6 +138,21 @@ def test_a_model_with_a_habit_is_no_shuffled_gold(judge):
     assert group_faults.swapped_gold(wrong, judge) is None
 
 
+def test_a_model_that_always_says_the_same_is_no_shuffled_gold(judge):
+    """Right for one of ten problems, it is right for another one in the nine others' groups."""
+    problems = draw_problems(parse_suite("letters:question=count"), "train", 200, 0)
+    one = next(p for p in problems if str(p.hidden["answer"]) == "1")
+    others = [p for p in problems if str(p.hidden["answer"]) != "1"][:9]
+    groups = [answered(p, ["1"] * 4, [p is one] * 4, i) for i, p in enumerate([one, *others])]
+    assert group_faults.swapped_gold(groups, judge) is None
+
+
+def test_a_control_is_not_told_that_it_is_one(judge):
+    groups = shifted(8, "sums:min_terms=4", 1)
+    assert [f.name for f in group_faults.group_faults(groups, judge, 0, control=False)] == ["shuffled gold"]
+    assert group_faults.group_faults(groups, judge, 0, control=True) == []
+
+
 def test_where_any_answer_is_right_somewhere_nothing_is_said(judge):
     assert group_faults.swapped_gold(shifted(100, "sums:max_terms=3,max_digits=1", 5), judge) is None
 

@@ -19,6 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+OUT_OF_MEMORY = (
+    "out of memory: the model and what it works on don't fit beside what else runs here; end that, or take a "
+    "smaller model or smaller batches"
+)
 F = TypeVar("F", bound=Callable[..., None])
 Set = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
@@ -50,6 +54,13 @@ def verb(function: F) -> F:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise typer.Exit(Interrupted.exit_code) from None
+        except (RuntimeError, MemoryError) as error:  # OutOfMemoryError of torch is a RuntimeError
+            from shoestring.ops.memory import ran_out
+
+            if not ran_out(error):
+                raise
+            print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
+            raise typer.Exit(ShoestringError.exit_code) from None
 
     app.command()(guarded)
     return function

@@ -20,11 +20,10 @@ NONSENSE = Reply(None, "I would rather not say.")
 
 def group_faults(groups: Sequence[Group], judge: Judge, version: int, control: bool) -> list[Fault]:
     """What makes groups no ground for an update. version: of the weights that ought to have sampled them.
-    A control's reward may well be constant."""
+    A control's reward may well be constant, and teach answers that are right elsewhere."""
     found = [wrong_groups(groups), stale_version(groups, version), not_finite(groups)]
     if not control:
-        found.append(constant_reward(groups, judge))
-    found.append(swapped_gold(groups, judge))
+        found += [constant_reward(groups, judge), swapped_gold(groups, judge)]
     return [fault for fault in found if fault is not None]
 
 
@@ -101,7 +100,8 @@ def constant_reward(groups: Sequence[Group], judge: Judge) -> Fault | None:
 
 def swapped_gold(groups: Sequence[Group], judge: Judge) -> Fault | None:
     """Replies that agree with each other and are right for other problems of the step, not for their own.
-    Says nothing where answers are so few that any reply is right for some problem."""
+    Says nothing where answers are so few that any reply is right for some problem, or where most of the
+    replies are the same few: a model that always says "1" is right somewhere."""
     agreed = [(g, reply) for g in groups if (reply := _agreed(g)) is not None]
     if len(agreed) < 4 or fmean(_is_right(g, reply) for g, reply in agreed) > 0.1:
         return None
@@ -114,6 +114,8 @@ def swapped_gold(groups: Sequence[Group], judge: Judge) -> Fault | None:
     right = {name for name, v in judge.score(pairs).items() if v.outcome is Outcome.RIGHT}
     matched = {name.split("/")[0] for name in right}
     if len(matched) < AGREE * len(agreed) or len(right) > 3 * len(matched):
+        return None
+    if 2 * len({_stated(agreed[int(i)][1]) for i in matched}) <= len(matched):
         return None
     return Fault(
         "shuffled gold",
@@ -152,9 +154,13 @@ def _agreed(group: Group) -> Reply | None:
     said: dict[str, list[Rollout]] = {}
     for rollout in group.rollouts:
         if not rollout.reply.cut and rollout.reply.answer.strip():
-            said.setdefault(" ".join(rollout.reply.answer.lower().split()), []).append(rollout)
+            said.setdefault(_stated(rollout.reply), []).append(rollout)
     most = max(said.values(), key=len, default=[])
     return most[0].reply if len(most) >= max(2, AGREE * len(group.rollouts)) else None
+
+
+def _stated(reply: Reply) -> str:
+    return " ".join(reply.answer.lower().split())
 
 
 def _is_right(group: Group, reply: Reply) -> bool:
