@@ -94,7 +94,7 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
         )
     yield from _replies(report)
     yield from overlap_blocks(report)
-    yield from taken_blocks(report)
+    yield from taken_blocks(_in_order([score for score in report.scores if score.best]))
     methods = sorted({c.method for c in (*report.against_base, *report.against_recipe)})
     if methods:
         yield Text(f"Intervals of differences: {'; '.join(methods)}.")

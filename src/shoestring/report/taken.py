@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from shoestring.evals.statistics import Interval
 from shoestring.evals.worth import PerRight, Worth
 from shoestring.report.blocks import Block, Table, Text, percent
-from shoestring.report.run_report import RunReport
 from shoestring.report.scores import Score
 
 
-def taken_blocks(report: RunReport) -> Iterator[Block]:
-    shown = [score for score in report.scores if score.best]
+def taken_blocks(shown: Sequence[Score]) -> Iterator[Block]:
+    """In the order in which they are given."""
     yield from _worth(shown)
     yield from _confidence(shown)
     yield from _servers(shown)
@@ -72,8 +71,8 @@ def _money(worth: Worth) -> str:
     if worth.money_per_right is None:
         return ""
     each = worth.money_per_right
-    told = f"{worth.money:.3g} in all" if each.value is None else str(each)
-    return f"{told} {worth.unit}".rstrip()
+    unit = f" {worth.unit}" if worth.unit else ""
+    return f"{worth.money:.3g}{unit} in all" if each.value is None else f"{each}{unit}"
 
 
 def _told(value: float, ci: Interval | None) -> str:
