@@ -116,11 +116,11 @@ class Learner:
     def try_out(self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss) -> None:
         """Work and memory of a first update, without it: nothing is changed but `most_tokens`."""
         self._accumulate(batches, loss_of, 1.0)
-        with _optimizer_fits():
+        with optimizer_fits():
             self.optimizer.try_out()
 
     def _step(self, rate: float) -> float:
-        with _optimizer_fits():
+        with optimizer_fits():
             norm = self.optimizer.step(rate)
         if self.adapters is not None:
             self.adapters.merge()
@@ -212,7 +212,7 @@ class Learner:
 
 
 @contextmanager
-def _optimizer_fits() -> Iterator[None]:
+def optimizer_fits() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
