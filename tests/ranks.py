@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 import socket
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def run(
     *args: Any,
     expert: int = 1,
     deadline_s: float = 60.0,
-    folder: Path = Path("ranks"),
+    folder: Path = Path(tempfile.gettempdir()) / "ranks",
     allow: bool = False,
     patience_s: float = 90.0,
 ) -> list[Any]:
@@ -89,12 +90,13 @@ def _main(
 ) -> None:
     import torch
 
-    from shoestring.cluster.world import join
+    from shoestring.cluster.world import join, meet_at
 
     torch.set_num_threads(1)
     world: World | None = None
     try:
-        world = join(rank, size, "127.0.0.1", port, expert, "cpu", deadline_s, folder)
+        store = meet_at(rank, size, "127.0.0.1", port, deadline_s)
+        world = join(rank, size, store, expert, "cpu", deadline_s, folder)
         _send(end, work(world, *args))
     except BaseException as error:
         error.add_note(traceback.format_exc())

@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from shoestring.cluster.expert_parallel import ParallelExperts
+from shoestring.cluster.leading import End, LeadingLearner, follow, give
 from shoestring.cluster.learner import ParallelLearner
 from shoestring.cluster.parallelize import ParallelSettings
 from shoestring.cluster.world import World
 from shoestring.lm import LanguageModel
+from shoestring.models.moe import MLP
 from shoestring.text.message import Rendered
 from shoestring.text.packing import Family, pack
 from shoestring.train.batch import MicroBatch
@@ -68,6 +72,7 @@ class Course:
     max_vio: list[list[float] | None]
     logprobs: list[list[Tensor]]
     weights: dict[str, Tensor]
+    splits: list[int] = field(default_factory=list)
 
 
 def course_of(steps: Sequence[Metrics], weights: dict[str, Tensor]) -> Course:
@@ -88,6 +93,19 @@ def alone(case: Case) -> Course:
     learner = Learner(lm, OPTIM, case.steps, case.objectives)
     steps = [learner.update(case.batches(step), sft_loss) for step in range(case.steps)]
     return course_of(steps, {name: tensor.clone() for name, tensor in learner.weights()})
+
+
+def compare(want: Course, got: Course, tolerance: float = 1e-5) -> None:
+    assert got.losses == pytest.approx(want.losses, abs=tolerance)
+    assert got.norms == pytest.approx(want.norms, rel=1e-4)
+    assert got.mtp == pytest.approx(want.mtp, abs=tolerance)
+    assert got.max_vio == want.max_vio  # of counts of tokens: exact
+    for mine, theirs in zip(got.logprobs, want.logprobs, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, atol=10 * tolerance, rtol=1e-4)
+    assert got.weights.keys() == want.weights.keys()
+    for name, tensor in want.weights.items():
+        torch.testing.assert_close(got.weights[name], tensor, atol=2e-4, rtol=1e-3, msg=name)
 
 
 def open_learner(world: World, case: Case, parallel: ParallelSettings) -> ParallelLearner:
@@ -204,3 +222,73 @@ def state_by_hand(world: World, case: Case, folder: Path) -> dict[str, Tensor]:
     learner.update(case.batches(0), sft_loss)
     learner.write_state(folder / TENSORS)
     return dict(learner.state_dict().tensors)
+
+
+def run_out(world: World, case: Case, expert: int, where: str, limit: int) -> Course:
+    """Memory runs out on rank 1 for micro-batches of more than `limit` tokens: in the forward pass of a
+    layer, between what it sends to experts and what comes back, or in the backward pass."""
+    learner = open_learner(world, case, ParallelSettings(expert=expert))
+    if world.rank == 1:
+        _plant(where, limit)
+    steps = [learner.update(case.batches(step), sft_loss) for step in range(case.steps)]
+    course = course_of(steps, {name: tensor.clone() for name, tensor in learner.weights()})
+    course.splits = [metrics.oom_splits for metrics in steps]
+    return course
+
+
+def _plant(where: str, limit: int) -> None:
+    left = [1]  # once: the others' tokens, which a rank that ran out still passes on, are as many as before
+
+    def check(tokens: int) -> None:
+        if tokens > limit and left:
+            left.pop()
+            raise torch.OutOfMemoryError("planted")
+
+    if where == "forward":
+        plain = MLP.forward
+        MLP.forward = lambda self, x: (check(len(x)), plain(self, x))[1]  # type: ignore[method-assign]
+    elif where == "experts":
+        own = ParallelExperts._own
+
+        def planted(self: ParallelExperts, x: Tensor, counts: Tensor) -> Tensor:
+            assert self.told is not None
+            check(int(self.told[0].sum()) // 2)  # two experts a token
+            return own(self, x, counts)
+
+        ParallelExperts._own = planted  # type: ignore[method-assign]
+    else:
+        there = ParallelExperts._there
+
+        def hooked(self: ParallelExperts, x: Tensor) -> Tensor:
+            if x.requires_grad:
+                x.register_hook(lambda grad: check(len(grad) // 2))
+            return there(self, x)
+
+        ParallelExperts._there = hooked  # type: ignore[method-assign]
+
+
+def led(world: World, case: Case, folder: Path, resume: bool) -> Course | None:
+    """A job on rank 0 with one Learner, which is all ranks: half the steps, or the rest from the state."""
+    if world.rank:
+        follow(world)
+        return None
+    parallel = ParallelSettings(expert=world.expert)
+    lm = case.model()
+    learner = LeadingLearner(lm, world, parallel, OPTIM, case.steps, case.objectives)
+    if resume:
+        learner.load_state_dict(load_state(folder, {}))
+    last = case.steps if resume else case.steps // 2
+    steps = [learner.update(case.batches(step), sft_loss) for step in range(learner.step, last)]
+    save_state(folder, learner.state_dict(), {})
+    kept = learner.snapshot()
+    learner.update(case.batches(7), sft_loss)
+    learner.load_state_dict(kept)
+    learner.forward(case.batches(0)[0], sft_loss)
+    give(world, End())
+    return course_of(steps, {name: tensor.clone() for name, tensor in lm.network.public_tensors()})
+
+
+def shared_bytes(world: World, case: Case) -> int:
+    """Of this rank's masters."""
+    learner = open_learner(world, case, ParallelSettings(expert=world.expert))
+    return sum(share.local.numel() * share.local.element_size() for share in learner.shares.values())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ranks import run
-from ranks_work import V3_OBJECTIVES, Case, Course, alone, gradient_alone, gradients, many, together
+from ranks_work import V3_OBJECTIVES, Case, alone, compare, gradient_alone, gradients, many, together
 from shoestring.cluster.parallelize import ParallelSettings
 
 WORLDS = [(1, 1), (2, 1), (2, 2), (3, 1), (4, 1), (4, 2), (4, 4)]
@@ -25,19 +25,6 @@ RECOMPUTE = {"V3, all of a layer made again": "layers", "V3, attention made agai
 
 def settings_of(name: str, expert: int) -> ParallelSettings:
     return ParallelSettings(expert=expert, recompute=RECOMPUTE.get(name, "none"))
-
-
-def compare(want: Course, got: Course, tolerance: float = 1e-5) -> None:
-    assert got.losses == pytest.approx(want.losses, abs=tolerance)
-    assert got.norms == pytest.approx(want.norms, rel=1e-4)
-    assert got.mtp == pytest.approx(want.mtp, abs=tolerance)
-    assert got.max_vio == want.max_vio  # of counts of tokens: exact
-    for mine, theirs in zip(got.logprobs, want.logprobs, strict=True):
-        for a, b in zip(mine, theirs, strict=True):
-            torch.testing.assert_close(a, b, atol=10 * tolerance, rtol=1e-4)
-    assert got.weights.keys() == want.weights.keys()
-    for name, tensor in want.weights.items():
-        torch.testing.assert_close(got.weights[name], tensor, atol=2e-4, rtol=1e-3, msg=name)
 
 
 def test_two_ranks_that_share_experts_take_the_steps_of_one_process() -> None:

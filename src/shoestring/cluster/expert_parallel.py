@@ -5,9 +5,7 @@ how many are to come."""
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 
 from shoestring.cluster.world import World
 from shoestring.models.moe import Experts
@@ -33,7 +31,7 @@ class ParallelExperts(Experts):
         self.down_proj = nn.Parameter(whole.down_proj.detach()[own].clone())
         self.world, self.layer = world, layer
         self.compute: Compute = fp8_grouped_experts if isinstance(whole, FP8Experts) else grouped_experts
-        self.sent_bytes = 0  # to other ranks by this one, in the forward passes so far
+        self.told: tuple[Tensor, Tensor] | None = None  # what the latest pass sent and what came, by expert
 
     def weights(self) -> None:
         """None of the kernels that take every expert of a layer."""
@@ -41,7 +39,6 @@ class ParallelExperts(Experts):
 
     def forward(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         """x (T, h), ids (T, K) of all experts, weights (T, K) float32 -> (T, h)."""
-        group, size = self.world.expert_group, self.world.expert
         flat = ids.flatten()
         order = torch.argsort(flat, stable=True)
         place = torch.empty_like(order)
@@ -49,17 +46,38 @@ class ParallelExperts(Experts):
         nothing = torch.empty(0, dtype=torch.int64, device=order.device)
         layout = Layout(place.view(ids.shape), [len(order)], nothing)
         to_send = torch.bincount(flat, minlength=self.total)
+        to_come = torch.empty_like(to_send)
+        with self.world.phase(f"{self.layer}: how many tokens to which expert"):
+            if not self.world.traffic.exchange(to_come, to_send, None, None, self.world.expert_group):
+                return self._stand_in(x)
+        self.told = to_send, to_come
+        made = self._own(self._there(spread(x, layout)), to_come.view(self.world.expert, -1))
+        return combine(self._back(made), layout, weights)
+
+    def _there(self, x: Tensor) -> Tensor:
+        """Rows sorted by expert -> those of the own experts, sorted by sender and then by expert."""
+        sent, come = self._counts()
         with self.world.phase(f"{self.layer}: tokens to their experts"):
-            to_come = torch.empty_like(to_send)
-            dist.all_to_all_single(to_come, to_send, group=group)
-            sent = to_send.view(size, -1).sum(1).tolist()
-            come = to_come.view(size, -1).sum(1).tolist()
-            arrived = exchange(spread(x, layout), come, sent, group)
-        self.sent_bytes += (sum(sent) - sent[self.world.expert_rank]) * x.shape[1] * x.element_size()
-        made = self._own(arrived, to_come.view(size, -1))
+            return exchange(x, come, sent, self.world)
+
+    def _back(self, made: Tensor) -> Tensor:
+        sent, come = self._counts()
         with self.world.phase(f"{self.layer}: what experts made, back"):
-            back = exchange(made, sent, come, group)
-        return combine(back, layout, weights)
+            return exchange(made, sent, come, self.world)
+
+    def _counts(self) -> tuple[list[int], list[int]]:
+        """Rows sent to each rank of the group, and to come from it."""
+        assert self.told is not None
+        sent, come = (counts.view(self.world.expert, -1).sum(1).tolist() for counts in self.told)
+        return sent, come
+
+    def _stand_in(self, x: Tensor) -> Tensor:
+        """Where the others were told already of tokens that are no more: rows of zeros in their place. All of
+        it takes part in the backward pass, so that it has the collectives that the others make."""
+        sent, _ = self._counts()
+        rows = self._there(x.new_zeros(sum(sent), x.shape[1]) + x.sum() * 0)
+        weights = self.gate_up_proj.sum() + self.down_proj.sum()
+        return x + (self._back(rows + weights * 0).sum() * 0).to(x.dtype)
 
     def _own(self, x: Tensor, counts: Tensor) -> Tensor:
         """x (R, h), sorted by sender and then by expert, counts (senders, own experts) -> (R, h)."""
@@ -69,25 +87,24 @@ class ParallelExperts(Experts):
         return self.compute(x, ids, ones, self.gate_up_proj, self.down_proj)
 
 
-def exchange(x: Tensor, come: list[int], sent: list[int], group: ProcessGroup) -> Tensor:
-    """x (sum(sent), h), sent[r] rows of it for rank r of the group -> (sum(come), h), come[r] from rank r."""
-    return _Exchange.apply(x, come, sent, group)  # type: ignore[return-value]
+def exchange(x: Tensor, come: list[int], sent: list[int], world: World) -> Tensor:
+    """x (sum(sent), h), sent[r] rows of it for rank r of the experts' group -> (sum(come), h), come[r] from
+    rank r."""
+    return _Exchange.apply(x, come, sent, world)  # type: ignore[return-value]
 
 
 class _Exchange(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx, x: Tensor, come: list[int], sent: list[int], group: ProcessGroup
-    ) -> Tensor:
-        ctx.come, ctx.sent, ctx.group = come, sent, group
-        return _moved(x, come, sent, group)
+    def forward(ctx, x: Tensor, come: list[int], sent: list[int], world: World) -> Tensor:  # type: ignore[override]
+        ctx.come, ctx.sent, ctx.world = come, sent, world
+        return _moved(x, come, sent, world)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[override]
-        return _moved(grad, ctx.sent, ctx.come, ctx.group), None, None, None
+        return _moved(grad, ctx.sent, ctx.come, ctx.world), None, None, None
 
 
-def _moved(x: Tensor, come: list[int], sent: list[int], group: ProcessGroup) -> Tensor:
-    out = x.new_empty(sum(come), x.shape[1])
-    dist.all_to_all_single(out, x.contiguous(), come, sent, group=group)
+def _moved(x: Tensor, come: list[int], sent: list[int], world: World) -> Tensor:
+    out, x = x.new_empty(sum(come), x.shape[1]), x.contiguous()
+    world.traffic.exchange(out, x, come, sent, world.expert_group)
     return out

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from shoestring.cluster import checkpoint
 from shoestring.cluster.optimizer import SharedOptimizer
-from shoestring.cluster.parallelize import ParallelSettings, parallelize
+from shoestring.cluster.parallelize import ParallelSettings, local_modules, parallelize
 from shoestring.cluster.shares import public_spans, shares_of, take_share, whole_tensors
-from shoestring.cluster.turns import Turn, share_out
+from shoestring.cluster.turns import Turn, share_out, smallest_of
 from shoestring.cluster.world import World
 from shoestring.errors import BadInput
 from shoestring.lm import LanguageModel
@@ -23,14 +23,18 @@ from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
 from shoestring.models.numerics import use_fp8
 from shoestring.models.transformer import Output, Transformer
+from shoestring.ops.memory import give_back, ran_out
 from shoestring.train.batch import MicroBatch
-from shoestring.train.learner import Learner, optimizer_fits
+from shoestring.train.learner import Learner, optimizer_fits, row_too_long
 from shoestring.train.lora import Adapters
 from shoestring.train.loss import HeadLoss, TokenLoss
 from shoestring.train.objectives import LoadCount, Objectives
 from shoestring.train.optim import OptimSettings
 from shoestring.train.passes import forward_pass
-from shoestring.train.state import TrainState
+from shoestring.train.split import num_samples
+from shoestring.train.state import StateFile, TrainState
+
+MANY = 1 << 62
 
 
 @dataclass
@@ -79,8 +83,7 @@ class ParallelLearner(Learner):
         self.settings, self.total_steps = settings, total_steps
         self.objectives, self.adapters = objectives or Objectives(), None
         whole = lm.network
-        fp8 = any(m.numerics == "fp8" for m in whole.modules() if isinstance(m, Linear))
-        network = shared_network(lm.config, self.dtype, world, parallel, fp8)
+        network = shared_network(lm.config, self.dtype, world, parallel, uses_fp8(whole))
         self.lm = dataclasses.replace(lm, network=network)
         self.shares, self.spans = shares_of(network, world), public_spans(lm.config)
         self.shared = SharedOptimizer(network, self.shares, world, settings)
@@ -117,29 +120,88 @@ class ParallelLearner(Learner):
     def _accumulate(
         self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss, temperature: float
     ) -> Sums:
-        passes = share_out(batches, self.world.size, self.most_tokens)
+        """The gradient of all micro-batches, in this rank's share. Where one runs out of memory on any rank
+        all begin anew with smaller ones, which later steps keep to. Raises ShoestringError, on all ranks,
+        where a single row doesn't fit."""
+        splits = 0
+        while True:
+            sums = Sums([batch.num_targets for batch in batches], oom_splits=splits)
+            passes = share_out(batches, self.world.size, self.most_tokens)
+            fits = self._add_up(passes, loss_of, temperature, sums)
+            if fits is None:
+                with self.world.phase("sums over the ranks"):
+                    self._sum_over_ranks(sums)
+                return sums
+            self.shared.clear()
+            give_back(self.world.device)
+            self.most_tokens = fits
+            splits += 1
+
+    def _add_up(
+        self, passes: list[list[Turn]], loss_of: TokenLoss | HeadLoss, temperature: float, sums: Sums
+    ) -> int | None:
+        """-> the most tokens of a micro-batch that will do, where one ran out of memory; the rest is not
+        tried."""
         rows = sum(len(turn.batch.packed.lengths) for turns in passes for turn in turns if not turn.idle)
-        sums = Sums([batch.num_targets for batch in batches])
         for number, turns in enumerate(passes, start=1):
             turn = turns[self.world.rank]
             share = 0.0 if turn.idle else len(turn.batch.packed.lengths) / rows
             with self.world.phase(f"step {self.step + 1}, pass {number} of {len(passes)}"):
-                self._add(turn, loss_of, temperature, share, sums)
-        with self.world.phase("sums over the ranks"):
-            self._sum_over_ranks(sums)
-        return sums
+                ran = self._pass(turn, loss_of, temperature, share, sums)
+                if not ran:
+                    self._stand_in(turn, loss_of, temperature)
+                most = self._agree_on_tokens(turn, ran)
+            if most is not None:
+                return most
+        return None
 
-    def _add(
+    def _pass(
         self, turn: Turn, loss_of: TokenLoss | HeadLoss, temperature: float, share: float, sums: Sums
-    ) -> None:
-        passed = forward_pass(self.lm.network, turn.batch, loss_of, temperature, self.objectives, share)
-        passed.total.backward()
+    ) -> bool:
+        """False where the memory ran out; its graph goes with the error."""
+        self.world.traffic.begin()
+        try:
+            passed = forward_pass(self.lm.network, turn.batch, loss_of, temperature, self.objectives, share)
+            passed.total.backward()
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            return False
         sums.count.add(passed.outputs if not turn.idle else [_without_loads(o) for o in passed.outputs])
-        if turn.idle:
-            return
-        sums.loss += passed.main.item()
-        sums.mtp += passed.mtp
-        sums.flat[turn.first : turn.first + turn.batch.num_targets] = passed.logprobs.cpu()
+        if not turn.idle:
+            sums.loss += passed.main.item()
+            sums.mtp += passed.mtp
+            sums.flat[turn.first : turn.first + turn.batch.num_targets] = passed.logprobs.cpu()
+        return True
+
+    def _stand_in(self, turn: Turn, loss_of: TokenLoss | HeadLoss, temperature: float) -> None:
+        """The collectives that the others still wait for, with next to nothing in them. A pass that broke off
+        leaves FSDP's modules in the middle of it, so new ones take their place first; all of this rank's."""
+        made = self.world.traffic.number
+        give_back(self.world.device)
+        told = [module.told for module in local_modules(self.lm.network).values()]
+        biases = [router.e_score_correction_bias for router in self.lm.network.routers()]
+        fp8 = uses_fp8(self.lm.network)
+        self.lm.network = network = shared_network(self.lm.config, self.dtype, self.world, self.parallel, fp8)
+        for module, counts in zip(local_modules(network).values(), told, strict=True):
+            module.told = counts
+        for router, bias in zip(network.routers(), biases, strict=True):
+            router.e_score_correction_bias.copy_(bias)
+        self.shares = shares_of(network, self.world)
+        self.shared.move(network, self.shares)
+        self.world.traffic.begin(made_before=made)
+        nothing = smallest_of(turn.batch)
+        forward_pass(network, nothing, loss_of, temperature, self.objectives, 0.0).total.backward()
+
+    def _agree_on_tokens(self, turn: Turn, ran: bool) -> int | None:
+        """None where all ran. Raises ShoestringError, on all ranks, where one had a single row."""
+        tokens = turn.batch.num_tokens
+        whole = ran or num_samples(turn.batch.packed) > 1
+        mine = [MANY if ran else tokens // 2, MANY if whole else tokens]
+        half, single = self.world.least(torch.tensor(mine, device=self.world.device)).tolist()
+        if single != MANY:
+            raise row_too_long(single)
+        return None if half == MANY else half
 
     def _sum_over_ranks(self, sums: Sums) -> None:
         """Every target's logprob is one rank's, and zero in the others: their sum is exact."""
@@ -195,6 +257,10 @@ class ParallelLearner(Learner):
         checkpoint.load_state(self, state)
         self.step, self._bad_steps, self.most_tokens = state.step, state.bad_steps, state.most_tokens
 
+    def read_state(self, path: Path, plain: TrainState) -> None:
+        """`load_state_dict` of tensors in a file that all ranks see."""
+        self.load_state_dict(dataclasses.replace(plain, tensors=StateFile(path)))
+
     def plain_state(self) -> TrainState:
         return TrainState(self.step, self._bad_steps, {}, self.most_tokens)
 
@@ -215,6 +281,10 @@ def shared_network(
     for router in network.routers():
         router.e_score_correction_bias.zero_()
     return network
+
+
+def uses_fp8(network: Transformer) -> bool:
+    return any(m.numerics == "fp8" for m in network.modules() if isinstance(m, Linear))
 
 
 def _without_loads(output: Output) -> Output:

@@ -59,6 +59,17 @@ class SharedOptimizer:
             master.grad = None
 
     @torch.no_grad()
+    def move(self, network: nn.Module, shares: dict[str, Share]) -> None:
+        """To another network of the same shares, whose numbers become these; gradients stay behind."""
+        moments = {name: self.adam.state.get(master, {}) for name, master in self.master.items()}
+        for name, share in self.shares.items():
+            shares[name].local.copy_(share.local)
+        self.__init__(network, shares, self.world, self.settings)
+        for name, kept in moments.items():
+            if kept:
+                self.adam.state[self.master[name]] = kept
+
+    @torch.no_grad()
     def try_out(self) -> None:
         """Hold what a first step holds, its moments beside the gradients, and drop both."""
         assert not self.adam.state, "a rehearsal comes before the first step"

@@ -13,6 +13,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
 from shoestring.cluster.expert_parallel import ParallelExperts
+from shoestring.cluster.traffic import CountedAllGather, CountedReduceScatter
 from shoestring.cluster.world import World
 from shoestring.errors import BadInput
 from shoestring.models.attention import AttentionContext
@@ -84,8 +85,11 @@ def parallelize(network: Transformer, world: World, settings: ParallelSettings, 
     for module in (*network.layers, *network.mtp):
         fully_shard(module, mesh=world.whole, mp_policy=policy)
     fully_shard(network, mesh=world.whole, mp_policy=policy)
+    gather, scatter = CountedAllGather(world.traffic), CountedReduceScatter(world.traffic)
     for module in network.modules():
         if isinstance(module, FSDPModule):
+            module.set_custom_all_gather(gather)  # type: ignore[arg-type]  # of the same form
+            module.set_custom_reduce_scatter(scatter)  # type: ignore[arg-type]
             # weights of tokens are of the whole step already: sums, never means
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)

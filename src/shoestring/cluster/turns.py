@@ -9,8 +9,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
+from shoestring.text.message import PackedBatch
 from shoestring.train.batch import MicroBatch
 from shoestring.train.split import halves, num_samples, parts_within
 
@@ -54,3 +56,17 @@ def _parted(turns: list[Turn], more: int) -> list[Turn]:
         one, other = halves(turn.batch)
         turns += [Turn(one, turn.first), Turn(other, turn.first + one.num_targets)]
     return turns
+
+
+def smallest_of(batch: MicroBatch) -> MicroBatch:
+    """Two tokens and one target with no weight, with every column that the batch has."""
+    zero, two = np.zeros(1, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    packed = PackedBatch(two, np.arange(2), zero, zero + 2, zero - 1, zero, zero, zero)
+    columns: dict[str, torch.Tensor] = {}
+    for field in dataclasses.fields(batch):
+        column = getattr(batch, field.name)
+        if isinstance(column, torch.Tensor):
+            rows = 2 if field.name == "routing" else 1
+            columns[field.name] = column[:1].expand(rows, *column.shape[1:])
+    columns["weights"] = torch.zeros(1)
+    return dataclasses.replace(batch, packed=packed, **columns)  # type: ignore[arg-type]

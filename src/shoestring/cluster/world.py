@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup, Store
 from torch.distributed.device_mesh import DeviceMesh
 
+from shoestring.cluster.traffic import Traffic
 from shoestring.cluster.watch import Watch
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.ops.memory import ran_out
@@ -41,6 +42,7 @@ class World:
     replicas: DeviceMesh
     experts: DeviceMesh
     orders: ProcessGroup
+    traffic: Traffic = field(default_factory=Traffic)
 
     @property
     def expert_rank(self) -> int:
@@ -77,6 +79,11 @@ class World:
     def sum(self, values: Tensor) -> Tensor:
         """Over all ranks, in place."""
         dist.all_reduce(values, group=self.everyone)
+        return values
+
+    def least(self, values: Tensor) -> Tensor:
+        """The smallest over all ranks, in place."""
+        dist.all_reduce(values, dist.ReduceOp.MIN, group=self.everyone)
         return values
 
     def meet(self) -> None:
@@ -116,40 +123,41 @@ def lost(error: RuntimeError) -> bool:
     return any(word in said for word in LOST)
 
 
+def meet_at(rank: int, size: int, address: str, port: int, deadline_s: float = DEADLINE_S) -> Store:
+    """The store through which ranks find each other; it lies in rank 0, which listens on the port. Raises
+    ShoestringError."""
+    deadline = timedelta(seconds=deadline_s)
+    try:
+        return dist.TCPStore(address, port, size, rank == 0, deadline, wait_for_workers=False)
+    except (RuntimeError, ValueError) as error:
+        raise ShoestringError(
+            f"rank {rank} found nobody at {address}:{port}: {str(error).splitlines()[0]}"
+        ) from None
+
+
 def join(
     rank: int,
     size: int,
-    address: str,
-    port: int,
+    store: Store,
     expert: int = 1,
     device: str = "cpu",
     deadline_s: float = DEADLINE_S,
     folder: Path = Path("ranks"),
-    hosts: bool | None = None,
 ) -> World:
-    """Come together with the other ranks; every rank calls it with its own number. The store lies in rank 0,
-    which listens on the port, or with `hosts` false in a process that was there before (torchrun's). Raises
-    BadInput, one line, where the numbers don't fit, ShoestringError where the others don't come."""
+    """Come together with the other ranks; every rank calls it with its own number. folder: for the ranks'
+    stacks, should one be lost. Raises BadInput, one line, where the numbers don't fit, ShoestringError where
+    the others don't come."""
     if size % expert:
         fitting = [n for n in range(1, size + 1) if size % n == 0]
         raise BadInput(
             f"expert {expert}: the {size} ranks can't be parted into groups of {expert}; write one of "
             f"{', '.join(map(str, fitting))}"
         )
-    deadline = timedelta(seconds=deadline_s)
-    listens = rank == 0 if hosts is None else hosts
-    try:
-        store = dist.TCPStore(address, port, size, listens, deadline, wait_for_workers=False)
-        spare = dist.TCPStore(address, port, size, False, deadline, wait_for_workers=False)
-    except (RuntimeError, ValueError) as error:
-        raise ShoestringError(
-            f"rank {rank} found nobody at {address}:{port}: {str(error).splitlines()[0]}"
-        ) from None
     place = torch.device(device)
     if place.type == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank % torch.cuda.device_count())))
         torch.cuda.set_device(place)
-    watch = Watch(rank, size, dist.PrefixStore("watch", spare), deadline_s, folder, place)
+    watch = Watch(rank, size, dist.PrefixStore("watch", store.clone()), deadline_s, folder, place)
     try:
         return _open(rank, size, store, expert, place, deadline_s, watch)
     except RuntimeError as error:
