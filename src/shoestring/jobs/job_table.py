@@ -8,7 +8,12 @@ def _eval() -> Job:
 
     rows = (ROWS_KEY, "against")  # what was trained on
     return Job(
-        evaluate.EvaluateSettings, evaluate.main, makes_model=False, takes_rows=rows, check=evaluate.plan
+        evaluate.EvaluateSettings,
+        evaluate.main,
+        makes_model=False,
+        takes_rows=rows,
+        check=evaluate.plan,
+        takes_handles=True,
     )
 
 
@@ -27,8 +32,14 @@ def _sft() -> Job:
 def _sample() -> Job:
     from shoestring.jobs import sample, sample_rows
 
+    rows, check = sample_rows.ROWS, sample.check
     return Job(
-        sample.SampleSettings, sample.main, makes_model=False, makes_rows=sample_rows.ROWS, check=sample.check
+        sample.SampleSettings,
+        sample.main,
+        makes_model=False,
+        makes_rows=rows,
+        check=check,
+        takes_handles=True,
     )
 
 
@@ -43,7 +54,7 @@ def _distill_outputs() -> Job:
 def _grpo() -> Job:
     from shoestring.jobs import grpo
 
-    return Job(grpo.GRPOSettings, grpo.main, check=grpo.check)
+    return Job(grpo.GRPOSettings, grpo.main, check=grpo.check, takes_handles=True)
 
 
 def _reward() -> Job:
