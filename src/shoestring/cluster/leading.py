@@ -12,16 +12,14 @@ from torch import Tensor
 
 from shoestring.cluster.learner import ParallelLearner
 from shoestring.cluster.parallelize import ParallelSettings, check_fits
-from shoestring.cluster.world import World
-from shoestring.errors import BadInput
+from shoestring.cluster.world import RankLost, World
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
 from shoestring.models.numerics import use_fp8
 from shoestring.models.transformer import Transformer
 from shoestring.origin import Lineage
-from shoestring.text.template import Template
-from shoestring.text.tokenizer import Tokenizer
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner, Metrics
 from shoestring.train.lora import Adapters
@@ -33,14 +31,12 @@ from shoestring.train.state import StateFile, TrainState
 
 @dataclass(frozen=True)
 class Begin:
-    """The first order: what a learner is of. The weights follow it, one after the other."""
+    """The first order: what a learner is of. The weights follow it, one after the other. Tokenizer and
+    template stay with rank 0, whose model alone meets text."""
 
     config: ModelConfig
     dtype: torch.dtype
     fp8: bool
-    tokenizer: Tokenizer
-    template: Template
-    lineage: Lineage
     name: str
     parallel: ParallelSettings
     optim: OptimSettings
@@ -51,7 +47,8 @@ class Begin:
         with torch.device("meta"):
             network = Transformer(self.config).to(self.dtype)
         use_fp8(network, self.fp8)
-        lm = LanguageModel(network, self.tokenizer, self.template, self.config, self.lineage, self.name)
+        nothing: Any = None
+        lm = LanguageModel(network, nothing, nothing, self.config, Lineage(()), self.name)
         return ParallelLearner(lm, world, self.parallel, self.optim, self.total_steps, self.objectives)
 
 
@@ -70,7 +67,6 @@ class Call:
 
     def on(self, learner: ParallelLearner) -> Any:
         learner.settings, learner.objectives, learner.step = self.optim, self.objectives, self.step
-        learner.shared.settings = self.optim
         learner.rate_scale, learner.most_tokens = self.rate_scale, self.most_tokens
         if self.method == "weights":
             return learner.weights()
@@ -107,10 +103,15 @@ def follow(world: World) -> None:
             learner.load(handed_on(world, learner))
             continue
         assert learner is not None, "rank 0 begins with a learner"
-        made = order.on(learner)
-        if order.method == "weights":
-            for _ in made:
-                pass
+        try:
+            made = order.on(learner)
+            if order.method == "weights":
+                for _ in made:
+                    pass
+        except RankLost:
+            raise
+        except ShoestringError:  # on all ranks alike: rank 0 says it, and what comes of it
+            continue
 
 
 def handed_on(
@@ -154,8 +155,8 @@ class LeadingLearner(Learner):
         self.step, self.rate_scale, self._bad_steps = 0, 1.0, 0
         self.most_tokens: int | None = None
         fp8 = any(m.numerics == "fp8" for m in lm.network.modules() if isinstance(m, Linear))
-        texts = lm.tokenizer, lm.template, lm.lineage, lm.name
-        begin = Begin(lm.config, lm.dtype, fp8, *texts, parallel, optim, total_steps, self.objectives)
+        given = parallel, optim, total_steps, self.objectives
+        begin = Begin(lm.config, lm.dtype, fp8, lm.name, *given)
         give(world, begin)
         self._own = begin.learner(world)
         self._own.load(handed_on(world, self._own, lm.network))

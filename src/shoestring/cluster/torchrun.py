@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch.distributed import PrefixStore, Store, TCPStore
 
 from shoestring.cluster.leading import End, LeadingLearner, follow, give
 from shoestring.cluster.parallelize import ParallelSettings, check_fits
-from shoestring.cluster.world import NO_DEADLINE, World, join
+from shoestring.cluster.world import NO_DEADLINE, RankLost, World, join
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.settings import build, parse_assignments
@@ -91,9 +91,9 @@ class Leading:
         """The others go home."""
         if self.world is None:
             self.store.set(KEY, NOBODY)
-        else:
-            give(self.world, End())
-            self.world.close()
+            return
+        give(self.world, End())
+        self.world.close()
 
 
 @contextmanager
@@ -108,9 +108,12 @@ def leading(place: Place, assignments: list[str]) -> Iterator[Leading]:
     door = Leading(place, store, parallel)
     try:
         yield door
-    finally:
-        with suppress(RuntimeError):  # one of them is gone, which has been said
-            door.close()
+    except RankLost:
+        raise  # the others find out as this process ends
+    except BaseException:
+        door.close()
+        raise
+    door.close()
 
 
 def follow_torchrun(place: Place) -> int:
@@ -138,3 +141,9 @@ def follow_torchrun(place: Place) -> int:
 
 def place_here() -> Place | None:
     return Place.of(os.environ)
+
+
+def dismiss(place: Place) -> None:
+    """Of rank 0 at its end, whatever its command was: where nobody was asked to train the others go home."""
+    if not place.hosts:
+        place.store().set(KEY, NOBODY)

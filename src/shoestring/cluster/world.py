@@ -20,6 +20,12 @@ from shoestring.errors import BadInput, ShoestringError
 from shoestring.ops.memory import ran_out
 
 T = TypeVar("T")
+
+
+class RankLost(ShoestringError):
+    """Another rank is gone, or late. Nothing more can be done together."""
+
+
 DEADLINE_S = 600.0
 NO_DEADLINE = timedelta(days=365)
 LOST = ("timed out", "timeout", "connection", "peer", "nccl", "broken pipe", "reset")  # what torch says then
@@ -67,14 +73,14 @@ class World:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """A piece of work that all ranks take part in. A collective that ends in an error ends it with one
-        line that names the rank and its phase (ShoestringError)."""
+        line that names the rank and its phase (RankLost)."""
         with self.watch.phase(name):
             try:
                 yield
             except RuntimeError as error:
                 if ran_out(error) or not lost(error):
                     raise
-                raise ShoestringError(self.watch.explain(error)) from error
+                raise RankLost(self.watch.explain(error)) from error
 
     def sum(self, values: Tensor) -> Tensor:
         """Over all ranks, in place."""
