@@ -72,7 +72,8 @@ def main() -> None:
     asked = parser.parse_args()
     print(f"{asked.preset}, {asked.rows} rows of {asked.tokens} tokens, {asked.dtype}, one thread a rank")
     print("ranks expert  s/step  in collectives  MB to a rank/step  all weights: MB      s")
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # whose children have imported everything
+    context.set_forkserver_preload(["shoestring.cluster.learner", "cluster_training"])
     for size, expert in WORLDS:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
