@@ -55,7 +55,8 @@ def test_steps_over_ranks_are_those_of_one_process(size: int, expert: int) -> No
             compare(want[name], course)
 
 
-@pytest.mark.parametrize(("size", "expert"), [(2, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "expert"), [(2, 1), (4, 2)])
 def test_gradients_over_ranks_are_those_of_one_process(size: int, expert: int) -> None:
     want = gradient_alone(PLAIN)
     assert len(want) > 40
