@@ -1,7 +1,5 @@
 """The actor's own class, without Ray."""
 
-import pytest
-
 from shoestring.cluster.generator_actor import Asked, GeneratorActor, OwnEngine
 from shoestring.cluster.parcel import Parcel, packed
 from shoestring.cluster.skeleton import Skeleton

@@ -12,6 +12,7 @@ from shoestring.cluster.members import Members
 from shoestring.cluster.ray_start import ray_at
 from shoestring.cluster.skeleton import Skeleton
 from shoestring.cluster.trainer import LearnerSettings, Place, RemoteLearner, TrainerActor, one_learner
+from shoestring.cluster.vllm_engine import VLLM
 from shoestring.cluster.workers import Workers
 from shoestring.errors import BadInput
 from shoestring.lm import LanguageModel
@@ -71,6 +72,8 @@ class ClusterHandles:
         return self._closing(RemoteLearner(lm, settings, members, self.ray))
 
     def _engine(self, skeleton: Skeleton, max_batch: int) -> Makes:
+        if self.workers.engine == "vllm":
+            return VLLM(skeleton, max_batch, self.workers.cache_gib)
         return OwnEngine(skeleton, self._device, max_batch, self.workers.cache_gib)
 
     def _members(self, kind: str, count: int, gpus: float, make: tuple[type, tuple[Any, ...]]) -> Members:
