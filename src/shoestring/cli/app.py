@@ -35,6 +35,12 @@ JsonFile = Annotated[
 ClusterAt = Annotated[
     str | None, typer.Option("--cluster", metavar="ADDRESS|local", help="On a Ray cluster; docs/cluster.md.")
 ]
+RanksGiven = Annotated[
+    list[str],
+    typer.Option(
+        "--ranks", metavar="KEY=VALUE", help="Under torchrun: expert, recompute, ...; may be repeated."
+    ),
+]
 WorkersGiven = Annotated[
     list[str],
     typer.Option(

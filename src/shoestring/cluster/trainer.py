@@ -59,6 +59,7 @@ class Order:
     """The learner's plain state, which jobs set at will, as it is to be for a call."""
 
     optim: OptimSettings
+    objectives: Objectives
     step: int
     rate_scale: float
     most_tokens: int | None
@@ -113,7 +114,8 @@ class TrainerActor(Seen):
     def state_dict(self) -> Done:
         assert self._learner is not None
         self._at("giving its state to be saved")
-        return self._done(self._learner.state_dict() if self._place.rank == 0 else None)
+        state = self._learner.state_dict()  # by every rank: it may have to be gathered
+        return self._done(state if self._place.rank == 0 else None)
 
     def load_state_dict(self, state: TrainState) -> Done:
         assert self._learner is not None
@@ -124,7 +126,7 @@ class TrainerActor(Seen):
     def _ordered(self, order: Order) -> Learner:
         learner = self._learner
         assert learner is not None
-        learner.settings, learner.step = order.optim, order.step
+        learner.settings, learner.objectives, learner.step = order.optim, order.objectives, order.step
         learner.rate_scale, learner.most_tokens = order.rate_scale, order.most_tokens
         return learner
 
@@ -195,7 +197,7 @@ class RemoteLearner(Learner):
         self._call("begin", "taking the first weights", manifest, self.ray.put(buffer))
 
     def _order(self) -> Order:
-        return Order(self.settings, self.step, self.rate_scale, self.most_tokens)
+        return Order(self.settings, self.objectives, self.step, self.rate_scale, self.most_tokens)
 
     def _call(self, method: str, phase: str, *arguments: Any) -> Done:
         """Of every rank; rank 0's answer."""

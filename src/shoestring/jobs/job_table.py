@@ -26,7 +26,7 @@ def _audit() -> Job:
 def _sft() -> Job:
     from shoestring.jobs import sft
 
-    return Job(sft.SFTSettings, sft.main, check=sft.check)
+    return Job(sft.SFTSettings, sft.main, check=sft.check, takes_handles=True)
 
 
 def _sample() -> Job:
@@ -80,13 +80,14 @@ def _pretrain() -> Job:
     from shoestring.report.ablation_run import FIGURES
 
     settings, check = pretrain_settings.PretrainSettings, pretrain_settings.check
-    return Job(settings, pretrain.main, check=check, figures=tuple(FIGURES))
+    figures = tuple(FIGURES)
+    return Job(settings, pretrain.main, check=check, figures=figures, takes_handles=True)
 
 
 def _distill_distribution() -> Job:
     from shoestring.jobs import distill_distribution as job
 
-    return Job(job.DistributionSettings, job.main, check=job.check)
+    return Job(job.DistributionSettings, job.main, check=job.check, takes_handles=True)
 
 
 def _distill_on_policy() -> Job:

@@ -16,7 +16,7 @@ from shoestring.budget.limit import Allowance, parse_limit
 from shoestring.budget.machine import of_probe
 from shoestring.budget.probe import kept_probe
 from shoestring.errors import BadInput, Interrupted
-from shoestring.jobs.clustered import Clustered, places_of
+from shoestring.jobs.clustered import Clustered, Ranked, places_of
 from shoestring.jobs.handles import HERE, Places
 from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
@@ -42,7 +42,7 @@ def run(
     jobs: JobTable = JOBS,
     controls: bool = False,
     budget: str = "",
-    cluster: Clustered | None = None,
+    cluster: Clustered | Ranked | None = None,
 ) -> RunReport:
     """Run every unit of the recipe into `output_dir`: by default runs/NAME, or runs/NAME-small at that scale.
     `controls` adds arms whose reward says nothing of what is right, and the comparisons with them. Everything
