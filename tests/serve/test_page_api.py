@@ -16,7 +16,7 @@ def say(prompt: str, sample: int) -> str:
     begun = prompt.rpartition("<|im_start|>assistant\n")[2]
     if asked == "count":
         rest = " ".join(str(i) for i in range(400))
-        return rest.removeprefix(begun.removeprefix(THINKING).strip()).lstrip() if begun.strip() else rest
+        return rest.removeprefix(begun.removeprefix(THINKING).strip()) if begun.strip() else rest
     if asked == "circles":
         return "again and again " * 400
     return f"{THINKING}It is **42**."
@@ -82,7 +82,6 @@ def test_the_page_and_the_api_agree(room):
     assert errors == []
 
 
-@pytest.mark.xfail(strict=False, reason="once in some ten runs what goes on stays short: not understood yet")
 def test_a_cut_reply_goes_on(room):
     page, *_ = room
     page.click("#new-chat")
@@ -92,7 +91,10 @@ def test_a_cut_reply_goes_on(room):
     ask(page, "count")
     page.wait_for_selector('.reply[data-state="cut"]')
     page.get_by_role("button", name="Go on", exact=True).click()
-    until(page, "document.querySelector('.reply[data-state=cut] .markdown')?.innerText.length > 80")
+    # a token is a character: 80 of them, in one paragraph, though the server was done before the page looked
+    wanted = " ".join(map(str, range(30)))
+    until(page, f"document.querySelector('.reply .markdown').innerText.trim() === '{wanted}'")
+    assert page.locator('.reply[data-state="cut"]').count() == 1
 
 
 def test_stop_frees_the_engine(room):

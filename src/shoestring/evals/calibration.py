@@ -1,6 +1,6 @@
 """Whether a model is as often right as it says it is: calibration of stated confidence."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,6 +50,13 @@ class Calibration:
             found: Interval | None = getattr(self, name)
             values[name] = None if found is None else [found.low, found.high]
         return {**values, "bins": [asdict(b) for b in self.bins]}
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "Calibration":
+        """From its `to_json`."""
+        names = ("ece_ci95", "brier_ci95", "auroc_ci95")
+        sure = {name: None if raw[name] is None else Interval(*raw[name]) for name in names}
+        return cls(**{**raw, **sure, "bins": tuple(Bin(**b) for b in raw["bins"])})
 
     def line(self) -> str:
         told = [

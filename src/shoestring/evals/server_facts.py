@@ -41,6 +41,13 @@ class ServerFacts:
         lists = {"said_models": list(self.said_models), "fingerprints": list(self.fingerprints)}
         return {**asdict(self), **lists, **untold}
 
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "ServerFacts":
+        """From its `to_json`."""
+        told = {name: value for name, value in raw.items() if name not in UNTOLD}
+        lists = {name: tuple(raw[name]) for name in ("said_models", "fingerprints")}
+        return cls(**{**told, **lists})
+
     def lines(self) -> list[str]:
         """What a reader of the score has to know of the server; faults are said where there were any."""
         named = "" if self.said_models in ((), (self.model,)) else f", which calls it {self._names()}"

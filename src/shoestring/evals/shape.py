@@ -1,7 +1,8 @@
 """What a score leaves out of how a model replies: its form, its language, its length, and how sure its scorer
 is."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,9 @@ from shoestring.tasks.shape import format_score
 from shoestring.text.message import Reply
 
 MIXED = 0.9  # a reply with a smaller share of its words in the problem's language mixes languages
+
+SAME, ALWAYS_SAME = 0.5, 0.25  # below these shares nothing is said of answers that are the same,
+SAME_OF = 20  # nor of fewer replies
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,19 @@ class Shaped(Protocol):
     def language_answer(self) -> float | None: ...
     @property
     def disagreed(self) -> bool: ...
+    @property
+    def said(self) -> str: ...
+    @property
+    def gold(self) -> str: ...
 
 
 @dataclass(frozen=True)
 class Shape:
     """Of all replies to a suite: rates are shares of them; mixed is of those with words enough to tell a
     language. None where there is nothing to take it from. disagreed counts replies over which the scorer's
-    two readers differed."""
+    two readers differed. same: the share that gives one and the same answer, where that is most of them;
+    always_same: the share that giving the commonest right answer to every problem would get, where that is
+    much: a model that has learnt nothing else than to say "1" may look like one that counts."""
 
     format: float
     mixed: float | None
@@ -56,6 +66,8 @@ class Shape:
     cut: float
     unparsed: float
     disagreed: int
+    same: float | None = None
+    always_same: float | None = None
 
     def line(self) -> str:
         parts = [f"{100 * self.format:.1f} % in the thinking format"]
@@ -66,6 +78,10 @@ class Shape:
         parts += [f"tokens {', '.join(told)}", f"{100 * self.cut:.1f} % cut"]
         if self.disagreed:
             parts.append(f"{self.disagreed} over which the scorer's two readers differed")
+        if self.same is not None:
+            parts.append(f"{100 * self.same:.1f} % give the same answer")
+        if self.always_same is not None:
+            parts.append(f"always giving the commonest answer would get {100 * self.always_same:.1f} %")
         return "replies: " + ", ".join(parts)
 
 
@@ -102,4 +118,18 @@ def summarise_shape(items: Sequence[Shaped]) -> Shape:
         cut=sum(item.finish_reason != "stop" for item in items) / n,
         unparsed=sum(item.outcome == Outcome.UNPARSED for item in items) / n,
         disagreed=sum(item.disagreed for item in items),
+        same=_above(SAME, _commonest(item.said for item in items)),
+        always_same=_above(ALWAYS_SAME, _commonest(item.gold for item in items)),
     )
+
+
+def _commonest(texts: Iterable[str]) -> float | None:
+    """The share of the text that most are; what says nothing is none. None of too few."""
+    counts = Counter(" ".join(text.lower().split()) for text in texts)
+    if counts.total() < SAME_OF:
+        return None
+    return max((count for text, count in counts.items() if text), default=0) / counts.total()
+
+
+def _above(least: float, share: float | None) -> float | None:
+    return share if share is not None and share >= least else None

@@ -2,7 +2,7 @@
 right."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -56,6 +56,13 @@ class Worth:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "Worth":
+        """From its `to_json`."""
+        names = ("tokens", "prompt_tokens", "money_per_right")
+        each = {name: None if raw[name] is None else PerRight(**raw[name]) for name in names}
+        return cls(**{**raw, **each})
 
     def line(self) -> str:
         if not self.right:

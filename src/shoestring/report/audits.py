@@ -6,8 +6,7 @@ from typing import Any
 from shoestring.evals.audit_record import AuditRecord
 from shoestring.evals.audit_rows import AuditRow
 from shoestring.report.audits_read import AuditReport
-from shoestring.report.blocks import Block, Code, Heading, Table, Text
-from shoestring.report.results import percent
+from shoestring.report.blocks import Block, Code, Heading, Table, Text, percent
 
 MOST_TEXTS = 60  # of one kind; the rest is in the file
 NOTE = (

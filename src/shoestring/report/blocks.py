@@ -69,3 +69,8 @@ class Code:
 
 
 Block = Heading | Text | Bullets | Table | Plots | Ranges | Samples | Browser | Code
+
+
+def percent(share: float) -> str:
+    """As shares stand in all tables."""
+    return f"{100 * share:.1f} %"

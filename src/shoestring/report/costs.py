@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from shoestring.budget.price import REDONE, Amount
 from shoestring.budget.ranges import Range, total
-from shoestring.report.blocks import Block, Heading, Table, Text
-from shoestring.report.results import percent
+from shoestring.report.blocks import Block, Heading, Table, Text, percent
 from shoestring.report.run_report import RunReport
 from shoestring.run.progress import duration
 

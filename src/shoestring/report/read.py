@@ -9,9 +9,12 @@ from typing import Any
 from shoestring.budget.price import Prices, make_bill
 from shoestring.budget.ranges import Range
 from shoestring.errors import BadInput
+from shoestring.evals.calibration import Calibration
 from shoestring.evals.contamination import Overlap
+from shoestring.evals.server_facts import ServerFacts
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
+from shoestring.evals.worth import Worth
 from shoestring.models.bases import BASES
 from shoestring.origin import LINEAGE_FILE, Lineage
 from shoestring.report.audits_read import AuditReport, audit_of
@@ -127,6 +130,9 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
             empty=row.get("empty", 0),
             errors=outcomes["error"],
             overlap=Overlap.of(row["overlap"]) if row.get("overlap") else None,
+            calibration=Calibration.of(row["calibration"]) if row.get("calibration") else None,
+            worth=Worth.of(row["worth"]) if row.get("worth") else None,
+            server=tuple(ServerFacts.of(row["server"]).lines()) if row.get("server") else (),
         )
 
 

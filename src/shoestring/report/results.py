@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 from shoestring.evals.statistics import wilson
-from shoestring.report.blocks import Block, Heading, Table, Text
+from shoestring.report.blocks import Block, Heading, Table, Text, percent
 from shoestring.report.overlaps import overlap_blocks
 from shoestring.report.planned import planned_blocks, points
 from shoestring.report.run_report import RunReport
 from shoestring.report.scores import Comparison, Score
+from shoestring.report.taken import taken_blocks
 
 FIGURES = ("accuracy [95 %]", "n", "cut", "unparsed")
 NOTE = (
@@ -17,10 +18,6 @@ NOTE = (
     "the table. Where over 5 % of the loser's replies were cut it is called so only if it would be with all "
     "of them right (cut replies granted). The base is shown in the way of asking that served it best."
 )
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def accuracy(score: Score) -> str:
@@ -97,6 +94,7 @@ def score_blocks(report: RunReport) -> Iterator[Block]:
         )
     yield from _replies(report)
     yield from overlap_blocks(report)
+    yield from taken_blocks(_in_order([score for score in report.scores if score.best]))
     methods = sorted({c.method for c in (*report.against_base, *report.against_recipe)})
     if methods:
         yield Text(f"Intervals of differences: {'; '.join(methods)}.")
@@ -136,6 +134,8 @@ def _replies(report: RunReport) -> Iterator[Block]:
         "timeout": [_lost(score, score.lost - score.errors) for score, _ in rows],
         "error": [_lost(score, score.errors) for score, _ in rows],
         "readers differed": [f"{shape.disagreed}" if shape.disagreed else "" for _, shape in rows],
+        "the same answer": [_share(shape.same) for _, shape in rows],
+        "always the commonest answer would get": [_share(shape.always_same) for _, shape in rows],
         **{
             f"pass@{k}": [str(score.pass_at[k]) if k in score.pass_at else "" for score, _ in rows]
             for k in dict.fromkeys(str(score.k) for score, _ in rows if score.k > 1)
@@ -156,6 +156,10 @@ def _replies(report: RunReport) -> Iterator[Block]:
 
 def _lost(score: Score, count: int) -> str:
     return percent(count / (score.n * score.k)) if count else ""
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else percent(value)
 
 
 def _tokens(value: float | None) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shoestring.evals.calibration import Calibration
 from shoestring.evals.contamination import Overlap
 from shoestring.evals.paired import verdict_of
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
+from shoestring.evals.worth import Worth
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Score:
     errors: int = 0  # of those lost; the others are timeouts
     overlap: Overlap | None = None  # with training texts, where some were named
     scorer: str = ""  # versions of what judged, from the receipt
+    calibration: Calibration | None = None  # of the confidence that it was asked to state
+    worth: Worth | None = None  # what a right answer takes
+    server: tuple[str, ...] = ()  # what has to be known of a model behind an address
 
     @property
     def name(self) -> str:

@@ -8,10 +8,9 @@ import numpy as np
 
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval, bootstrap_families, widened
-from shoestring.report.blocks import Block, Heading, Table, Text
+from shoestring.report.blocks import Block, Heading, Table, Text, percent
 from shoestring.report.compare import by_seed
 from shoestring.report.costs import quantity
-from shoestring.report.results import percent
 from shoestring.report.run_report import RunReport, Stages
 from shoestring.report.scores import Score
 from shoestring.run.progress import duration

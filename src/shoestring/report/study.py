@@ -15,9 +15,11 @@ from typing import Any
 
 from shoestring.budget.price import Amount, Bill, Prices
 from shoestring.errors import BadInput
+from shoestring.evals.calibration import Calibration
 from shoestring.evals.contamination import Overlap
 from shoestring.evals.shape import Shape
 from shoestring.evals.statistics import Estimate, Interval
+from shoestring.evals.worth import Worth
 from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.curves import DRAWN
 from shoestring.report.kept import keep
@@ -162,6 +164,8 @@ def _score_values(score: Score, report: RunReport, problems: dict[str, dict[str,
         "pass_at": {k: dataclasses.asdict(found) for k, found in score.pass_at.items()},
         "cons": dataclasses.asdict(score.cons) if score.cons else None,
         "overlap": score.overlap.to_json() if score.overlap else None,
+        "calibration": score.calibration.to_json() if score.calibration else None,
+        "worth": score.worth.to_json() if score.worth else None,
         "marks": {"asked": asked, "right": right, "shares": shares},
         "majority": " ".join(f"{known[problem]}:{mark:g}" for problem, mark in score.majority.items()),
     }
@@ -186,6 +190,11 @@ def _score(row: Mapping[str, Any], units: Sequence[UnitReport], problems: Mappin
         own["cons"] = Estimate(cons["value"], Interval(**cons["ci95"]))
     if overlap := row.get("overlap"):
         own["overlap"] = Overlap.of(overlap)
+    if found := row.get("calibration"):
+        own["calibration"] = Calibration.of(found)
+    if taken := row.get("worth"):
+        own["worth"] = Worth.of(taken)
+    own["server"] = tuple(row.get("server", ()))
     return Score(**{**row, **own, "marks": {names[place]: share for place, share in marks.items()}})
 
 

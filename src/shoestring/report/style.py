@@ -78,4 +78,20 @@ circle.line { fill: currentColor; }
 .changes { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; }
 .changes td:last-child:not(.figure) { min-width: 0; }
 @media (max-width: 48rem) { .columns { grid-template-columns: 1fr; } .list { max-height: 14rem; } }
+@page { size: A4; margin: 12mm; }
+@media print { /* nothing can be scrolled on paper: tables take what width there is and break their words */
+  :root { color-scheme: light; --ink: #1c2330; --quiet: #5b6675; --paper: #ffffff; --soft: #f4f6f8;
+    --rule: #d9dee5; --strong: #e7f3ec; }
+  body { font-size: 9.5pt; }
+  main { max-width: none; padding: 0; }
+  p, ul { max-width: none; }
+  .scroll, pre, .list, .card pre { overflow: visible; max-height: none; }
+  table { font-size: 7.5pt; width: 100%; }
+  th, td, td:last-child:not(.figure) { white-space: normal; overflow-wrap: anywhere; min-width: 0;
+    max-width: none; padding: .2rem .3rem; }
+  .figure { overflow-wrap: normal; }
+  tr, figure, .sample { break-inside: avoid; }
+  h2, h3, summary { break-after: avoid; }
+  .bar { display: none; }
+}
 """

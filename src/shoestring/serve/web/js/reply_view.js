@@ -56,7 +56,8 @@ export class ReplyView {
   }
 
   #fill(reply) {
-    if (this.#ended && isLive(reply)) this.#begin(); // gone on with
+    // gone on with; a fast server may be at its end again before this is called
+    if (this.#ended && (isLive(reply) || reply.answer.length > this.#given)) this.#begin();
     if (reply.answer.length > this.#given) this.answer.append(reply.answer.slice(this.#given));
     this.#given = reply.answer.length;
     if (isLive(reply) || this.#ended) return;

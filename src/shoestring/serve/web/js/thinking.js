@@ -8,6 +8,7 @@ import { plural, seconds } from "./words.js";
 export class ThinkingPanel {
   #view = null; // made when it is first opened: what nobody looks at isn't drawn
   #given = 0; // characters of the thinking that the view has
+  #ended = false;
   #touched = false; // the reader has opened or closed it: from then on it stays as they left it
   #follows = true;
 
@@ -58,15 +59,21 @@ export class ThinkingPanel {
 
   #fill() {
     if (!this.node.open || this.node.hidden) return;
-    if (!this.#view) {
-      this.#view = new StreamView();
-      this.body.append(this.#view.node);
-      new ResizeObserver(() => this.#follow()).observe(this.#view.node);
-    }
     const { thinking } = this.reply;
+    if (!this.#view || (this.#ended && thinking.length > this.#given)) this.#begin(); // or it was gone on with
     if (thinking.length > this.#given) this.#view.append(thinking.slice(this.#given));
     this.#given = thinking.length;
-    if (!isLive(this.reply) || this.reply.state === "answering") this.#view.end();
+    if (this.#ended || (isLive(this.reply) && this.reply.state !== "answering")) return;
+    this.#ended = true;
+    this.#view.end();
+  }
+
+  #begin() {
+    this.#view = new StreamView();
+    this.#given = 0;
+    this.#ended = false;
+    this.body.replaceChildren(this.#view.node);
+    new ResizeObserver(() => this.#follow()).observe(this.#view.node);
   }
 
   /** While it is live the newest line stays in sight, unless the reader has scrolled up in it. */
