@@ -42,7 +42,7 @@ def loads(monkeypatch):
         return name
 
     class Named(Scripted):
-        def __init__(self, name: str) -> None:
+        def __init__(self, name: str, max_batch: int) -> None:
             super().__init__(
                 lm,
                 lambda p, s: (
@@ -65,7 +65,7 @@ def loads(monkeypatch):
     real_ask, real_mark, real_chat, real_identity = job.ask, job.mark, job.chat_check, job.identity_check
     real_meter, real_meter_replies = job.meter, job.meter_replies
     monkeypatch.setattr(job, "load", load)
-    monkeypatch.setattr(handles, "Engine", lambda name, max_batch: Named(name))
+    monkeypatch.setattr(handles, "Engine", Named)
     monkeypatch.setattr(job, "made_by", lambda name: dataclasses.replace(made, model=name))
     monkeypatch.setattr(job, "ask", ask)
     monkeypatch.setattr(job, "mark", lambda name, *args: real_mark(lm, *args))

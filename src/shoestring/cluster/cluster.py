@@ -8,12 +8,14 @@ from shoestring.cluster.generator_actor import GeneratorActor, Makes, OwnEngine
 from shoestring.cluster.generators import Generators
 from shoestring.cluster.handover import Carrier
 from shoestring.cluster.judges import Home, JudgeActor, Judges
+from shoestring.cluster.many import ManyLearners
 from shoestring.cluster.members import Members
+from shoestring.cluster.parallelize import ParallelSettings
 from shoestring.cluster.ray_start import ray_at
 from shoestring.cluster.skeleton import Skeleton
-from shoestring.cluster.trainer import LearnerSettings, Place, RemoteLearner, TrainerActor, one_learner
+from shoestring.cluster.trainer import LearnerMakes, LearnerSettings, RemoteLearner, TrainerActor, one_learner
+from shoestring.cluster.vllm_engine import VLLM
 from shoestring.cluster.workers import Workers
-from shoestring.errors import BadInput
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
 from shoestring.tasks.judge import Judge
@@ -64,13 +66,20 @@ class ClusterHandles:
             self.stage.say("lora: its matrices are trained in this process, not by the cluster's trainers")
             return Learner(lm, optim, total_steps, objectives, adapters)
         settings = LearnerSettings(Skeleton.of(lm), self._device, optim, total_steps, objectives)
-        if self.workers.trainers > 1:
-            raise BadInput("--workers trainers: one so far")
-        made = (TrainerActor, (settings, one_learner, Place()))
+        made = (TrainerActor, (settings, self._learner_of_a_rank()))
         members = self._members("trainer", self.workers.trainers, self.workers.gpus, made)
         return self._closing(RemoteLearner(lm, settings, members, self.ray))
 
+    def _learner_of_a_rank(self) -> LearnerMakes:
+        own = self.workers
+        if own.trainers == 1:
+            return one_learner
+        parallel = ParallelSettings(expert=own.expert, recompute=own.recompute, deadline_s=own.deadline_s)
+        return ManyLearners(parallel, self.stage.folder.absolute())
+
     def _engine(self, skeleton: Skeleton, max_batch: int) -> Makes:
+        if self.workers.engine == "vllm":
+            return VLLM(skeleton, max_batch, self.workers.cache_gib)
         return OwnEngine(skeleton, self._device, max_batch, self.workers.cache_gib)
 
     def _members(self, kind: str, count: int, gpus: float, make: tuple[type, tuple[Any, ...]]) -> Members:

@@ -6,7 +6,7 @@ weights it has; one that hasn't the newest is handed them again before it makes 
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from shoestring.cluster.generator_actor import Asked, Took, Worked
 from shoestring.cluster.handover import Carrier
 from shoestring.cluster.lost import WorkerLost
-from shoestring.cluster.members import Member, Members
+from shoestring.cluster.members import START_S, Member, Members
 from shoestring.cluster.parcel import LostParcel, Parcel
 from shoestring.engine.refusals import refuse_prompt
 from shoestring.engine.request import Completion, SamplingParams
@@ -44,6 +44,7 @@ class Generators:
             int, list[int]
         ] = {}  # of an actor's call under way, by id(member): what is new in it
         self._calls: dict[Any, tuple[Member, float]] = {}  # under way, and since when
+        self._starting: dict[Any, tuple[Member, float]] = {}  # in a lost one's place, not up yet
         self._finished: deque[tuple[int, list[Completion]]] = deque()
 
     @classmethod
@@ -156,17 +157,20 @@ class Generators:
         member.phase = f"taking the weights of version {parcel.version}"
         return member.actor.take.remote(parcel, parcel.carried)
 
-    def _each(self, work: Any) -> None:
-        """`work` with every actor, those lost meanwhile replaced."""
-        for member in list(self.members.all):
+    def _each(self, work: Callable[[Member], None]) -> None:
+        """`work` with every actor that is up; those lost meanwhile are replaced."""
+        starting = [member for member, _ in self._starting.values()]
+        for member in [m for m in self.members.all if m not in starting]:
             try:
                 work(member)
             except WorkerLost as lost:
                 self._replace(member, lost)
+        while len(self._starting) == len(self.members.all):  # nobody is left to go on with
+            self._hear()
 
     def _replace(self, member: Member, lost: WorkerLost) -> None:
-        """What it had begun waits again, in front; another is started in its place. Where that can't be, the
-        others go on without. Raises ShoestringError where none is left."""
+        """What it had begun waits again, in front. Another is started in its place; until it is up the others
+        go on. Raises ShoestringError where that was done often enough."""
         for ref, (other, _) in list(self._calls.items()):
             if other is member:
                 del self._calls[ref]
@@ -175,21 +179,30 @@ class Generators:
         for number in begun:
             del self._given[number]
         fresh = self.members.replace(member, lost)
+        self._starting[self.members.asked_to_look(fresh)] = fresh, time.monotonic()
+
+    def _started(self, ref: Any) -> None:
+        """One that was started in the place of another is up, or never will be."""
+        member, _ = self._starting.pop(ref)
         try:
-            self.members.greet_one(fresh)
+            member.saw(self.members.result(member, ref))
             if self._parcel is not None:
-                self._hand_over(fresh)
-        except WorkerLost as again:
-            self.members.drop(fresh)
-            self.members.say(f"{again}; {len(self.members.all)} of {self.members.count} go on without it")
-            if not self.members.all:
-                raise ShoestringError(f"{again}; no generator is left") from None
+                self._hand_over(member)
+        except WorkerLost as lost:
+            self._without(member, lost)
+
+    def _without(self, member: Member, lost: WorkerLost) -> None:
+        """Raises ShoestringError where it was the last."""
+        self.members.drop(member)
+        if not self.members.all:
+            raise ShoestringError(f"{lost}; no generator is left") from None
+        self.members.say(f"{lost}; {len(self.members.all)} of {self.members.count} go on without it")
 
     # -- work
 
     def _call_all(self) -> None:
         """Share out what waits, and set everybody to work who isn't."""
-        busy = {id(member) for member, _ in self._calls.values()}
+        busy = {id(member) for member, _ in [*self._calls.values(), *self._starting.values()]}
         free = [member for member in self.members.all if id(member) not in busy]
         loads = {id(member): 0 for member in self.members.all}
         for number, member in self._given.items():
@@ -217,8 +230,11 @@ class Generators:
 
     def _hear(self) -> None:
         """Wait for the next answer, and look after those that are late."""
-        ready, _ = self.members.ray.wait(list(self._calls), timeout=1.0)
+        ready, _ = self.members.ray.wait([*self._calls, *self._starting], timeout=1.0)
         for ref in ready:
+            if ref in self._starting:
+                self._started(ref)
+                continue
             member, _ = self._calls.pop(ref)
             try:
                 self._heard(member, self.members.result(member, ref))
@@ -228,6 +244,10 @@ class Generators:
         for member, since in list(self._calls.values()):
             if time.monotonic() - since > limit:
                 self._replace(member, self.members.stalled(member, limit))
+        for ref, (member, since) in list(self._starting.items()):
+            if time.monotonic() - since > START_S:
+                del self._starting[ref]
+                self._without(member, self.members.stalled(member, START_S))
 
     def _heard(self, member: Member, worked: Worked) -> None:
         member.saw(worked.look)

@@ -19,7 +19,7 @@ STACK_S = 5.0  # for a process that is thought to stall to say where it is
 WATCH = "watch"  # the concurrency group of what may be asked beside the work
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """One actor. `last` is what it said of itself last; `phase` what it was asked to do then."""
 
@@ -88,8 +88,10 @@ class Members:
 
     def greet_one(self, member: Member) -> None:
         """Wait until it is up. Raises WorkerLost."""
-        ref = member.actor.look.options(concurrency_group=WATCH).remote()
-        member.saw(self.result(member, ref, START_S))
+        member.saw(self.result(member, self.asked_to_look(member), START_S))
+
+    def asked_to_look(self, member: Member) -> Any:
+        return member.actor.look.options(concurrency_group=WATCH).remote()
 
     def result(self, member: Member, ref: Any, within_s: float | None = None) -> Any:
         """What a call gave. Raises what the actor raised, and WorkerLost where there is no actor any more or

@@ -1,6 +1,7 @@
 """The learner's ranks in actors behind one Learner. Here is a copy of the network that follows theirs: what
 looks at the model between updates, and saves it, looks at that."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from shoestring.cluster.lost import WorkerLost
 from shoestring.cluster.members import Member, Members
 from shoestring.cluster.parcel import Manifest, entries_of, first_difference, packed, unpacked
 from shoestring.cluster.skeleton import Skeleton
+from shoestring.cluster.world import RankLost
 from shoestring.errors import ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.train.batch import MicroBatch
@@ -23,6 +25,8 @@ from shoestring.train.loss import HeadLoss, TokenLoss
 from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
 from shoestring.train.state import TrainState
+
+HEARSAY_S = 15.0  # that one rank's word of a lost one is kept back, for Ray's word on how it ended
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Place:
     meet: str = ""
 
 
-Makes = Callable[[LanguageModel, LearnerSettings, Place], Learner]
+LearnerMakes = Callable[[LanguageModel, LearnerSettings, Place], Learner]
 
 
 def one_learner(lm: LanguageModel, settings: LearnerSettings, place: Place) -> Learner:
@@ -81,15 +85,24 @@ class Done:
 class TrainerActor(Seen):
     """One rank."""
 
-    def __init__(self, settings: LearnerSettings, makes: Makes, place: Place) -> None:
+    def __init__(self, settings: LearnerSettings, makes: LearnerMakes) -> None:
         super().__init__()
-        self._settings, self._makes, self._place = settings, makes, place
+        self._settings, self._makes, self._place = settings, makes, Place()
         self._learner: Learner | None = None
         self._at("waiting for work")
 
-    def begin(self, manifest: Manifest, buffer: Any) -> Done:
+    def meet(self) -> str:
+        """An address of this machine where nobody listens."""
+        from ray.util import get_node_ip_address
+
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return f"{get_node_ip_address()}:{free.getsockname()[1]}"
+
+    def begin(self, manifest: Manifest, buffer: Any, size: int, meet: str, rank: int) -> Done:
         """Build the learner around these weights."""
-        self._at("taking the first weights")
+        self._at("taking the first weights and meeting the other ranks")
+        self._place = Place(rank, size, meet)
         lm = self._settings.skeleton.model(self._settings.device)
         given = dict(unpacked(buffer, manifest))
         with torch.no_grad():
@@ -194,7 +207,10 @@ class RemoteLearner(Learner):
         for member in self.members.all:
             self.members.greet_one(member)
         buffer, manifest = packed(self.lm.network.public_tensors())
-        self._call("begin", "taking the first weights", manifest, self.ray.put(buffer))
+        first = self.members.all[0]
+        meet = self.members.result(first, first.actor.meet.remote())
+        phase = "taking the first weights and meeting the other ranks"
+        self._call("begin", phase, manifest, self.ray.put(buffer), len(self.members.all), meet)
 
     def _order(self) -> Order:
         return Order(self.settings, self.objectives, self.step, self.rate_scale, self.most_tokens)
@@ -206,17 +222,28 @@ class RemoteLearner(Learner):
         calls: dict[Any, Member] = {}
         for member in members.all:
             member.phase = phase
-            calls[getattr(member.actor, method).remote(*shared)] = member
+            own = [member.place] if method == "begin" else []
+            calls[getattr(member.actor, method).remote(*shared, *own)] = member
         answers: dict[int, Done] = {}
+        missed = ""
         until = time.monotonic() + members.workers.deadline_s
         while calls:  # as they come: one that is gone keeps the others waiting
             ready, _ = ray.wait(list(calls), timeout=max(0.0, until - time.monotonic()))
+            if not ready and missed:
+                raise WorkerLost(missed)
             if not ready:
                 raise members.stalled(next(iter(calls.values())), members.workers.deadline_s)
             member = calls.pop(ready[0])
-            done: Done = members.result(member, ready[0])
+            try:
+                done: Done = members.result(member, ready[0])
+            except RankLost as told:  # who it misses says more, once Ray knows of it
+                until = min(until, time.monotonic() + HEARSAY_S)
+                missed = f"{member.title}: {told}"
+                continue
             member.saw(done.look)
             answers[member.place] = done
+        if missed:
+            raise WorkerLost(missed)
         self.step, self.most_tokens = answers[0].step, answers[0].most_tokens
         return answers[0]
 

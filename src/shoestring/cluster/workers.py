@@ -17,6 +17,8 @@ class Workers(Settings):
 
     generators: int = Field(2, ge=1)
     trainers: int = Field(1, ge=1)
+    expert: int = Field(1, ge=1)  # trainers that share a layer's experts
+    recompute: Literal["none", "attention", "layers"] = "none"  # in a trainer's backward pass
     judges: int = Field(1, ge=1)  # processes that each keep scorers of their own
     cpus: float = Field(1.0, gt=0)  # of a generator, a trainer, a judge
     gpus: float = Field(0.0, ge=0)  # of a generator, a trainer
