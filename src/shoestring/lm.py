@@ -86,17 +86,21 @@ class LanguageModel:
         folder = Path(folder)
         try:
             write_checkpoint(self.network, folder, shard_bytes, fp8)
-            ends = list(self.template.stop_ids or self.config.eos_token_id)
-            generation = {"bos_token_id": self.config.bos_token_id, "eos_token_id": ends}
-            generation |= {"pad_token_id": self.tokenizer.pad_id}
-            write_json(folder / GENERATION_CONFIG, generation)
-            self.tokenizer.save(folder, self.template.source)
-            self.lineage.save(folder)
-            note = _licence_note(self.lineage)
-            if note:
-                (folder / "LICENSE").write_text(note, encoding="utf-8")
+            self.save_beside(folder)
         except OSError as error:
             raise ShoestringError(f"can't save the model in {folder}: {error.strerror or error}") from None
+
+    def save_beside(self, folder: Path) -> None:
+        """All of the folder but config.json and the weights, which several processes may write."""
+        ends = list(self.template.stop_ids or self.config.eos_token_id)
+        generation = {"bos_token_id": self.config.bos_token_id, "eos_token_id": ends}
+        generation |= {"pad_token_id": self.tokenizer.pad_id}
+        write_json(folder / GENERATION_CONFIG, generation)
+        self.tokenizer.save(folder, self.template.source)
+        self.lineage.save(folder)
+        note = _licence_note(self.lineage)
+        if note:
+            (folder / "LICENSE").write_text(note, encoding="utf-8")
 
 
 def load(

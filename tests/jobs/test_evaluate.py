@@ -10,6 +10,7 @@ import pytest
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.receipt import made_by
 from shoestring.jobs import evaluate as job
+from shoestring.jobs import handles
 from shoestring.run import Stage, read_lines
 from shoestring.settings import build
 from shoestring.tasks.suite import parse_suite
@@ -41,7 +42,7 @@ def loads(monkeypatch):
         return name
 
     class Named(Scripted):
-        def __init__(self, name: str) -> None:
+        def __init__(self, name: str, max_batch: int) -> None:
             super().__init__(
                 lm,
                 lambda p, s: (
@@ -64,7 +65,7 @@ def loads(monkeypatch):
     real_ask, real_mark, real_chat, real_identity = job.ask, job.mark, job.chat_check, job.identity_check
     real_meter, real_meter_replies = job.meter, job.meter_replies
     monkeypatch.setattr(job, "load", load)
-    monkeypatch.setattr(job, "Engine", Named)
+    monkeypatch.setattr(handles, "Engine", Named)
     monkeypatch.setattr(job, "made_by", lambda name: dataclasses.replace(made, model=name))
     monkeypatch.setattr(job, "ask", ask)
     monkeypatch.setattr(job, "mark", lambda name, *args: real_mark(lm, *args))
@@ -257,7 +258,7 @@ def test_an_eval_that_dies_inside_a_suite_goes_on_there(loads, tmp_path, monkeyp
         expected = job.main(one, stage)
     sent: list[str] = []
 
-    class Dying(job.Engine):
+    class Dying(handles.Engine):
         def completed(self):
             for number, (request, done) in enumerate(super().completed()):
                 if number == 3:
@@ -265,18 +266,18 @@ def test_an_eval_that_dies_inside_a_suite_goes_on_there(loads, tmp_path, monkeyp
                 yield request, done
 
     with monkeypatch.context() as patch, Stage(tmp_path / "dead", "eval") as stage:
-        patch.setattr(job, "Engine", Dying)
+        patch.setattr(handles, "Engine", Dying)
         with pytest.raises(KeyboardInterrupt):
             job.main(one, stage)
     assert len(list((tmp_path / "dead/evals").glob(".replies-*.jsonl"))) == 1
 
-    class Counting(job.Engine):
+    class Counting(handles.Engine):
         def submit(self, prompt, params, key=""):
             sent.append(key)
             return super().submit(prompt, params, key)
 
     with monkeypatch.context() as patch, Stage(tmp_path / "dead", "eval", resume=True) as stage:
-        patch.setattr(job, "Engine", Counting)
+        patch.setattr(handles, "Engine", Counting)
         again = job.main(one, stage)
     assert len(sent) == 3
     timed = {"seconds": 0, "worth": None}

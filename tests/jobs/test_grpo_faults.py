@@ -10,7 +10,7 @@ import torch
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import FinishReason
 from shoestring.errors import BadInput, Interrupted, ShoestringError
-from shoestring.jobs import grpo, grpo_trainer
+from shoestring.jobs import grpo, grpo_trainer, handles
 from shoestring.lm import LanguageModel, load
 from shoestring.rl import gather, rollout, update
 from shoestring.rl.reward import Reward
@@ -176,7 +176,7 @@ def test_stale_weights(base, suite, tmp_path, monkeypatch, lies):
         def load_weights(self, weights, version):
             self.weights_version = version if lies else 0
 
-    monkeypatch.setattr(grpo_trainer, "Engine", Stale)
+    monkeypatch.setattr(handles, "Engine", Stale)
     wanted = settings(base, suite, optim={"learning_rate": 1e-3, "warmup_steps": 0})
     line = named(wanted, tmp_path / "g")
     assert "stale weights" in line

@@ -10,6 +10,7 @@ import pytest
 
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.jobs import sample as job
+from shoestring.jobs.handles import HERE, Here
 from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe import run as run_recipe
 from shoestring.jobs.recipe_file import load_recipe
@@ -50,9 +51,19 @@ def settings(base: Path, **changed) -> SampleSettings:
     return build(SampleSettings, values | changed, "sample")
 
 
+class Saying(Here):
+    """A generator with a script."""
+
+    def __init__(self, say) -> None:
+        self.say = say
+
+    def generator(self, lm, max_batch=256) -> Scripted:
+        return Scripted(tiny_lm(), self.say)
+
+
 def go(folder: Path, wanted: SampleSettings, say=None, resume=False) -> dict:
     with Stage(folder, "sample", None, resume) as stage:
-        result = job.main(wanted, stage, Scripted(tiny_lm(), say) if say else None)
+        result = job.main(wanted, stage, Saying(say) if say else HERE)
         stage.finish(result)
     return result
 

@@ -1,6 +1,9 @@
 """The verbs, in the order in which help lists them. Each imports its one job when it is called, so that
 `shoestring --help` is there at once."""
 
+import os
+import sys
+
 from shoestring.cli import train, evaluate, use, audit, serve, release, cost, tools, claims  # isort: skip
 from shoestring.cli.app import app
 
@@ -8,4 +11,17 @@ __all__ = ["app", "audit", "claims", "cost", "evaluate", "main", "release", "ser
 
 
 def main() -> None:
-    app()
+    """Started by torchrun, only rank 0 does what the command says; the others train at its word."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
+        app()
+        return
+    from shoestring.cluster.torchrun import dismiss, follow_torchrun, place_here
+
+    place = place_here()
+    assert place is not None
+    if place.rank:
+        sys.exit(follow_torchrun(place))
+    try:
+        app()
+    finally:
+        dismiss(place)

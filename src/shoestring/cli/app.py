@@ -32,6 +32,21 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on where the output f
 JsonFile = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': to stdout).")
 ]
+ClusterAt = Annotated[
+    str | None, typer.Option("--cluster", metavar="ADDRESS|local", help="On a Ray cluster; docs/cluster.md.")
+]
+RanksGiven = Annotated[
+    list[str],
+    typer.Option(
+        "--ranks", metavar="KEY=VALUE", help="Under torchrun: expert, recompute, ...; may be repeated."
+    ),
+]
+WorkersGiven = Annotated[
+    list[str],
+    typer.Option(
+        "--workers", metavar="KEY=VALUE", help="Of the cluster: generators, trainers, ...; may be repeated."
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 Quantize = Annotated[

@@ -5,7 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from shoestring.cli.app import Device, Dtype, JsonFile, OutputDir, Quantize, Resume, verb, write_json
+from shoestring.cli.app import (
+    ClusterAt,
+    Device,
+    Dtype,
+    JsonFile,
+    OutputDir,
+    Quantize,
+    Resume,
+    WorkersGiven,
+    verb,
+    write_json,
+)
 from shoestring.errors import BadInput
 
 MODEL_HELP = "A name, folder, .gguf file, run or stage, or http://host:8000/v1#name."
@@ -73,9 +84,12 @@ def eval(
     device: Device = "cpu",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
+    cluster: ClusterAt = None,
+    workers: WorkersGiven = [],  # noqa: B006
 ) -> None:
     """Score a model on held-out problems, with a 95 % interval and a receipt."""
     from shoestring.jobs import evaluate_verb as job
+    from shoestring.jobs.clustered import read_cluster
     from shoestring.settings import parse_assignments
 
     if sum(given is not None for given in (model, rescore, compare)) != 1:
@@ -100,4 +114,6 @@ def eval(
     values |= {"few_shot_style": few_shot_style, "lenient": lenient, "max_tool_calls": max_tool_calls}
     values |= {"against": against, "device": device, "dtype": dtype, "confidence": confidence}
     stated = job.Stated(parse_assignments(server), parse_assignments(price))
-    write_json(json_file, job.scored(str(model), values, stated, output_dir, resume, items, aloud))
+    kept = output_dir, resume, items
+    clustered = read_cluster(cluster, workers)
+    write_json(json_file, job.scored(str(model), values, stated, *kept, aloud, clustered))

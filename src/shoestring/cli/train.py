@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from shoestring.cli.app import JsonFile, OutputDir, Resume, Set, verb, write_json
+from shoestring.cli.app import (
+    ClusterAt,
+    JsonFile,
+    OutputDir,
+    RanksGiven,
+    Resume,
+    Set,
+    WorkersGiven,
+    verb,
+    write_json,
+)
 from shoestring.errors import BadInput
 
 
@@ -26,10 +36,14 @@ def run(
     budget: Annotated[
         str, typer.Option(metavar="2h|5usd|1kWh", help="Stop in order, saved, when this is used up.")
     ] = "",
+    cluster: ClusterAt = None,
+    workers: WorkersGiven = [],  # noqa: B006
+    ranks: RanksGiven = [],  # noqa: B006
 ) -> None:
     """Run a recipe: every stage in order, each resumable, then the report."""
     from rich.console import Console
 
+    from shoestring.jobs.clustered import read_cluster, read_ranks
     from shoestring.jobs.recipe import run as run_recipe
     from shoestring.jobs.show import run_summary
     from shoestring.settings import parse_assignments
@@ -39,7 +53,9 @@ def run(
     console = Console(stderr=json_file == "-")
     changes = parse_assignments(set_) | ({"recipe.device": device} if device else {})
     size = "small" if scale == "small" else "full"
-    report = run_recipe(recipe, output_dir, changes, resume, size, console, controls=controls, budget=budget)
+    where = read_ranks(ranks, cluster) or read_cluster(cluster, workers)
+    more = {"controls": controls, "budget": budget, "cluster": where}
+    report = run_recipe(recipe, output_dir, changes, resume, size, console, **more)
     write_json(json_file, run_summary(report.folder))
 
 
@@ -52,12 +68,17 @@ def one_stage(name: str, does: str) -> None:
         output_dir: OutputDir = None,
         resume: Resume = False,
         json_file: JsonFile = None,
+        cluster: ClusterAt = None,
+        workers: WorkersGiven = [],  # noqa: B006
+        ranks: RanksGiven = [],  # noqa: B006
     ) -> None:
+        from shoestring.jobs.clustered import main_on, read_cluster, read_ranks
         from shoestring.jobs.job_table import JOBS
         from shoestring.jobs.one_stage import run_one
 
         job = JOBS[name]()
-        write_json(json_file, run_one(job.settings, job.main, settings, set_, output_dir, resume))
+        main = main_on(read_ranks(ranks, cluster) or read_cluster(cluster, workers), job, name)
+        write_json(json_file, run_one(job.settings, main, settings, set_, output_dir, resume))
 
     command.__name__, command.__doc__ = name, f"{does}: one stage."
     verb(command)

@@ -16,6 +16,7 @@ from shoestring.distill.vocabulary import matched, transplant
 from shoestring.errors import BadInput
 from shoestring.jobs import sft
 from shoestring.jobs.distill_store import fill_store, with_teacher
+from shoestring.jobs.handles import HERE, Handles
 from shoestring.jobs.origins import TaughtBy, require_teacher, taught_by_model
 from shoestring.jobs.sft import SFTSettings, Tally, open_rows, step_metrics, take_rows
 from shoestring.jobs.sft_scan import scan_rows
@@ -91,14 +92,14 @@ class Reads:
         return cls(lm.name, lm.tokenizer, lm.template, lm.config)
 
 
-def main(settings: DistributionSettings, stage: Stage) -> dict[str, Any]:
+def main(settings: DistributionSettings, stage: Stage, handles: Handles = HERE) -> dict[str, Any]:
     check(settings)
     rows, tally = open_rows(settings), Tally()
     scan_rows(rows, settings.scan, stage)
     taught = taught_by(settings, stage)
     lm = open_student(settings, stage)
     adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
-    learner = Learner(lm, settings.optim, settings.steps, settings.objectives, adapters)
+    learner = handles.learner(lm, settings.optim, settings.steps, settings.objectives, adapters)
     parts: dict[str, Stateful] = {"rows": rows, "tally": tally}
     stage.say(f"loss {formula(settings.divergence)}")
     done = restore(stage, learner, parts)

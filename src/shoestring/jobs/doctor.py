@@ -20,7 +20,7 @@ from shoestring.settings import Settings
 from shoestring.tasks.sandbox import describe
 
 # extra -> the module that shows it is there
-EXTRAS = {"gym": "reasoning_gym", "serve": "fastapi", "dev": "pytest"}
+EXTRAS = {"gym": "reasoning_gym", "serve": "fastapi", "cluster": "ray", "dev": "pytest"}
 NEEDED_DISK_GIB = 2.0
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from shoestring.engine.engine import Engine
+from shoestring.engine.generator import Generator
 from shoestring.errors import BadInput, Interrupted
 from shoestring.evals.ask import Replies, ask, check, check_scorable
 from shoestring.evals.chat_check import ChatCheckResult, chat_check
@@ -24,6 +24,7 @@ from shoestring.evals.server import Server
 from shoestring.jobs.eval_results import join_items, mark_best, meter, meter_replies, with_worth_here
 from shoestring.jobs.evaluate_server import REPLIES, endpoint_of, evaluate_server, is_server
 from shoestring.jobs.evaluate_settings import EvaluateSettings
+from shoestring.jobs.handles import HERE, Handles
 from shoestring.lm import LanguageModel, load
 from shoestring.remote.endpoint import Endpoint, checked_key
 from shoestring.remote.model import identity_of
@@ -46,7 +47,10 @@ class Unit:
 
 
 def main(
-    settings: EvaluateSettings, stage: Stage, say: Callable[[str], None] | None = None
+    settings: EvaluateSettings,
+    stage: Stage,
+    handles: Handles = HERE,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Each prompt's replies are written when they are done, and each unit's result; a resumed stage does what
     is missing. `say` takes the results' lines in the place of the stage."""
@@ -57,9 +61,9 @@ def main(
     results: list[dict[str, Any]] = []
     chats: dict[str, Any] = {}
     identities: dict[str, Any] = {}
-    with Judge(workers=settings.workers) as judge:
+    with handles.judge(settings.workers) as judge:
         for label, name in settings.models.items():
-            bench = Bench(label, name, settings, stage, judge, folder, say or stage.say)
+            bench = Bench(label, name, settings, stage, handles, judge, folder, say or stage.say)
             results += [bench.unit(unit) for unit in units if unit.label == label]
             if settings.chat_check:
                 chats[label] = bench.chat()
@@ -117,26 +121,28 @@ class Bench:
         model: str,
         settings: EvaluateSettings,
         stage: Stage,
+        handles: Handles,
         judge: Judge,
         folder: Path,
         say: Callable[[str], None],
     ) -> None:
         self.label, self.model, self.settings = label, model, settings
         self.stage, self.judge, self.folder, self.say = stage, judge, folder, say
-        self._loaded: tuple[LanguageModel, Engine] | None = None
+        self.handles = handles
+        self._loaded: tuple[LanguageModel, Generator] | None = None
         self._made: Made | None = None  # the model, looked over once
         self._asked: dict[tuple[str, Asking], Replies] = {}
         self._server: Server | None = None
         if is_server(model):
             self._server = Server(check_server(label, model, settings), folder / REPLIES)
 
-    def loaded(self) -> tuple[LanguageModel, Engine]:
+    def loaded(self) -> tuple[LanguageModel, Generator]:
         if self._loaded is None:
             if self.stage.stop_requested:
                 raise Interrupted(f"stopped before {self.label}")
             s = self.settings
             lm = load(self.model, dtype=s.dtype, device=s.device, quantize=s.quantize)
-            self._loaded = lm, Engine(lm)
+            self._loaded = lm, self.handles.generator(lm)
         return self._loaded
 
     def unit(self, unit: Unit) -> dict[str, Any]:
@@ -214,7 +220,7 @@ class Bench:
         self,
         kind: str,
         cap: int,
-        make: Callable[[LanguageModel, Engine], ChatCheckResult | IdentityResult],
+        make: Callable[[LanguageModel, Generator], ChatCheckResult | IdentityResult],
     ) -> dict[str, Any]:
         identity = {"model": self.model, "cap": cap, "dtype": self.settings.dtype}
         path = self._path(f"{self.label}-{kind}", identity)

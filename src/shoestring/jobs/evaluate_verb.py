@@ -19,6 +19,7 @@ from shoestring.evals.kept import read_kept
 from shoestring.evals.rescore import Rescored, rescore
 from shoestring.evals.statistics import Estimate, bootstrap_families, widened
 from shoestring.jobs import evaluate as job
+from shoestring.jobs.clustered import Clustered, places_of
 from shoestring.jobs.evaluate_server import REPLIES, is_server
 from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.run import Stage, held, saving
@@ -55,6 +56,7 @@ def scored(
     resume: bool,
     items: Path | None,
     aloud: Aloud,
+    cluster: Clustered | None = None,
 ) -> dict[str, Any]:
     """The evaluation's result: of one suite its own, of several all under "evals". Without `output_dir` only
     `items` are kept; of a server, whose replies may be paid for, all is kept in runs/eval-NAME-SUITE."""
@@ -76,8 +78,12 @@ def scored(
         if not mine:
             raise BadInput(f"{folder}: another process is at work in it; choose another --output-dir")
         try:
-            with Stage(folder, "eval", Console(stderr=True), resume) as stage:
-                result = job.main(settings, stage, said.append)
+            with (
+                places_of(cluster, Console(stderr=True)) as places,
+                Stage(folder, "eval", Console(stderr=True), resume) as stage,
+                places.of(stage) as handles,
+            ):
+                result = job.main(settings, stage, handles, said.append)
                 stage.finish(result)
         except Interrupted as stopped:
             then = (

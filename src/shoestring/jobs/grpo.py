@@ -6,12 +6,14 @@ import time
 from enum import Enum, auto
 from typing import Any
 
+from shoestring.cluster.lost import WorkerLost
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs.grpo_before import before_training, disagreement, raise_first
 from shoestring.jobs.grpo_meter import meter_rollouts, meter_update, show_progress
 from shoestring.jobs.grpo_trainer import (
     Trainer,
     best_folder,
+    go_on_after,
     keep_best,
     open_streams,
     open_trainer,
@@ -20,11 +22,12 @@ from shoestring.jobs.grpo_trainer import (
     roll_back,
     take_best,
 )
+from shoestring.jobs.handles import HERE, Handles
 from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked
 from shoestring.ops.memory import give_back
 from shoestring.rl.agreement import apart, probe_of
 from shoestring.rl.explain import explain
-from shoestring.rl.gather import Gathered, gather
+from shoestring.rl.gather import Gathered
 from shoestring.rl.loss_settings import formula
 from shoestring.rl.measure import (
     group_metrics,
@@ -40,7 +43,6 @@ from shoestring.rl.settings import GRPOSettings
 from shoestring.rl.store import SCHEMA, rollout_rows
 from shoestring.rl.update import Updated, update_policy
 from shoestring.run import Stage
-from shoestring.tasks.judge import Judge
 from shoestring.tasks.tools import open_tools
 from shoestring.text.tool_calls import tools_prompt
 
@@ -63,9 +65,9 @@ def check(settings: GRPOSettings) -> object:
     return [stream.item(0) for stream in open_streams(settings).streams]
 
 
-def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
-    with Judge() as judge:
-        trainer = open_trainer(settings, judge)
+def main(settings: GRPOSettings, stage: Stage, handles: Handles = HERE) -> dict[str, Any]:
+    with handles.judge() as judge:
+        trainer = open_trainer(settings, judge, handles)
         stage.say(f"loss {formula(settings.loss)}")
         if trainer.sampler.tools is not None:
             told = tools_prompt(trainer.sampler.tools.cards, trainer.lm.template.tool_form)
@@ -75,12 +77,17 @@ def main(settings: GRPOSettings, stage: Stage) -> dict[str, Any]:
         if not done:
             prepare(trainer, stage)
         while trainer.step < settings.steps:
-            after = one_step(trainer, trainer.step + 1, stage)
+            try:
+                after = one_step(trainer, trainer.step + 1, stage)
+            except WorkerLost as lost:
+                go_on_after(trainer, stage, lost)
+                continue
             if after is After.MASTERED:
                 break
             if after is After.DONE and save_is_due(trainer):
                 save_progress(stage, trainer.learner, trainer.parts)
             stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
+        trainer.ahead.close()
     return finish(trainer, stage)
 
 
@@ -117,17 +124,19 @@ def finish(trainer: Trainer, stage: Stage) -> dict[str, Any]:
 def one_step(trainer: Trainer, step: int, stage: Stage) -> After:
     began = time.perf_counter()
     settings, sampler, learner = trainer.settings, trainer.sampler, trainer.learner
-    gathered = gather(sampler, step)
+    gathered, version = trainer.ahead.take(step)
     meter_rollouts(trainer, gathered, stage)
     keep_rollouts(trainer, step, gathered, stage)
-    raise_first(stage, step, trainer.monitor.groups(gathered, version=step - 1))
+    raise_first(stage, step, trainer.monitor.groups(gathered, version))
     if not gathered.live:
         return without_a_live_group(trainer, step, gathered, stage)
 
+    trainer.ahead.begin(step + 1, step - 1, settings.steps)
     updated = update_policy(learner, trainer.reference, gathered.live, settings)
     learner.step = step * settings.minibatches  # few groups make fewer updates, not a slower schedule
     check_update(trainer, step, gathered, updated, stage)
     handed = time.perf_counter()
+    trainer.ahead.settle()
     sampler.generator.load_weights(learner.weights(), version=step)
     handed_s = time.perf_counter() - handed
     refresh_reference(trainer, step)
@@ -135,6 +144,7 @@ def one_step(trainer: Trainer, step: int, stage: Stage) -> After:
 
     measured = group_metrics(gathered.live, gathered.dead) | step_metrics(updated) | gathered.times
     measured |= {"time/weights": handed_s, "curriculum/passed_over": float(sampler.streams.rates.passed_over)}
+    measured["staleness"] = float(step - 1 - version)  # versions that the samples' weights were behind
     measured["drift"] = apart(learner, probe_of(updated.batches), settings.temperature)
     measured |= watched(trainer, step, gathered, measured, stage)
     measured["step_time"] = time.perf_counter() - began

@@ -4,8 +4,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoestring.engine.engine import Engine
+from shoestring.cluster.lost import WorkerLost
+from shoestring.cluster.trainer import RemoteLearner
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.jobs.grpo_ahead import Ahead, check_ahead
+from shoestring.jobs.handles import HERE, Handles
 from shoestring.jobs.origins import require_problems
 from shoestring.jobs.training import rehearse_longest, restore, save_progress
 from shoestring.lm import LanguageModel, load
@@ -39,6 +42,10 @@ class Trainer:
     reference: Reference | None
     monitor: Monitor
     held_out: HeldOut | None
+    ahead_by: int = 0  # steps that sampling may be ahead of training
+
+    def __post_init__(self) -> None:
+        self.ahead = Ahead(self.sampler, self.ahead_by)
 
     @property
     def parts(self) -> dict[str, Stateful]:
@@ -49,7 +56,7 @@ class Trainer:
             parts["held_out"] = self.held_out
         if self.reference is not None and self.settings.reference_refresh_steps:
             parts["reference"] = self.reference
-        return parts
+        return self.ahead.saved(parts)
 
     @property
     def step(self) -> int:
@@ -76,14 +83,16 @@ def open_held_out(settings: GRPOSettings, streams: Streams, tools: Toolbox | Non
     return HeldOut(wanted, suites, settings.seed, settings.max_completion_tokens, settings.system, tools)
 
 
-def open_trainer(settings: GRPOSettings, judge: Judge) -> Trainer:
-    """Raises BadInput where the settings don't fit the model."""
+def open_trainer(settings: GRPOSettings, judge: Judge, handles: Handles = HERE) -> Trainer:
+    """Raises BadInput where the settings don't fit the model, or the handles."""
+    check_ahead(settings, handles.ahead)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     if settings.routing_replay and not lm.config.n_routed_experts:
         raise BadInput(f"routing_replay: {settings.model} has no experts whose routing could be replayed")
     if settings.template == "r1-zero":
         lm.template = zero_template(lm.tokenizer, lm.template.stop_ids)
     adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
+    updates = settings.steps * settings.minibatches
     streams, tools = open_streams(settings), open_tools(settings.tools, settings.max_tool_calls)
     reference = None
     if settings.loss.kl_coefficient:
@@ -94,16 +103,17 @@ def open_trainer(settings: GRPOSettings, judge: Judge) -> Trainer:
         Sampler(
             settings,
             lm,
-            Engine(lm, max_batch=settings.max_batch),
+            handles.generator(lm, settings.max_batch),
             judge,
             streams,
             open_preference(settings),
             tools,
         ),
-        Learner(lm, settings.optim, settings.steps * settings.minibatches, settings.objectives, adapters),
+        handles.learner(lm, settings.optim, updates, settings.objectives, adapters),
         reference,
         Monitor(settings, lm, judge),
         open_held_out(settings, streams, tools),
+        handles.ahead,
     )
 
 
@@ -112,6 +122,20 @@ def restore_trainer(trainer: Trainer, stage: Stage) -> int:
     done = restore(stage, trainer.learner, trainer.parts, trainer.settings.minibatches)
     trainer.learner.rate_scale = trainer.monitor.rate_scale
     return done
+
+
+def go_on_after(trainer: Trainer, stage: Stage, lost: WorkerLost) -> None:
+    """A rank of the learner is gone, and with it the step: all goes back to the last saved state, the data
+    too, so the same numbers are made again. Raises the loss itself where nothing was saved yet, or ranks are
+    lost too often."""
+    learner, at = trainer.learner, trainer.step
+    if not isinstance(learner, RemoteLearner) or not (stage.state_dir / "progress.json").exists():
+        raise lost
+    trainer.ahead.drop()
+    learner.revive(lost)
+    done = restore_trainer(trainer, stage)
+    trainer.sampler.generator.load_weights(learner.weights(), version=done)
+    stage.finding(done, "trainer lost", f"{lost}; going on from step {done}, where it was in step {at + 1}")
 
 
 def rehearse_step(trainer: Trainer, stage: Stage) -> None:
@@ -135,6 +159,7 @@ def roll_back(trainer: Trainer, stage: Stage, why: str) -> None:
             f"step {at}: {why}; the run was rolled back once already, so it stops: the state of its last "
             f"save is in {stage.state_dir}"
         )
+    trainer.ahead.drop()
     learner.load_state_dict(load_state(stage.state_dir, {}))
     monitor.rolled_back += 1
     learner.rate_scale = monitor.rate_scale

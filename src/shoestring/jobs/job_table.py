@@ -8,7 +8,12 @@ def _eval() -> Job:
 
     rows = (ROWS_KEY, "against")  # what was trained on
     return Job(
-        evaluate.EvaluateSettings, evaluate.main, makes_model=False, takes_rows=rows, check=evaluate.plan
+        evaluate.EvaluateSettings,
+        evaluate.main,
+        makes_model=False,
+        takes_rows=rows,
+        check=evaluate.plan,
+        takes_handles=True,
     )
 
 
@@ -21,14 +26,20 @@ def _audit() -> Job:
 def _sft() -> Job:
     from shoestring.jobs import sft
 
-    return Job(sft.SFTSettings, sft.main, check=sft.check)
+    return Job(sft.SFTSettings, sft.main, check=sft.check, takes_handles=True)
 
 
 def _sample() -> Job:
     from shoestring.jobs import sample, sample_rows
 
+    rows, check = sample_rows.ROWS, sample.check
     return Job(
-        sample.SampleSettings, sample.main, makes_model=False, makes_rows=sample_rows.ROWS, check=sample.check
+        sample.SampleSettings,
+        sample.main,
+        makes_model=False,
+        makes_rows=rows,
+        check=check,
+        takes_handles=True,
     )
 
 
@@ -43,7 +54,7 @@ def _distill_outputs() -> Job:
 def _grpo() -> Job:
     from shoestring.jobs import grpo
 
-    return Job(grpo.GRPOSettings, grpo.main, check=grpo.check)
+    return Job(grpo.GRPOSettings, grpo.main, check=grpo.check, takes_handles=True)
 
 
 def _reward() -> Job:
@@ -69,13 +80,14 @@ def _pretrain() -> Job:
     from shoestring.report.ablation_run import FIGURES
 
     settings, check = pretrain_settings.PretrainSettings, pretrain_settings.check
-    return Job(settings, pretrain.main, check=check, figures=tuple(FIGURES))
+    figures = tuple(FIGURES)
+    return Job(settings, pretrain.main, check=check, figures=figures, takes_handles=True)
 
 
 def _distill_distribution() -> Job:
     from shoestring.jobs import distill_distribution as job
 
-    return Job(job.DistributionSettings, job.main, check=job.check)
+    return Job(job.DistributionSettings, job.main, check=job.check, takes_handles=True)
 
 
 def _distill_on_policy() -> Job:

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from shoestring.jobs.handles import HERE, Handles
 from shoestring.jobs.pretrain_check import validate
 from shoestring.jobs.pretrain_data import TokenRows, held_out
 from shoestring.jobs.pretrain_model import continued_model, new_model
@@ -12,12 +13,12 @@ from shoestring.jobs.training import restore, save_model, save_progress, stop_if
 from shoestring.models.numerics import use_fp8
 from shoestring.run import Stage
 from shoestring.train.batch import MicroBatch
-from shoestring.train.learner import Learner, Metrics
+from shoestring.train.learner import Metrics
 from shoestring.train.loss import sft_loss
 from shoestring.train.state import Stateful
 
 
-def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
+def main(settings: PretrainSettings, stage: Stage, handles: Handles = HERE) -> dict[str, Any]:
     check(settings)
     lm = continued_model(settings) if settings.model else new_model(settings)
     use_fp8(lm.network, settings.numerics == "fp8")
@@ -25,7 +26,8 @@ def main(settings: PretrainSettings, stage: Stage) -> dict[str, Any]:
     kept = held_out(rows, settings.validation_documents)
     if lacking := rows.without_held_out():
         stage.say(f"no document of {', '.join(lacking)} is held out: bits per byte say nothing of it")
-    learner = Learner(lm, settings.optim, settings.steps)
+    objectives = settings.objectives.at(0, settings.steps)
+    learner = handles.learner(lm, settings.optim, settings.steps, objectives, None)
     parts: dict[str, Stateful] = {"rows": rows}
     done = restore(stage, learner, parts)
     for step in range(done + 1, settings.steps + 1):

@@ -16,6 +16,8 @@ from shoestring.budget.limit import Allowance, parse_limit
 from shoestring.budget.machine import of_probe
 from shoestring.budget.probe import kept_probe
 from shoestring.errors import BadInput, Interrupted
+from shoestring.jobs.clustered import Clustered, Ranked, places_of
+from shoestring.jobs.handles import HERE, Places
 from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
 from shoestring.jobs.recipe_units import JobTable, Unit, expand, product, resolve
@@ -40,6 +42,7 @@ def run(
     jobs: JobTable = JOBS,
     controls: bool = False,
     budget: str = "",
+    cluster: Clustered | Ranked | None = None,
 ) -> RunReport:
     """Run every unit of the recipe into `output_dir`: by default runs/NAME, or runs/NAME-small at that scale.
     `controls` adds arms whose reward says nothing of what is right, and the comparisons with them. Everything
@@ -54,15 +57,15 @@ def run(
     target = Path(output_dir or Path("runs") / (plan.head.name + ("-small" if scale == "small" else "")))
     folder = open_run(target, resume)
     _check_unchanged(folder, plan, units)
-    command = command_line(recipe, target, overrides, scale, controls)
+    command = command_line(recipe, target, overrides, scale, controls) + (cluster.words if cluster else "")
     folder.begin(plan.to_toml(), command)
     if jobs is JOBS:
         _note_plan(folder, plan, units, console)
     unit_titles = f"{len(units)} units" if len(units) > len(plan.stages) else f"{len(units)} stages"
     _say(console, f"{plan.head.name}: {unit_titles}, into {target}")
     allowance = Allowance(limit, folder.path / "usage.jsonl", plan.prices) if limit is not None else None
-    with _ending(folder, f"{command} --resume", allowance):
-        _run_units(folder, units, jobs, console, allowance)
+    with _ending(folder, f"{command} --resume", allowance), places_of(cluster, console) as places:
+        _run_units(folder, units, jobs, console, allowance, places)
     return finish(folder, console)
 
 
@@ -100,6 +103,7 @@ def _run_units(
     jobs: JobTable,
     console: Console | None,
     allowance: Allowance | None = None,
+    places: Places = HERE,
 ) -> None:
     """Each unit in its order. What another process is at work on is left to it, and waited for where there is
     nothing else to do; should that process end without finishing it, it is taken up here."""
@@ -114,7 +118,7 @@ def _run_units(
             elif allowance is not None and allowance.over():
                 raise Interrupted(f"stopped before {unit.title}")
             elif not all(_finished(folder, other) for other in unit.needs.values()) or not _run_unit(
-                folder, unit, jobs, console, title, len(pending) == 1, allowance
+                folder, unit, jobs, console, title, len(pending) == 1, allowance, places
             ):
                 continue
             del pending[number]
@@ -134,6 +138,7 @@ def _run_unit(
     title: str,
     last: bool,
     allowance: Allowance | None,
+    places: Places,
 ) -> bool:
     """False where another process is at work on it."""
     job = jobs[unit.job]()
@@ -148,7 +153,12 @@ def _run_unit(
             write_atomic(own / "settings.toml", tomli_w.dumps(unit.resolved))
             spent = (lambda: False) if allowance is None else allowance.over
             with saving(own), folder.stage(own, unit.stage, console, title, spent) as stage:
-                stage.finish(job.main(settings, stage))
+                if job.takes_handles:
+                    with places.of(stage) as handles:
+                        result = job.main(settings, stage, handles)
+                else:
+                    result = job.main(settings, stage)
+                stage.finish(result)
                 _give_memory_back()
                 if stage.stop_requested and not last:
                     raise Interrupted(f"stopped after {unit.title}")

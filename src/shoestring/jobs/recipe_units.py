@@ -6,7 +6,6 @@ from typing import Any
 
 from shoestring.errors import BadInput
 from shoestring.jobs.recipe_file import NAME, Arm, Recipe, StagePlan
-from shoestring.run import Stage
 from shoestring.settings import Settings, build, nearest, with_overrides
 
 REFERENCE = "stage:"
@@ -17,12 +16,13 @@ TAKEN = ("model", "state", "rollouts", "evals")  # folders of the stage that an 
 @dataclass(frozen=True)
 class Job:
     settings: type[Settings]
-    main: Callable[[Any, Stage], dict[str, Any]]
+    main: Callable[..., dict[str, Any]]  # of the settings and the stage
     makes_model: bool = True
     check: Callable[[Any], object] | None = None  # what its settings name but can't check: suites, levels
     figures: tuple[str, ...] = ()  # of a unit's training, that a [[contrast]] may name
     makes_rows: str = ""  # the file of conversations in its folder, for `data` of a later stage
     takes_rows: tuple[str, ...] = (ROWS_KEY,)  # settings that take a stage's rows; all others take its model
+    takes_handles: bool = False  # main(settings, stage, handles): it can work on a cluster
 
 
 JobTable = Mapping[str, Callable[[], Job]]

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from shoestring.budget.flops import decode_flops
 from shoestring.distill.teacher import name_of
-from shoestring.engine.engine import Engine
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.evals.ask import ask_all
+from shoestring.jobs.handles import HERE, Handles
 from shoestring.jobs.origins import require_problems, terms_of
 from shoestring.jobs.sample_rows import DROPPED, Making, say_acceptance, write
 from shoestring.lm import LanguageModel, load, weights_sha256
@@ -62,15 +62,15 @@ def check(settings: SampleSettings) -> object:
     return [stream.item(i) for i in range(len(settings.suites))]
 
 
-def main(settings: SampleSettings, stage: Stage, generator: Generator | None = None) -> dict[str, Any]:
+def main(settings: SampleSettings, stage: Stage, handles: Handles = HERE) -> dict[str, Any]:
     """Each chunk of prompts is written when it is judged; a resumed stage does what is missing. What is kept
     is decided at the end, over all of them."""
     check(settings)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     teacher, weights = name_of(lm), weights_sha256(lm)
     terms = terms_of(lm, teacher, settings.permission)
-    with Judge(workers=settings.workers) as judge:
-        work = Sampling(settings, stage, lm, generator or Engine(lm, max_batch=settings.max_batch), judge)
+    with handles.judge(settings.workers) as judge:
+        work = Sampling(settings, stage, lm, handles.generator(lm, settings.max_batch), judge)
         work.folder_for(weights)
         samples = [sample for first in work.firsts() for sample in work.chunk(first)]
     decisions = decide(samples, settings.keep)

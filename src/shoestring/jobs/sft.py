@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 
 from shoestring.errors import BadInput
+from shoestring.jobs.handles import HERE, Handles
 from shoestring.jobs.recipe_units import REFERENCE
 from shoestring.jobs.sft_rows import MixedRows, RowSource, SourceSettings, open_source, open_sources
 from shoestring.jobs.sft_scan import scan_rows
@@ -28,7 +29,7 @@ from shoestring.text.message import Rendered
 from shoestring.text.packing import pack, share_prefix, split_by_tokens
 from shoestring.text.template import Template
 from shoestring.train.batch import MicroBatch
-from shoestring.train.learner import Learner, Metrics
+from shoestring.train.learner import Metrics
 from shoestring.train.lora import Adapters, LoRASettings
 from shoestring.train.loss import sft_loss
 from shoestring.train.objectives import Objectives
@@ -88,12 +89,12 @@ def _check_one(settings: SFTSettings) -> None:
         raise BadInput("sft: tools are for worked solutions of suites; with sources each has its own")
 
 
-def main(settings: SFTSettings, stage: Stage) -> dict[str, Any]:
+def main(settings: SFTSettings, stage: Stage, handles: Handles = HERE) -> dict[str, Any]:
     rows = open_rows(settings)
     scan_rows(rows, settings.scan, stage)
     lm = load(settings.model, dtype=settings.dtype, device=settings.device)
     adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
-    learner = Learner(lm, settings.optim, settings.steps, settings.objectives, adapters)
+    learner = handles.learner(lm, settings.optim, settings.steps, settings.objectives, adapters)
     tally = Tally()
     parts: dict[str, Stateful] = {"rows": rows, "tally": tally}
     done = restore(stage, learner, parts)

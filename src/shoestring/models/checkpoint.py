@@ -20,7 +20,7 @@ from shoestring.models.fp8_blocks import (
 from shoestring.models.names import EMBEDDING, HEAD, shared_names
 from shoestring.models.shards import Folder, Stored, open_folder, read_json, write_json, write_weights
 from shoestring.models.transformer import Transformer
-from shoestring.models.weights import WeightSource, empty_network, fill_network
+from shoestring.models.weights import WeightSource, check_names, empty_network, fill_network
 
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
@@ -33,12 +33,26 @@ def load_checkpoint(
     """The network of a Hugging Face folder, cast to `dtype` tensor by tensor; FP8 weights are multiplied out
     on the way. `say` gets a line on what of the folder and its config doesn't meet. Raises BadInput, one
     line."""
-    config, block = read_config(folder), _read_block_size(folder)
-    stored = open_folder(folder)
-    config, ignored = _meet_mtp(config, stored.shapes, say)
-    network = empty_network(config, dtype, device)
-    fill_network(network, source_for(network, stored, block, ignored))
+    network = empty_network(config_of(folder, say), dtype, device)
+    fill_network(network, open_weights(network, folder))
     return network
+
+
+def config_of(folder: Path, say: Callable[[str], None] = lambda _: None) -> ModelConfig:
+    """As the folder's weights are, which may lack the MTP modules that its config.json counts. Weights in a
+    form that isn't read are refused here, before any memory is taken."""
+    _read_block_size(folder)
+    return _meet_mtp(read_config(folder), open_folder(folder).shapes, say)[0]
+
+
+def open_weights(network: Transformer, folder: Path) -> WeightSource:
+    """Of a network made by `config_of`, which may be without numbers; nothing is read yet. Raises BadInput,
+    one line, naming what doesn't fit."""
+    stored = open_folder(folder)
+    _, ignored = _meet_mtp(network.config, stored.shapes, lambda _: None)
+    source = source_for(network, stored, _read_block_size(folder), ignored)
+    check_names(dict(network.public_tensors()), source)
+    return source
 
 
 def source_for(
@@ -130,10 +144,14 @@ def write_checkpoint(
     folder in place in one move is the caller's."""
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder, list(stored_tensors(network, fp8)), shard_bytes)
-    raw = config_to_hf(network.config, DTYPE_NAMES[network.embed_tokens.dtype])
+    write_config(network.config, network.embed_tokens.dtype, folder, fp8)
+
+
+def write_config(config: ModelConfig, dtype: torch.dtype, folder: Path, fp8: bool = False) -> None:
+    raw = config_to_hf(config, DTYPE_NAMES[dtype])
     write_json(folder / CONFIG, raw | ({"quantization_config": QUANTIZATION} if fp8 else {}))
 
 
-def checkpoint_names(config: ModelConfig, fp8: bool) -> Iterator[Stored]:
-    """Name, shape and dtype of every tensor that a bfloat16 network's folder holds; nothing is allocated."""
-    return stored_tensors(empty_network(config, torch.bfloat16, "meta"), fp8)
+def checkpoint_names(config: ModelConfig, fp8: bool, dtype: torch.dtype = torch.bfloat16) -> Iterator[Stored]:
+    """Name, shape and dtype of every tensor that a network's folder holds; nothing is allocated."""
+    return stored_tensors(empty_network(config, dtype, "meta"), fp8)

@@ -65,6 +65,9 @@ class LatentAttention(nn.Module):
     def renew(self) -> None:
         self._up.renew(self.kv_b_proj.weight)
 
+    def keep_none(self) -> None:
+        self._up.keeps = False
+
     def _expanded(
         self, q: Tensor, latent: Tensor, key: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext
     ) -> Tensor:

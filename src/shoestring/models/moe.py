@@ -117,6 +117,9 @@ class Router(nn.Module):
     def renew(self) -> None:
         self._wide.renew(self.weight)
 
+    def keep_none(self) -> None:
+        self._wide.keeps = False
+
     def forward(self, x: Tensor, trace: RoutingTrace) -> tuple[Tensor, Tensor]:
         """x (T, hidden) -> experts (T, K) int64 and their weights (T, K) float32."""
         c = self.config

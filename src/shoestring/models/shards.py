@@ -131,18 +131,28 @@ def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
 def write_weights(folder: Path, tensors: list[Stored], shard_bytes: int) -> None:
     """One file, or shards of at most `shard_bytes` and their index; those of an earlier save are removed once
     these are whole."""
-    shards = _shards(tensors, shard_bytes)
-    names = [WEIGHTS]
-    if len(shards) > 1:
-        names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
-    for name, shard in zip(names, shards, strict=True):
+    files = weight_files(tensors, shard_bytes)
+    for name, shard in files.items():
         _write_safetensors(folder / name, shard)
-    if len(shards) > 1:
-        total = sum(tensor.num_bytes for tensor in tensors)
-        where = {t.name: name for name, shard in zip(names, shards, strict=True) for t in shard}
+    finish_weights(folder, files)
+
+
+def weight_files(tensors: list[Stored], shard_bytes: int) -> dict[str, list[Stored]]:
+    """By file name, what each of them is to hold."""
+    shards = _shards(tensors, shard_bytes)
+    if len(shards) == 1:
+        return {WEIGHTS: shards[0]}
+    return {f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors": shard for i, shard in enumerate(shards)}
+
+
+def finish_weights(folder: Path, files: Mapping[str, list[Stored]]) -> None:
+    """Write the index, where there are several, and remove an earlier save's files."""
+    if len(files) > 1:
+        total = sum(tensor.num_bytes for shard in files.values() for tensor in shard)
+        where = {t.name: name for name, shard in files.items() for t in shard}
         write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": where})
     for stale in [*folder.glob("model*.safetensors"), folder / INDEX]:
-        if stale.name not in names and (stale.name != INDEX or len(shards) == 1):
+        if stale.name not in files and (stale.name != INDEX or len(files) == 1):
             stale.unlink(missing_ok=True)
 
 
@@ -158,9 +168,8 @@ def _shards(tensors: list[Stored], shard_bytes: int) -> list[list[Stored]]:
     return shards
 
 
-def _write_safetensors(path: Path, tensors: list[Stored]) -> None:
-    """Length of the header (8 bytes), JSON header, data. The library's writer copies every tensor first; this
-    one holds one. The file gets its name only when it is whole."""
+def file_header(tensors: list[Stored]) -> bytes:
+    """What a file of these begins with; their numbers follow it end to end."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for tensor in tensors:
@@ -170,10 +179,16 @@ def _write_safetensors(path: Path, tensors: list[Stored]) -> None:
         at = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # data starts at a multiple of 8
+    return struct.pack("<Q", len(text)) + text
+
+
+def _write_safetensors(path: Path, tensors: list[Stored]) -> None:
+    """Length of the header (8 bytes), JSON header, data. The library's writer copies every tensor first; this
+    one holds one. The file gets its name only when it is whole."""
     half = path.with_name(path.name + ".part")
     try:
         with half.open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
+            file.write(file_header(tensors))
             for tensor in tensors:
                 values = tensor.make().detach().cpu().contiguous()
                 file.write(values.flatten().view(torch.uint8).numpy().data)

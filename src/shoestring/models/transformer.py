@@ -122,7 +122,7 @@ class Transformer(nn.Module):
             x, branch = layer(x, branch, rope, context, trace)
         assert branch is not None, "a network has at least one layer"
         _, x = add_rms_norm(x, branch, self.norm, self.config.rms_norm_eps)
-        return _output(x.view(*ids.shape, -1), trace)
+        return _output(x if ids.dim() == 1 else x.view(*ids.shape, -1), trace)
 
     def predict_further(
         self,
@@ -187,6 +187,15 @@ class Transformer(nn.Module):
         for module in self.modules():
             if isinstance(module, Linear | LatentAttention | Router):
                 module.renew()
+
+    def keep_no_copies(self) -> None:
+        """Where the weights lie in several processes and are put together for one pass."""
+        self._head.keep_none()
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.packs = False
+            elif isinstance(module, LatentAttention | Router):
+                module.keep_none()
 
     def routers(self) -> list[Router]:
         """Of the mixture layers in order, MTP modules' after the main ones."""

@@ -49,6 +49,9 @@ class Head:
     def renew(self, weight: Tensor) -> None:
         self._panels.renew(weight)
 
+    def keep_none(self) -> None:
+        self._panels.keeps = False
+
 
 def head_logits_plain(hidden: Tensor, weight: Tensor) -> Tensor:
     """The same where there is no kernel: on a GPU in float32 too, elsewhere rounded to the weight's dtype."""

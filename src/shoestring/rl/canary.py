@@ -1,7 +1,5 @@
 """Two throw-away updates before the first real one: does training do anything, and nothing unless told to?"""
 
-import dataclasses
-
 from torch import Tensor
 
 from shoestring.rl.faults import Fault, exploded
@@ -12,7 +10,6 @@ from shoestring.rl.reference import logprobs_of
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner
 from shoestring.train.optim import OptimSettings
-from shoestring.train.state import TrainState
 
 # Adam's first step is as long for a faint gradient as for a steep one: on samples that are nearly certain
 # already it may go past what it aims at (smollm2 in bf16: -0.014 to -0.026 at 1e-4, to -0.013 at 3e-5). A
@@ -24,7 +21,7 @@ def canaries(learner: Learner, batch: MicroBatch, temperature: float) -> list[Fa
     """batch: a few samples, each with advantage 1. An update at learning rate 0 must leave their logprobs as
     they are; one at the run's own rate must move weights and make the samples likelier. Weights, moments and
     counts are put back bit for bit."""
-    kept, settings = _copy(learner.state_dict()), learner.settings
+    kept, settings = learner.snapshot(), learner.settings
     before = logprobs_of(learner.lm.network, batch, temperature, batch.routing)
 
     def likelier_at(part: float) -> bool:
@@ -78,8 +75,3 @@ def _update(
     learner.settings = settings.model_copy(update=own)
     learner.update([batch], PolicyLoss(PolicyLossSettings()), temperature)
     return logprobs_of(learner.lm.network, batch, temperature, batch.routing)
-
-
-def _copy(state: TrainState) -> TrainState:
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.tensors.items()}
-    return dataclasses.replace(state, tensors=tensors)

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first asks the work to save and stop, the second stops it where it is."""
+"""Ctrl-C or SIGTERM: the first asks the work to save and stop, the second stops it where it is."""
 
 import signal
 import threading
@@ -8,24 +8,24 @@ from typing import Any
 
 
 class StopSignal:
-    """A context that catches SIGINT, in the main thread only (Python allows handlers nowhere else)."""
+    """A context that catches SIGINT and SIGTERM, in the main thread only (Python allows handlers nowhere
+    else)."""
 
     def __init__(self, announce: Callable[[str], None]) -> None:
         self.requested = False
         self._announce = announce
-        self._before: Any = None
-        self._installed = False
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._on_signal)
-            self._installed = True
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, self._before if self._before is not None else signal.SIG_DFL)
-            self._installed = False
+        while self._before:
+            number, before = self._before.popitem()
+            signal.signal(number, before if before is not None else signal.SIG_DFL)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

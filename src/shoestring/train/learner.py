@@ -1,5 +1,6 @@
 """The Learner handle: batches in, a better network out. One optimizer step for every stage."""
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -116,11 +117,11 @@ class Learner:
     def try_out(self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss) -> None:
         """Work and memory of a first update, without it: nothing is changed but `most_tokens`."""
         self._accumulate(batches, loss_of, 1.0)
-        with _optimizer_fits():
+        with optimizer_fits():
             self.optimizer.try_out()
 
     def _step(self, rate: float) -> float:
-        with _optimizer_fits():
+        with optimizer_fits():
             norm = self.optimizer.step(rate)
         if self.adapters is not None:
             self.adapters.merge()
@@ -142,11 +143,7 @@ class Learner:
             self.optimizer.clear()
             give_back(self.lm.device)
             if num_samples(failed.packed) < 2:
-                raise ShoestringError(
-                    f"out of memory: a single row of {failed.num_tokens:,} tokens doesn't fit; lower "
-                    "max_completion_tokens (grpo), max_row_tokens (sft) or sequence_length (pretrain), train "
-                    "an adapter (lora), or take a smaller model"
-                )
+                raise row_too_long(failed.num_tokens)
             self.most_tokens = failed.num_tokens // 2
             splits += 1
 
@@ -198,6 +195,12 @@ class Learner:
         tensors = self.optimizer.tensors() | biases
         return TrainState(self.step, self._bad_steps, tensors, self.most_tokens)
 
+    def snapshot(self) -> TrainState:
+        """A copy of its state to go back to."""
+        state = self.state_dict()
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.tensors.items()}
+        return dataclasses.replace(state, tensors=tensors)
+
     def load_state_dict(self, state: TrainState) -> None:
         self.optimizer.load_tensors(state.tensors)
         for i, router in enumerate(self.lm.network.routers()):
@@ -211,8 +214,15 @@ class Learner:
         self.lm.save(folder)
 
 
+def row_too_long(tokens: int) -> ShoestringError:
+    return ShoestringError(
+        f"out of memory: a single row of {tokens:,} tokens doesn't fit; lower max_completion_tokens (grpo), "
+        "max_row_tokens (sft) or sequence_length (pretrain), train an adapter (lora), or take a smaller model"
+    )
+
+
 @contextmanager
-def _optimizer_fits() -> Iterator[None]:
+def optimizer_fits() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:

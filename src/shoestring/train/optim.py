@@ -1,7 +1,7 @@
 """AdamW on float32 master weights, and the learning rate's path."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -39,6 +39,18 @@ def learning_rate_at(settings: OptimSettings, step: int, total_steps: int) -> fl
     return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
+def adamw(matrices: list[Tensor], vectors: list[Tensor], settings: OptimSettings) -> torch.optim.AdamW:
+    """Its learning rate is set step by step. Weight decay leaves vectors (norms, biases) alone."""
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    betas = (settings.beta1, settings.beta2)
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=0.0, betas=betas, eps=settings.epsilon, fused=True
+    )
+
+
 class MasterOptimizer:
     """AdamW whose weights, gradients and moments are float32 whatever the network's dtype.
 
@@ -55,17 +67,8 @@ class MasterOptimizer:
         self.library = library_for(*self.params)
         for p, m, grad in zip(self.params, self.master, self.grads, strict=True):
             p.register_post_accumulate_grad_hook(_move_into(m, grad, self.library))
-        # weight decay leaves vectors (norms, biases) alone
         matrices = [m for m in self.master if m.dim() > 1]
-        vectors = [m for m in self.master if m.dim() == 1]
-        groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        betas = (settings.beta1, settings.beta2)
-        self.adam = torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=0.0, betas=betas, eps=settings.epsilon, fused=True
-        )
+        self.adam = adamw(matrices, [m for m in self.master if m.dim() == 1], settings)
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> float:
@@ -145,7 +148,7 @@ class MasterOptimizer:
         return found
 
     @torch.no_grad()
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         for name, p, m in zip(self.names, self.params, self.master, strict=True):
             m.copy_(tensors[f"master.{name}"])
             p.copy_(m)

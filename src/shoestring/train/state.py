@@ -2,17 +2,18 @@
 it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shoestring.errors import ShoestringError
 
+TENSORS = "optimizer.safetensors"
 PART_TENSORS = "parts.safetensors"  # of the parts that have tensors to keep; missing where none has
 
 
@@ -20,12 +21,39 @@ PART_TENSORS = "parts.safetensors"  # of the parts that have tensors to keep; mi
 class TrainState:
     """step: optimizer steps done; bad_steps: the latest of them without a finite gradient, in a row. tensors:
     float32 masters and AdamW's moments by name. most_tokens: of a micro-batch, where more ran out of
-    memory."""
+    memory. write: where the tensors lie in several processes, none is here and this writes their file."""
 
     step: int
     bad_steps: int
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     most_tokens: int | None = None
+    write: Callable[[Path], None] | None = None
+
+
+class StateFile(Mapping[str, Tensor]):
+    """The saved tensors, read when they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: Any = safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
+        self._names: list[str] = list(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_tensor(name)
+
+    def rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Of the first dimension; the others aren't read."""
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_slice(name)[begin:end]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Stateful(Protocol):
@@ -39,7 +67,10 @@ class Stateful(Protocol):
 
 def save_state(folder: Path, state: TrainState, parts: Mapping[str, Stateful]) -> None:
     """Write into an existing folder; the caller renames it into place once it is whole."""
-    save_file({k: v.contiguous() for k, v in state.tensors.items()}, folder / "optimizer.safetensors")
+    if state.write is not None:
+        state.write(folder / TENSORS)
+    else:
+        save_file({k: v.contiguous() for k, v in state.tensors.items()}, folder / TENSORS)
     plain: dict[str, dict[str, Any]] = {}
     tensors: dict[str, Tensor] = {}
     for name, part in parts.items():
@@ -65,7 +96,7 @@ def load_state(folder: Path, parts: Mapping[str, Stateful]) -> TrainState:
         state = TrainState(
             progress["step"],
             progress["bad_steps"],
-            load_file(folder / "optimizer.safetensors"),
+            StateFile(folder / TENSORS),
             progress.get("most_tokens"),
         )
         tensors = load_file(folder / PART_TENSORS) if (folder / PART_TENSORS).exists() else {}

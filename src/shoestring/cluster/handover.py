@@ -1,0 +1,92 @@
+"""How weights get from who trains to who generates: through Ray's object store, or a disk that all see."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from shoestring.cluster.parcel import Manifest, Parcel, packed, write
+from shoestring.cluster.workers import Workers
+from shoestring.errors import BadInput
+
+STORE_SHARE = (
+    0.4  # of the smallest host's object store that weights may take: two versions lie there at times
+)
+
+
+class Weights(Iterator[tuple[str, Tensor]]):
+    """Named tensors, as any; and how they lie packed already where the one who trained them put them."""
+
+    def __init__(
+        self, tensors: Callable[[], Iterator[tuple[str, Tensor]]], manifest: Manifest, buffer: Any
+    ) -> None:
+        self.tensors, self.manifest, self.buffer = tensors, manifest, buffer
+        self._here = tensors()
+
+    def __next__(self) -> tuple[str, Tensor]:
+        return next(self._here)
+
+
+class Carrier:
+    """Chooses the way by size."""
+
+    def __init__(self, ray: Any, workers: Workers) -> None:
+        self.ray, self.workers = ray, workers
+        self._last: tuple[Any, Manifest, Iterable[tuple[str, Tensor]]] | None = None
+
+    def parcel(self, weights: Iterable[tuple[str, Tensor]], version: int) -> Parcel:
+        """Raises BadInput where no way has room."""
+        if isinstance(weights, Weights):
+            buffer, manifest = weights.buffer, weights.manifest
+        else:
+            buffer, manifest = packed(weights)
+        way = self.way(manifest.nbytes)
+        self._last = buffer, manifest, weights
+        if way == "disk":
+            return Parcel(manifest, version, self._written(version))
+        return Parcel(manifest, version, buffer if self._is_reference(buffer) else self.ray.put(buffer))
+
+    def afresh(self, parcel: Parcel) -> Parcel:
+        """The same weights once more, from what lies here."""
+        if isinstance(parcel.carried, Path):
+            return Parcel(parcel.manifest, parcel.version, self._written(parcel.version))
+        return Parcel(parcel.manifest, parcel.version, self.ray.put(self._buffer().copy()))
+
+    def way(self, nbytes: int) -> str:
+        wanted, folder = self.workers.hand_over, self.workers.folder
+        alive = [node for node in self.ray.nodes() if node["Alive"]]
+        room = min(node["Resources"].get("object_store_memory", 0.0) for node in alive) * STORE_SHARE
+        fits = nbytes <= room
+        if wanted == "store" or (wanted == "auto" and fits):
+            if fits:
+                return "store"
+            raise BadInput(
+                f"weights of {nbytes / 2**30:.2f} GiB are more than {STORE_SHARE:.0%} of the smallest object "
+                "store: give Ray a larger one (store_gib, or ray start --object-store-memory), or take "
+                "--workers hand_over=disk with folder=DIR"
+            )
+        if folder is None:
+            raise BadInput(
+                "weights handed over by disk need a folder that every host sees: --workers folder=DIR"
+            )
+        return "disk"
+
+    def _written(self, version: int) -> Path:
+        assert self._last is not None and self.workers.folder is not None
+        return write(self.workers.folder.absolute(), self._buffer(), self._last[1], version)
+
+    def _buffer(self) -> np.ndarray:
+        assert self._last is not None
+        buffer, _, weights = self._last
+        if not self._is_reference(buffer):
+            return buffer
+        try:
+            return self.ray.get(buffer)
+        except self.ray.exceptions.ObjectLostError:  # with the process that had put it there
+            assert isinstance(weights, Weights)
+            return packed(weights.tensors())[0]
+
+    def _is_reference(self, buffer: Any) -> bool:
+        return isinstance(buffer, self.ray.ObjectRef)

@@ -1,0 +1,64 @@
+"""What an actor says of itself beside its work, and what is made of it when it says no more."""
+
+import os
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from shoestring.ops.memory import free_bytes
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Look:
+    """rss_bytes: what the process holds; free_bytes: what its machine has left. phase: what it was at."""
+
+    pid: int
+    host: str
+    node: str  # Ray's id of the machine
+    phase: str
+    rss_bytes: int
+    free_bytes: int
+
+    @property
+    def memory(self) -> str:
+        return f"{self.rss_bytes / 2**30:.2f} GiB of memory, {self.free_bytes / 2**30:.1f} GiB left there"
+
+
+class Seen:
+    """The base of what runs in an actor: it can be looked at while it works."""
+
+    def __init__(self) -> None:
+        self._node, self._phase = _node(), "starting"
+        self._working = threading.get_ident()
+
+    def _at(self, phase: str) -> None:
+        self._phase = phase
+        self._working = threading.get_ident()
+
+    def look(self) -> Look:
+        return Look(os.getpid(), os.uname().nodename, self._node, self._phase, _resident(), free_bytes(CPU))
+
+    def stack(self) -> str:
+        """Of the thread that works, or worked last."""
+        frame = sys._current_frames().get(self._working)
+        shown = "".join(traceback.format_stack(frame)) if frame is not None else "no thread is at work\n"
+        return f"{self._phase}\n{shown}"
+
+
+def _node() -> str:
+    """Ray's id of the machine that this process runs on; "" outside Ray."""
+    ray = sys.modules.get("ray")
+    return ray.get_runtime_context().get_node_id() if ray is not None and ray.is_initialized() else ""
+
+
+def _resident() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # not Linux
+        return 0

@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from shoestring.cluster.parcel import (
+    LostParcel,
+    entries_of,
+    first_difference,
+    packed,
+    read,
+    unpacked,
+    write,
+)
+from tiny import tiny_lm
+from tiny_v3 import tiny_v3
+
+
+def weights(lm):
+    return list(lm.network.public_tensors())
+
+
+def test_a_buffer_gives_back_every_bit_and_precision():
+    lm = tiny_v3()
+    lm.network.to(torch.bfloat16)
+    buffer, manifest = packed(weights(lm))
+    given = dict(unpacked(buffer, manifest))
+    for name, own in weights(lm):
+        assert given[name].dtype == own.dtype
+        assert torch.equal(given[name], own)
+
+
+def test_the_fingerprint_is_of_the_weights_and_not_of_where_they_lie():
+    lm, buffer = tiny_lm(), packed(weights(tiny_lm()))
+    again = entries_of(reversed(weights(lm)))
+    assert again.fingerprint == buffer[1].fingerprint
+    assert first_difference(buffer[1], again) == ""
+
+
+def test_one_bit_is_another_fingerprint_and_is_found():
+    lm = tiny_lm()
+    sent = entries_of(weights(lm))
+    name, tensor = weights(lm)[3]
+    with torch.no_grad():
+        tensor.view(-1)[0] += 1e-6
+    held = entries_of(weights(lm))
+    assert sent.fingerprint != held.fingerprint
+    assert first_difference(sent, held) == name
+
+
+def test_a_tensor_that_is_missing_is_named():
+    lm = tiny_lm()
+    assert first_difference(entries_of(weights(lm)), entries_of(weights(lm)[:-1])) == weights(lm)[-1][0]
+
+
+def test_a_short_buffer_is_refused():
+    buffer, manifest = packed(weights(tiny_lm()))
+    with pytest.raises(LostParcel, match="bytes of weights came of"):
+        list(unpacked(buffer[:-1], manifest))
+
+
+def test_files_are_whole_or_not_there_and_only_the_last_two_are_kept(tmp_path):
+    buffer, manifest = packed(weights(tiny_lm()))
+    for version in range(4):
+        path = write(tmp_path, buffer, manifest, version)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "weights-000002.safetensors",
+        "weights-000003.safetensors",
+    ]
+    assert entries_of(read(path)).fingerprint == manifest.fingerprint
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(LostParcel, match="can't be read"):
+        read(path)
+    with pytest.raises(LostParcel, match="can't be read"):
+        read(tmp_path / "weights-000009.safetensors")
