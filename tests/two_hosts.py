@@ -1,7 +1,9 @@
 """Two hosts on one machine: network namespaces joined by a virtual link, a Ray node in each."""
 
 import os
+import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 
 HEAD, OTHER = "10.77.0.1", "10.77.0.2"
 PORT = 6399
+TOKEN = secrets.token_hex(32)
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start"]
 
 
@@ -48,7 +51,20 @@ def linked() -> Iterator[tuple[str, str]]:
 
 
 def inside(name: str, command: list[str], **how) -> subprocess.Popen:
-    return subprocess.Popen(["ip", "netns", "exec", name, *command], start_new_session=True, **how)
+    """With a token of our own, by which Ray's processes know each other."""
+    own = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    return subprocess.Popen(["ip", "netns", "exec", name, *command], start_new_session=True, env=own, **how)
+
+
+def listens(name: str, node: subprocess.Popen) -> None:
+    """Wait for the head's port: on a busy machine Ray takes a minute to start."""
+    ask = f"import socket; socket.create_connection(('{HEAD}', {PORT}), 2)"
+    for _ in range(120):
+        assert node.poll() is None, "the head's Ray node didn't start"
+        if inside(name, [sys.executable, "-c", ask], stderr=subprocess.DEVNULL).wait() == 0:
+            return
+        time.sleep(1)
+    raise AssertionError("the head's Ray node doesn't listen")
 
 
 @contextmanager
@@ -62,12 +78,15 @@ def two_hosts(folder: Path) -> Iterator[tuple[str, str]]:
         other = ["--address", f"{HEAD}:{PORT}", "--node-ip-address", OTHER]
         nodes = [inside(a, [*RAY, *head, *small], **quiet)]
         try:
-            time.sleep(8)
+            listens(a, nodes[0])
             nodes.append(inside(b, [*RAY, *other, *small], **quiet))
-            time.sleep(8)
-            assert all(node.poll() is None for node in nodes), "a Ray node didn't start"
+            time.sleep(15)  # it joins while the command starts, which waits for room
+            assert nodes[1].poll() is None, "the second host's Ray node didn't start"
             yield a, f"{HEAD}:{PORT}"
         finally:
             for node in reversed(nodes):
                 node.terminate()
-                node.wait(30)
+                try:
+                    node.wait(60)
+                except subprocess.TimeoutExpired:
+                    os.killpg(node.pid, signal.SIGKILL)

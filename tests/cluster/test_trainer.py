@@ -59,8 +59,8 @@ def when(folder, step, do):
     return wait
 
 
-def kill(members):
-    os.kill(members.all[0].last.pid, signal.SIGKILL)
+def kill(members, place=0):
+    os.kill(members.all[place].last.pid, signal.SIGKILL)
 
 
 def findings(folder):
@@ -115,3 +115,17 @@ def test_one_step_ahead_is_one_version_stale_and_no_more(ray, settings, tmp_path
 def test_ahead_without_a_correction_is_refused(ray, settings, tmp_path):
     with pytest.raises(BadInput, match="samples of older weights need a correction"):
         trained(ray, settings, tmp_path / "run", ahead=1)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_two_ranks_train_as_one_and_survive_the_loss_of_one(ray, settings, alone, tmp_path, killed):
+    folder = tmp_path / "run"
+    during = when(folder, 3, lambda handles: kill(handles.members["trainer"], 1)) if killed else None
+    trained(ray, settings, folder, during, generators=2, trainers=2)
+    for ours, theirs in zip(metrics(folder), metrics(alone), strict=True):
+        assert ours["reward"] == theirs["reward"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
+    if killed:
+        (found,) = [row for row in findings(folder) if row["name"] == "trainer lost"]
+        assert "trainer 2 of 2 (process" in found["text"]
+        assert "SIGKILL" in found["text"]

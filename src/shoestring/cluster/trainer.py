@@ -1,6 +1,8 @@
 """The learner's ranks in actors behind one Learner. Here is a copy of the network that follows theirs: what
 looks at the model between updates, and saves it, looks at that."""
 
+import dataclasses
+import importlib
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -93,11 +95,9 @@ class TrainerActor(Seen):
 
     def meet(self) -> str:
         """An address of this machine where nobody listens."""
-        from ray.util import get_node_ip_address
-
         with socket.socket() as free:
             free.bind(("", 0))
-            return f"{get_node_ip_address()}:{free.getsockname()[1]}"
+            return f"{importlib.import_module('ray.util').get_node_ip_address()}:{free.getsockname()[1]}"
 
     def begin(self, manifest: Manifest, buffer: Any, size: int, meet: str, rank: int) -> Done:
         """Build the learner around these weights."""
@@ -150,9 +150,7 @@ class TrainerActor(Seen):
         if weights:
             buffer, manifest = packed(learner.weights())  # by every rank: they may have to be gathered
             if self._place.rank == 0:
-                from ray import put as into_store
-
-                put = {"manifest": manifest, "buffer": [into_store(buffer)]}
+                put = {"manifest": manifest, "buffer": [importlib.import_module("ray").put(buffer)]}
         done = Done(result, learner.step, learner.most_tokens, self.look(), **put)
         self._at("waiting for work")
         return done
@@ -192,7 +190,9 @@ class RemoteLearner(Learner):
         return self._call("state_dict", "giving its state to be saved").result
 
     def load_state_dict(self, state: TrainState) -> None:
-        self._renewed(self._call("load_state_dict", "taking a saved state", state))
+        """Of a file too, whose tensors are read here and sent: other hosts may not see it."""
+        sent = dataclasses.replace(state, tensors=dict(state.tensors), write=None)
+        self._renewed(self._call("load_state_dict", "taking a saved state", sent))
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """They lie in the object store already, from where generators take them."""

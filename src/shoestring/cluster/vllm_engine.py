@@ -173,7 +173,7 @@ def the_vllm() -> Any:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if not torch.cuda.is_available():  # on a CPU what compiling saves is less than the minutes that it takes
-        importlib.import_module("torch._dynamo.config").disable = True
+        setattr(importlib.import_module("torch._dynamo.config"), "disable", True)  # noqa: B010
     try:
         return importlib.import_module("vllm")
     except ImportError as error:
