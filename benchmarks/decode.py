@@ -15,11 +15,11 @@ from typing import Any
 import common
 from contenders import OURS, Contender, Running, interleave, running
 from rollouts import first_gaps, make_prompts
-from shoestring.release.gguf_write import write_gguf
 
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel, load
 from shoestring.models.bases import BASES
+from shoestring.release.gguf_write import write_gguf
 from shoestring.run.environment import usable_cores
 
 OUR, LLAMA, OPENVINO, VLLM = "shoestring", "llama.cpp", "OpenVINO", "vLLM CPU"

@@ -37,6 +37,7 @@ def run(
     deadline_s: float = 60.0,
     folder: Path = Path(tempfile.gettempdir()) / "ranks",
     allow: bool = False,
+    device: str = "cpu",
     patience_s: float = 90.0,
 ) -> list[Any]:
     """allow: a rank's exception or exit code is its result instead of an end to the test."""
@@ -44,7 +45,7 @@ def run(
     processes, ends = [], []
     for rank in range(size):
         mine, theirs = START.Pipe(duplex=False)
-        given = (theirs, rank, size, port, expert, deadline_s, folder, work, args)
+        given = (theirs, rank, size, port, expert, device, deadline_s, folder, work, args)
         process = START.Process(target=_main, args=given, daemon=True)
         process.start()
         theirs.close()
@@ -83,6 +84,7 @@ def _main(
     size: int,
     port: int,
     expert: int,
+    device: str,
     deadline_s: float,
     folder: Path,
     work: Callable[..., Any],
@@ -96,7 +98,7 @@ def _main(
     world: World | None = None
     try:
         store = meet_at(rank, size, "127.0.0.1", port, deadline_s)
-        world = join(rank, size, store, expert, "cpu", deadline_s, folder)
+        world = join(rank, size, store, expert, device, deadline_s, folder)
         _send(end, work(world, *args))
     except BaseException as error:
         error.add_note(traceback.format_exc())

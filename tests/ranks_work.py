@@ -117,7 +117,7 @@ def open_learner(world: World, case: Case, parallel: ParallelSettings) -> Parall
 def together(world: World, case: Case, parallel: ParallelSettings) -> Course:
     learner = open_learner(world, case, parallel)
     steps = [learner.update(case.batches(step), sft_loss) for step in range(case.steps)]
-    return course_of(steps, {name: tensor.clone() for name, tensor in learner.weights()})
+    return course_of(steps, {name: tensor.cpu().clone() for name, tensor in learner.weights()})
 
 
 def many(world: World, cases: Sequence[tuple[Case, ParallelSettings]]) -> list[Course]:
@@ -292,3 +292,20 @@ def shared_bytes(world: World, case: Case) -> int:
     """Of this rank's masters."""
     learner = open_learner(world, case, ParallelSettings(expert=world.expert))
     return sum(share.local.numel() * share.local.element_size() for share in learner.shares.values())
+
+
+def replayed(world: World, case: Case, parallel: ParallelSettings, batch: MicroBatch) -> tuple[float, float]:
+    """Loss and norm of a step over a batch that brings its routing."""
+    metrics = open_learner(world, case, parallel).update([batch], sft_loss)
+    return metrics.loss, metrics.grad_norm
+
+
+def measured(world: World, case: Case, parallel: ParallelSettings) -> tuple[int, float, float]:
+    """Bytes that came to this rank, seconds in collectives and in all, of the steps after the first."""
+    learner = open_learner(world, case, parallel)
+    learner.update(case.batches(0), sft_loss)
+    world.traffic.num_bytes, world.traffic.seconds = 0, 0.0
+    began = time.perf_counter()
+    for step in range(1, case.steps):
+        learner.update(case.batches(step), sft_loss)
+    return world.traffic.num_bytes, world.traffic.seconds, time.perf_counter() - began

@@ -30,6 +30,7 @@ from shoestring.train.optim import OptimSettings
 CASE = Case(objectives=V3_OBJECTIVES, steps=4)
 
 
+@pytest.mark.slow
 def test_ranks_write_the_files_of_one_process(tmp_path: Path) -> None:
     courses = run(2, save_halfway, CASE, ParallelSettings(expert=2), tmp_path, expert=2)
     network = load_checkpoint(tmp_path / "model", torch.float32, "cpu")
@@ -74,6 +75,7 @@ def test_one_process_goes_on_where_ranks_stopped_and_the_other_way_round(tmp_pat
         assert course.losses == pytest.approx(want.losses[2:], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_ranks_read_a_folder_and_give_the_logprobs_of_one_process(tmp_path: Path) -> None:
     lm = CASE.model()
     lm.save(tmp_path)

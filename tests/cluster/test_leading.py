@@ -10,6 +10,7 @@ from ranks_work import V3_OBJECTIVES, Case, alone, compare, led
 CASE = Case(objectives=V3_OBJECTIVES, steps=4)
 
 
+@pytest.mark.slow
 def test_a_job_on_rank_0_sees_one_learner_and_goes_on_from_its_state(tmp_path: Path) -> None:
     want = alone(CASE)
     first, nothing = run(2, led, CASE, tmp_path, False, expert=2)

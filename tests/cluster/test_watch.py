@@ -18,8 +18,10 @@ def word(rank: int, phase: str, turn: int, broke: bool = True, ago: float = 0.0)
     return Word(rank, phase, turn, 5.0, 2**30, time.time() - ago, broke)
 
 
-def said(*words: Word, size: int | None = None) -> str:
-    return blame(list(words), size or len(words), 60.0, Path("ranks"), RuntimeError("Timed out\nmore"))
+def said(*words: Word, size: int | None = None, gone: tuple[int, ...] = ()) -> str:
+    return blame(
+        list(words), set(gone), size or len(words), 60.0, Path("ranks"), RuntimeError("Timed out\nmore")
+    )
 
 
 def test_who_is_to_blame() -> None:
@@ -30,7 +32,7 @@ def test_who_is_to_blame() -> None:
     assert "deadline 60 s" in line
     assert line.endswith("Timed out")
     assert said(word(0, "pass 2", 9), word(1, "norm", 8)).startswith("rank 1 is in 'norm'")
-    assert said(word(0, "norm", 9), word(1, "pass 2", 8, False, 99)).startswith(
+    assert said(word(0, "norm", 9), word(1, "pass 2", 8, False, 99), gone=(1,)).startswith(
         "rank 1 is gone: last heard 99 s ago in 'pass 2'"
     )
     assert said(word(0, "norm", 9), size=2).startswith("rank 1 never said a word; rank 0 waited")

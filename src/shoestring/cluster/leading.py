@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shoestring.cluster.learner import ParallelLearner
 from shoestring.cluster.parallelize import ParallelSettings, check_fits
+from shoestring.cluster.watch import IDLE
 from shoestring.cluster.world import RankLost, World
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
@@ -83,13 +84,15 @@ Order = Begin | Call | End
 
 def give(world: World, order: Order) -> None:
     """Of rank 0, to all others."""
-    dist.broadcast_object_list([order], src=0, group=world.orders)
+    with world.phase("an order to the others"):
+        dist.broadcast_object_list([order], src=0, group=world.orders)
 
 
 def take(world: World) -> Order:
     """Of the others: waits as long as it takes."""
     box: list[Any] = [None]
-    dist.broadcast_object_list(box, src=0, group=world.orders)
+    with world.phase(IDLE):
+        dist.broadcast_object_list(box, src=0, group=world.orders)
     return box[0]
 
 

@@ -88,7 +88,9 @@ class SharedOptimizer:
 
     def steps(self, name: str) -> float:
         """Taken by this parameter; one that got no gradient waits (MTP modules that aren't trained yet)."""
-        state = self.adam.state.get(self.master.get(name))
+        if name not in self.master:
+            return 0.0
+        state = self.adam.state.get(self.master[name])
         return float(state["step"]) if state else 0.0
 
     @torch.no_grad()

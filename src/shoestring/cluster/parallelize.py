@@ -109,7 +109,8 @@ def _recompute(block: Block, what: Literal["none", "attention", "layers"]) -> No
     """An instance's own `forward` stands before the class's, and hooks of FSDP stay around it: the weights
     are there again when it runs a second time."""
     if what == "attention":
-        block.self_attn.forward = partial(_attention_again, block.self_attn.forward)
+        attention = block.self_attn
+        attention.forward = partial(_attention_again, attention.forward)  # type: ignore[method-assign]
     elif what == "layers":
         block.forward = partial(_layer_again, block.forward)
 

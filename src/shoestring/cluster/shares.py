@@ -55,7 +55,7 @@ def public_spans(config: ModelConfig) -> dict[str, Span]:
     for name, tensor in twin.public_tensors():
         assert tensor.is_contiguous(), f"{name} is no run of rows"
         owner = owners[tensor.untyped_storage()._cdata]
-        spans[name] = Span(owner, tensor.storage_offset(), tuple(tensor.shape))
+        spans[name] = Span(owner, int(tensor.storage_offset()), tuple(tensor.shape))
     return spans
 
 
@@ -80,7 +80,7 @@ def shares_of(network: Transformer, world: World) -> dict[str, Share]:
         else:
             begin, end = (n + module.first for n in rows_of(rows, world.num_replicas, world.replica_rank))
             shape = (module.total, *rest)
-        local = parameter.detach().to_local().view(-1)
+        local = _as_shared(parameter.detach()).to_local().view(-1)
         assert len(local) == (end - begin) * each, (name, local.shape, begin, end)
         shares[name] = Share(shape, begin * each, end * each, local)
     return shares
@@ -120,7 +120,7 @@ def whole_tensors(
     buffers = dict(network.named_buffers())
     for owner, parameter in network.named_parameters():
         assert isinstance(parameter, DTensor)
-        whole = parameter.detach().to(dtype).full_tensor()
+        whole = _as_shared(parameter.detach().to(dtype)).full_tensor()
         module = next((m for prefix, m in experts.items() if owner.startswith(prefix)), None)
         blocks = [whole] if module is None else _by_rank(whole, world)
         begin = 0
@@ -135,6 +135,11 @@ def whole_tensors(
     for owner in (owner for owner in names if owner in buffers):
         for name in names[owner]:
             yield name, buffers[owner]
+
+
+def _as_shared(tensor: Tensor) -> DTensor:
+    assert isinstance(tensor, DTensor)  # as what it was made from
+    return tensor
 
 
 def _by_rank(own: Tensor, world: World) -> Iterator[Tensor]:

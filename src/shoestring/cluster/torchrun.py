@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from torch.distributed import PrefixStore, Store, TCPStore
+from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from shoestring.cluster.leading import End, LeadingLearner, follow, give
 from shoestring.cluster.parallelize import ParallelSettings, check_fits

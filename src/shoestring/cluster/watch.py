@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch.distributed import Store
+from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
 
 from shoestring.ops.memory import peak_bytes
 
 IDLE = "waiting for work"  # the one phase without a deadline: a rank may wait long for rollouts
 ALARM = "alarm"
-SILENT_S = 10.0  # without a word, and a rank counts as gone
+SILENT_S, SILENT_TICKS = 3.0, 6  # without a word when it was asked for one, and a rank counts as gone
 
 
 @dataclass(frozen=True)
@@ -115,35 +115,40 @@ class Watch:
         try:
             self.store.set(ALARM, str(self.rank))
             self._say()
-            words = self._words()
+            words, silent = self._words()
         except RuntimeError:
             return (
                 f"rank {self.rank} lost the others in '{self._phase}': the process that held them "
                 f"together is gone ({_first_line(error)})"
             )
-        return blame(words, self.size, self.deadline_s, self.folder, error)
+        return blame(words, silent, self.size, self.deadline_s, self.folder, error)
 
-    def _words(self) -> list[Word]:
-        """Of every rank that still speaks, once those that wait have had time to find out."""
-        until = time.monotonic() + max(2.0, 4 * self._tick)
-        words: list[Word] = []
-        while time.monotonic() < until:
-            words = [self._read(rank) for rank in range(self.size) if self.store.check([f"word/{rank}"])]
-            if len(words) == self.size and all(word.broke for word in words):
-                break
+    def _words(self) -> tuple[list[Word], set[int]]:
+        """The last of every rank that ever spoke, once those that wait have had time to find out; and who
+        said nothing meanwhile, though it was time for some words."""
+        before = self._read()
+        until = time.monotonic() + max(SILENT_S, SILENT_TICKS * self._tick)
+        words = before
+        while time.monotonic() < until and not (
+            len(words) == self.size and all(word.broke for word in words.values())
+        ):
             time.sleep(self._tick / 4)
-        return words
+            words = self._read()
+        silent = {rank for rank, word in words.items() if not word.broke and word == before.get(rank)}
+        return list(words.values()), silent
 
-    def _read(self, rank: int) -> Word:
-        return Word(**json.loads(self.store.get(f"word/{rank}")))
+    def _read(self) -> dict[int, Word]:
+        spoke = [rank for rank in range(self.size) if self.store.check([f"word/{rank}"])]
+        return {rank: Word(**json.loads(self.store.get(f"word/{rank}"))) for rank in spoke}
 
 
-def blame(words: list[Word], size: int, deadline_s: float, folder: Path, error: BaseException) -> str:
+def blame(
+    words: list[Word], gone: set[int], size: int, deadline_s: float, folder: Path, error: BaseException
+) -> str:
     """One line. A rank is at fault that has gone silent; else one that wasn't itself kept waiting; else the
     one that is furthest behind."""
     now = time.time()
-    silent_after = min(SILENT_S, 1.5 + deadline_s / 4)
-    silent = [word for word in words if not word.broke and now - word.at > silent_after]
+    silent = [word for word in words if word.rank in gone]
     never = sorted(set(range(size)) - {word.rank for word in words})
     if silent or never:
         told = [
@@ -154,7 +159,6 @@ def blame(words: list[Word], size: int, deadline_s: float, folder: Path, error: 
         busy = [word for word in words if not word.broke]
         behind = busy or [word for word in words if word.turn == min(w.turn for w in words)]
         told = [f"{word}" for word in behind]
-    gone = {word.rank for word in silent}
     waiting = [word for word in words if word.broke and word.rank not in gone]
     phases = " and ".join(dict.fromkeys(f"'{word.phase}'" for word in waiting))
     ranks = ", ".join(str(word.rank) for word in waiting)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import ProcessGroup, Store
+from torch.distributed import PrefixStore, ProcessGroup, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.device_mesh import DeviceMesh
 
 from shoestring.cluster.traffic import Traffic
@@ -134,7 +134,7 @@ def meet_at(rank: int, size: int, address: str, port: int, deadline_s: float = D
     ShoestringError."""
     deadline = timedelta(seconds=deadline_s)
     try:
-        return dist.TCPStore(address, port, size, rank == 0, deadline, wait_for_workers=False)
+        return TCPStore(address, port, size, rank == 0, deadline, wait_for_workers=False)
     except (RuntimeError, ValueError) as error:
         raise ShoestringError(
             f"rank {rank} found nobody at {address}:{port}: {str(error).splitlines()[0]}"
@@ -163,7 +163,8 @@ def join(
     if place.type == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank % torch.cuda.device_count())))
         torch.cuda.set_device(place)
-    watch = Watch(rank, size, dist.PrefixStore("watch", store.clone()), deadline_s, folder, place)
+    spare: Store = store.clone()  # type: ignore[attr-defined]  # a connection of the watch's own
+    watch = Watch(rank, size, PrefixStore("watch", spare), deadline_s, folder, place)
     try:
         return _open(rank, size, store, expert, place, deadline_s, watch)
     except RuntimeError as error:
@@ -177,7 +178,7 @@ def _open(
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     deadline = timedelta(seconds=deadline_s)
     dist.init_process_group(
-        backend, store=dist.PrefixStore("groups", store), rank=rank, world_size=size, timeout=deadline
+        backend, store=PrefixStore("groups", store), rank=rank, world_size=size, timeout=deadline
     )
     grid = torch.arange(size).view(-1, expert)
     # made one by one, since a mesh gives its own groups torch's half hour
@@ -190,6 +191,9 @@ def _open(
     orders = dist.new_group(timeout=NO_DEADLINE, backend="gloo", group_desc="orders")
     kind, everyone = device.type, dist.group.WORLD
     assert everyone is not None
+    assert isinstance(columns, ProcessGroup)
+    assert isinstance(rows, ProcessGroup)
+    assert isinstance(orders, ProcessGroup)
     return World(
         rank,
         size,
