@@ -134,7 +134,7 @@ def _laid_out(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[Entry, np
         whole = tensor.detach().cpu().contiguous()
         data = whole.reshape(-1).view(torch.uint8).numpy() if whole.numel() else np.zeros(0, np.uint8)
         dtype = str(tensor.dtype).removeprefix("torch.")
-        yield Entry(name, dtype, tuple(tensor.shape), begin, zlib.crc32(data)), data
+        yield Entry(name, dtype, tuple(tensor.shape), begin, zlib.crc32(data.data)), data
         begin += -(-len(data) // ALIGN) * ALIGN
 
 
