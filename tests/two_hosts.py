@@ -6,10 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 HEAD, OTHER = "10.77.0.1", "10.77.0.2"
 PORT = 6399
@@ -68,13 +68,14 @@ def listens(name: str, node: subprocess.Popen) -> None:
 
 
 @contextmanager
-def two_hosts(folder: Path) -> Iterator[tuple[str, str]]:
+def two_hosts() -> Iterator[tuple[str, str]]:
     """(the head's namespace, the cluster's address). Each host has 2 CPU by Ray's count."""
     small = ["--num-cpus", "2", "--object-store-memory", "100000000", "--disable-usage-stats", "--block"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    with linked() as (a, b):
+    # a short path: sockets lie in it, and their names may have 107 bytes
+    with tempfile.TemporaryDirectory(prefix="r") as folder, linked() as (a, b):
         head = ["--head", "--node-ip-address", HEAD, "--port", str(PORT), "--include-dashboard", "false"]
-        head += ["--temp-dir", str(folder / "a")]
+        head += ["--temp-dir", folder]
         other = ["--address", f"{HEAD}:{PORT}", "--node-ip-address", OTHER]
         nodes = [inside(a, [*RAY, *head, *small], **quiet)]
         try:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.skipif(not permitted(), reason="no network namespaces: they need root and iproute2")
 def test_a_recipe_runs_on_two_hosts(tmp_path):
     out = tmp_path / "out"
-    with two_hosts(tmp_path) as (head, address), (tmp_path / "said").open("w") as said:
+    with two_hosts() as (head, address), (tmp_path / "said").open("w") as said:
         command = [sys.executable, "-m", "shoestring", "run", "recipes/tiny-v3.toml", "--scale", "small"]
         command += ["--cluster", address, "--output-dir", str(out)]
         running = inside(head, command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
