@@ -54,9 +54,9 @@ class VLLMEngine:
         self.config = how.skeleton.config
         self.stop_ids = how.skeleton.stop_ids
         self.weights_version = 0
+        self._vllm = the_vllm()  # first: where there is none nothing is left behind
         self._folder = tempfile.TemporaryDirectory(prefix="shoestring-vllm-")
         write_shape(how.skeleton, Path(self._folder.name))
-        self._vllm = the_vllm()
         self._engine = self._start(how)
         self._next = 0
         self._asked: dict[int, tuple[SamplingParams, dict[int, Completion]]] = {}

@@ -7,6 +7,8 @@ from shoestring.budget.flops import forward_flops, train_flops
 from shoestring.budget.memory import Memory, training_memory
 from shoestring.budget.plan import Phase
 from shoestring.budget.ranges import Range
+from shoestring.evals.audit import probes_of
+from shoestring.jobs.audit import AuditSettings
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.jobs.evaluate import plan as plan_units
 from shoestring.jobs.evaluate_settings import EvaluateSettings
@@ -155,6 +157,15 @@ def eval_phases(r: Reckoner, s: EvaluateSettings, models: Sequence[tuple[str, Kn
         ):
             if wanted:
                 yield r.generate(kind, model, 1, prompts, 1, CHAT_TOKENS, CHAT_REPLY * cap, cap, 256)
+        yield r.other(model.parameters / 2)
+
+
+def audit_phases(r: Reckoner, s: AuditSettings, models: Sequence[Known]) -> Iterator[Phase]:
+    """Each model is asked all probes, once."""
+    probes = len(probes_of(s.only, s.n))
+    for model in models:
+        reply = CHAT_REPLY * s.max_tokens
+        yield r.generate("audit", model, 1, probes, 1, CHAT_TOKENS, reply, s.max_tokens, 256)
         yield r.other(model.parameters / 2)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from shoestring.budget.machine import Machine
 from shoestring.budget.plan import Phase, Plan
 from shoestring.budget.ranges import Range, total
+from shoestring.jobs.audit import AuditSettings
 from shoestring.jobs.distill_distribution import DistributionSettings
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.jobs.evaluate_settings import EvaluateSettings
@@ -17,6 +18,7 @@ from shoestring.jobs.on_policy_settings import OnPolicySettings
 from shoestring.jobs.plan_lengths import Lengths, lengths_of, rows_of
 from shoestring.jobs.plan_models import Known, known_model
 from shoestring.jobs.plan_phases import (
+    audit_phases,
     eval_phases,
     grpo_phases,
     pretrain_phases,
@@ -111,6 +113,9 @@ class Planner:
                 yield from self._outputs(r, unit, s)
             case EvaluateSettings():
                 yield from eval_phases(r, s, [(at, self.model(unit, name)) for at, name in s.models.items()])
+            case AuditSettings():
+                asked = [name for name in (s.model, s.against) if name]
+                yield from audit_phases(r, s, [self.model(unit, name) for name in asked])
             case _:
                 self.unknown.append(f"{unit.title}: no rule for job '{unit.job}'")
 
