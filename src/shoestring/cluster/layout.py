@@ -7,9 +7,8 @@ and float32 gradients of its stages on every rank, experts' over the ranks that 
 optimizer's state shared out over replicas (ZeRO-1), its moments in bf16 and its masters in float32;
 with DualPipe a rank holds two stages, one of each end."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import torch
 
@@ -19,6 +18,7 @@ from shoestring.models.config import ModelConfig
 from shoestring.models.transformer import Transformer
 
 Kind = Literal["shared", "published"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,17 @@ def stages_of(pieces: list[Numbers], stages: int) -> list[list[Numbers]]:
     first, *middle, last = pieces
     if stages > len(middle):
         raise BadInput(f"pipeline {stages}: the model has {len(middle)} layers; write at most that")
-    base, more = divmod(len(middle), stages)
-    parts: list[list[Numbers]] = []
-    at = 0
-    for stage in range(stages):
-        count = base + (stage < more)
-        parts.append(middle[at : at + count])
-        at += count
+    parts = _parted(middle, stages)
     parts[0].insert(0, first)
     parts[-1].append(last)
     return parts
+
+
+def _parted(items: list[T], parts: int) -> list[list[T]]:
+    """In order, as even as goes, the first ones one more."""
+    base, more = divmod(len(items), parts)
+    ends = [base * (part + 1) + min(part + 1, more) for part in range(parts)]
+    return [items[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def held_by_ranks(config: ModelConfig, layout: Layout, kind: Kind, tokens: int = 0) -> list[Held]:
@@ -103,8 +104,8 @@ def held_by_ranks(config: ModelConfig, layout: Layout, kind: Kind, tokens: int =
     stages = stages_of(pieces_of(config), layout.pipeline)
     each = [_held(stage, layout, kind) for stage in stages]
     if tokens:
-        kept = list(_activations(config, layout, tokens))
-        each = [_with(held, extra) for held, extra in zip(each, kept, strict=True)]
+        kept = _activations(config, layout, tokens)
+        each = [replace(held, activations=extra) for held, extra in zip(each, kept, strict=True)]
     if not layout.both_ends:
         return each
     pairs = zip(each[: layout.pipeline // 2], reversed(each), strict=False)
@@ -140,19 +141,10 @@ def _held(stage: list[Numbers], layout: Layout, kind: Kind) -> Held:
     return Held(WIDE * shared, WIDE * shared, 2 * WIDE * shared, gathered)
 
 
-def _activations(config: ModelConfig, layout: Layout, tokens: int) -> Iterator[int]:
+def _activations(config: ModelConfig, layout: Layout, tokens: int) -> list[int]:
     layers = range(config.num_hidden_layers + config.num_nextn_predict_layers)
     each = [int(layer_activations(config, layer, layout.width)) for layer in layers]
-    base, more = divmod(len(each), layout.pipeline)
-    at = 0
-    for stage in range(layout.pipeline):
-        count = base + (stage < more)
-        yield tokens * sum(each[at : at + count])
-        at += count
-
-
-def _with(held: Held, activations: int) -> Held:
-    return Held(held.weights, held.gradients, held.optimizer, held.gathered, activations)
+    return [tokens * sum(stage) for stage in _parted(each, layout.pipeline)]
 
 
 def _sum(one: Held, other: Held) -> Held:
