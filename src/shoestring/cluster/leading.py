@@ -10,14 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from shoestring.cluster.learner import ParallelLearner
+from shoestring.cluster.learner import ParallelLearner, uses_fp8
 from shoestring.cluster.parallelize import ParallelSettings, check_fits
 from shoestring.cluster.watch import IDLE
 from shoestring.cluster.world import RankLost, World
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.models.config import ModelConfig
-from shoestring.models.linear import Linear
 from shoestring.models.numerics import use_fp8
 from shoestring.models.transformer import Transformer
 from shoestring.origin import Lineage
@@ -157,7 +156,7 @@ class LeadingLearner(Learner):
         self.objectives, self.adapters, self.world = objectives or Objectives(), None, world
         self.step, self.rate_scale, self._bad_steps = 0, 1.0, 0
         self.most_tokens: int | None = None
-        fp8 = any(m.numerics == "fp8" for m in lm.network.modules() if isinstance(m, Linear))
+        fp8 = uses_fp8(lm.network)
         given = parallel, optim, total_steps, self.objectives
         begin = Begin(lm.config, lm.dtype, fp8, lm.name, *given)
         give(world, begin)
@@ -209,9 +208,5 @@ class LeadingLearner(Learner):
         self.step, self.most_tokens = self._own.step, self._own.most_tokens
         return result
 
-    @torch.no_grad()
     def _renew(self) -> None:
-        own = dict(self.lm.network.public_tensors())
-        for name, tensor in self._call("weights"):
-            own[name].copy_(tensor)
-        self.lm.network.renew_copies()
+        self.lm.network.take(self._call("weights"))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from shoestring.cluster.handover import Weights
@@ -104,10 +103,7 @@ class TrainerActor(Seen):
         self._at("taking the first weights and meeting the other ranks")
         self._place = Place(rank, size, meet)
         lm = self._settings.skeleton.model(self._settings.device)
-        given = dict(unpacked(buffer, manifest))
-        with torch.no_grad():
-            for name, own in lm.network.public_tensors():
-                own.copy_(given[name])
+        lm.network.take(unpacked(buffer, manifest))
         self._learner = self._makes(lm, self._settings, self._place)
         return self._done(None)
 
@@ -251,11 +247,7 @@ class RemoteLearner(Learner):
         """The copy here follows, and is checked."""
         manifest, (buffer,) = done.manifest, done.buffer
         assert manifest is not None
-        given = dict(unpacked(self.ray.get(buffer), manifest))
-        with torch.no_grad():
-            for name, own in self.lm.network.public_tensors():
-                own.copy_(given[name])
-            self.lm.network.renew_copies()
+        self.lm.network.take(unpacked(self.ray.get(buffer), manifest))
         if wrong := first_difference(manifest, entries_of(self.lm.network.public_tensors())):
             raise ShoestringError(f"the trainers' weights didn't come as they were sent: {wrong} differs")
         self._packed = manifest, buffer

@@ -4,7 +4,6 @@ import dataclasses
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from shoestring.engine.blocks import BlockPool, blocks_for
@@ -218,11 +217,7 @@ class Engine:
         self.lm.refuse_quantized("give new weights to")
         given, own = dict(weights), dict(self.lm.network.public_tensors())
         refuse_weights(given, own)
-        with torch.no_grad():
-            for name, tensor in given.items():
-                if own[name].data_ptr() != tensor.data_ptr():
-                    own[name].copy_(tensor)
-            self.lm.network.renew_copies()
+        self.lm.network.take(given.items())
         self.weights_version = version
         self.pool.forget(str(version))
         self._give_memory_back()

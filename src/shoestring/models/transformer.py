@@ -1,6 +1,6 @@
 """The network: token ids to hidden states. The head is applied apart, only where logits are needed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Self
 
 import torch
@@ -178,6 +178,17 @@ class Transformer(nn.Module):
     def head_weight(self) -> Tensor:
         """(V, hidden_size); the embedding where the head is tied to it."""
         return self.embed_tokens if self.lm_head is None else self.lm_head
+
+    @torch.no_grad()
+    def take(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """New numbers of every public name; what lies in the network's own memory is there already."""
+        own = dict(self.public_tensors())
+        for name, tensor in weights:
+            mine = own.pop(name)
+            if mine.data_ptr() != tensor.data_ptr():
+                mine.copy_(tensor)
+        assert not own, f"missing: {sorted(own)[:3]}"
+        self.renew_copies()
 
     def renew_copies(self) -> None:
         """The copies that decoding has made of weights, in its own order, are made anew where the weights
