@@ -208,6 +208,7 @@ def stall(world: World, case: Case, how: str) -> None:
 
 
 def _misbehave(how: str) -> None:
+    time.sleep(2.0)  # so that its watch, which speaks once a second, has named this phase
     if how == "sleep":
         time.sleep(30)
     elif how == "stop":

@@ -50,6 +50,7 @@ class Watch:
         self._phase, self._since, self._turn, self._broke = IDLE, time.monotonic(), 0, False
         self._ended, self._writing, self._written = threading.Event(), threading.Lock(), False
         self._tick = min(1.0, deadline_s / 4)
+        self._say()  # at once: a rank that dies in its first second has been heard of
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
