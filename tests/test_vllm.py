@@ -6,7 +6,6 @@ Two things about vLLM 0.32 on a CPU: its latent attention takes kv_lora_rank 512
 alone; and without rope scaling its rotary kernel answers differently from transformers (and from us) as soon
 as a prompt has a few tokens, so the model here has YaRN, as the published ones do."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -14,20 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
-from shoestring.lm import LanguageModel
-from shoestring.models.config import RopeScaling
-from shoestring.models.presets import from_width
-from shoestring.models.transformer import Transformer
-from shoestring.origin import Lineage
 from shoestring.release.export import export
 from shoestring.release.prove import Readers
 from shoestring.release.source import Source
-from shoestring.text.template import Template
-from tiny import CHATML, tiny_tokenizer
+from vllm_models import learnt
 
 ROOT = Path(__file__).parents[1]
 VLLM = Path(os.environ.get("SHOESTRING_VLLM", ROOT / ".venv-vllm/bin/python"))
@@ -51,40 +43,6 @@ def main():
 if __name__ == "__main__":
     main()
 """
-
-
-def learnt() -> tuple[LanguageModel, list[list[int]]]:
-    """A model that knows eight random texts by heart, so that rounding decides no token of theirs, and the
-    texts."""
-    tokenizer = tiny_tokenizer()
-    config = dataclasses.replace(
-        from_width(128, tokenizer.vocab_size).with_end_ids((257,)),
-        kv_lora_rank=512,
-        qk_nope_head_dim=128,
-        qk_rope_head_dim=64,
-        v_head_dim=128,
-        head_dim=192,
-        rope_scaling=RopeScaling(
-            "yarn", 4.0, original_max_position_embeddings=512, mscale=1.0, mscale_all_dim=1.0
-        ),
-    )
-    network = Transformer(config)
-    network.init_weights(0)
-    for router in network.routers():
-        router.e_score_correction_bias.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
-    texts = torch.randint(3, 250, (8, 64), generator=torch.Generator().manual_seed(3))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    for _ in range(60):
-        hidden = network(texts, torch.arange(64).expand(8, -1)).hidden
-        loss = F.cross_entropy(network.head(hidden[:, :-1]).flatten(0, 1), texts[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1
-    template = Template(tokenizer, CHATML, (257,))
-    lm = LanguageModel(network, tokenizer, template, config, Lineage(()), "v3")
-    lm.network.to(torch.bfloat16)
-    return lm, texts.tolist()
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from ranks_work import (
     read_and_forward,
     save_alone,
     save_halfway,
+    save_twice,
     save_where_one_cannot,
     state_by_hand,
 )
@@ -26,6 +27,7 @@ from shoestring.models.checkpoint import load_checkpoint
 from shoestring.train.learner import Learner
 from shoestring.train.loss import sft_loss
 from shoestring.train.optim import OptimSettings
+from small_disk import small_disk
 
 CASE = Case(objectives=V3_OBJECTIVES, steps=4)
 
@@ -100,3 +102,19 @@ def test_the_state_that_is_gathered_is_the_one_that_is_written(tmp_path: Path) -
     assert not nothing
     assert whole.keys() == stored.keys()
     assert all(torch.equal(whole[name], tensor) for name, tensor in stored.items())
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_by_all_ranks_and_what_was_saved_is_whole(tmp_path: Path) -> None:
+    CASE.model().save(tmp_path / "whole")
+    nbytes = (tmp_path / "whole/model.safetensors").stat().st_size
+    with small_disk(tmp_path / "disk", 2 * nbytes) as disk:
+        results = run(2, save_twice, CASE, disk, nbytes, allow=True)
+        for result in results:
+            assert isinstance(result, ShoestringError), result
+            assert "could not write" in str(result)
+            assert "No space left on device" in str(result)
+        assert not list(disk.rglob("*.part"))
+        kept = load_checkpoint(disk / "model", torch.float32, "cpu")
+    for name, tensor in CASE.model().network.public_tensors():
+        assert torch.equal(dict(kept.public_tensors())[name], tensor), name

@@ -6,24 +6,19 @@ import signal
 import pytest
 import torch
 
-from ray_runs import handles_in, small_ray
+from ray_runs import handles_in
+from shoestring.cluster.parcel import entries_of
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput, ShoestringError
+from small_disk import small_disk
 from tiny import tiny_lm
 
-pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 PARAMS = SamplingParams(max_tokens=40, n=3, seed=5, ignore_eos=True)
 PROMPTS = [[5 + i, 6, 7, 8 + i % 3] for i in range(12)]
 KEYS = [f"problem/{i}" for i in range(12)]
-
-
-@pytest.fixture(scope="module")
-def ray():
-    with small_ray() as module:
-        yield module
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +151,21 @@ def test_by_disk_a_spoilt_file_is_noticed_and_written_again(ray, alone, tmp_path
     assert ids(made) == ids(alone)
     assert "by disk: model." in said[0]
     assert [p.name for p in sorted(shared.iterdir())] == [f"weights-00000{i}.safetensors" for i in (0, 1)]
+
+
+def test_a_full_disk_ends_the_hand_over_in_one_line_and_nothing_else(ray, alone, tmp_path):
+    nbytes = entries_of(tiny_lm().network.public_tensors()).nbytes
+    with (
+        small_disk(tmp_path / "shared", 3 * nbytes) as shared,
+        handles_in(ray, tmp_path / "stage", generators=1, hand_over="disk", folder=shared) as handles,
+    ):
+        generators = handles.generator(tiny_lm(seed=1), 16)
+        (shared / "other").write_bytes(bytes(int(1.5 * nbytes)))
+        with pytest.raises(ShoestringError, match=r"weights-000001.*: the disk is full; what was saved"):
+            generators.load_weights(tiny_lm().network.public_tensors(), version=1)
+        (shared / "other").unlink()
+        generators.load_weights(tiny_lm().network.public_tensors(), version=1)
+        assert ids(generators.generate(PROMPTS, PARAMS, KEYS)) == ids(alone)
 
 
 def test_after_too_many_losses_it_stops_and_says_why(ray, tmp_path):

@@ -7,20 +7,13 @@ import time
 
 import pytest
 
-from ray_runs import handles_in, small_ray
+from ray_runs import handles_in
 from shoestring.tasks.base import Outcome
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.suite import draw_problems, parse_suite
 from shoestring.text.message import Reply
 
-pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def ray():
-    with small_ray() as module:
-        yield module
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +53,11 @@ def test_what_one_is_slow_with_another_is_asked_too(ray, rows, alone, tmp_path):
         judges.score(rows)
         slow = judges.members.all[0].last.pid
         os.kill(slow, signal.SIGSTOP)
-        threading.Timer(40.0, os.kill, (slow, signal.SIGCONT)).start()
+        woken = threading.Timer(40.0, os.kill, (slow, signal.SIGCONT))
+        woken.start()
         began = time.monotonic()
         assert judges.score(rows) == alone
+        woken.cancel()
         assert judges.asked_twice >= 1
         assert judges.members.lost == 0
         assert time.monotonic() - began < 35

@@ -10,6 +10,8 @@ from shoestring.cluster.parcel import (
     unpacked,
     write,
 )
+from shoestring.errors import ShoestringError
+from small_disk import small_disk
 from tiny import tiny_lm
 from tiny_v3 import tiny_v3
 
@@ -71,3 +73,16 @@ def test_files_are_whole_or_not_there_and_only_the_last_two_are_kept(tmp_path):
         read(path)
     with pytest.raises(LostParcel, match="can't be read"):
         read(tmp_path / "weights-000009.safetensors")
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):
+    buffer, manifest = packed(weights(tiny_lm()))
+    with small_disk(tmp_path / "disk", 3 * manifest.nbytes) as disk:
+        kept = write(disk, buffer, manifest, 1)
+        (disk / "other").write_bytes(bytes(int(1.5 * manifest.nbytes)))
+        with pytest.raises(ShoestringError, match=r"weights-000002.*: the disk is full; what was saved"):
+            write(disk, buffer, manifest, 2)
+        assert sorted(p.name for p in disk.iterdir()) == ["other", kept.name]
+        assert entries_of(read(kept)).fingerprint == manifest.fingerprint
+        (disk / "other").unlink()
+        assert entries_of(read(write(disk, buffer, manifest, 2))).fingerprint == manifest.fingerprint

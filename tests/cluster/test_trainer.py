@@ -8,20 +8,13 @@ import time
 
 import pytest
 
-from ray_runs import handles_in, small_ray
+from ray_runs import handles_in
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs import grpo
 from shoestring.run import Stage
 from training_runs import grpo_settings, metrics, run, same, save_base, timeless, toy_suite, weights
 
-pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def ray():
-    with small_ray() as module:
-        yield module
 
 
 @pytest.fixture(scope="module")

@@ -8,37 +8,16 @@ import pytest
 import torch
 
 from shoestring.cluster.skeleton import Skeleton
-from shoestring.cluster.vllm_engine import VLLM, refuse_unknown, seed_of
+from shoestring.cluster.vllm_engine import VLLM
+from shoestring.cluster.vllm_words import refuse, seed_of
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput
-from shoestring.lm import LanguageModel
-from shoestring.models.transformer import Transformer
-from tiny import tiny_lm
+from vllm_models import PROMPTS, made, wide
 
 needs_vllm = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None, reason="no vLLM in this environment: docs/cluster.md"
 )
-PROMPTS = [[5], [5, 6], [5, 6, 7, 8] * 6, [9, 10, 11] * 9]
-
-
-def wide(seed: int, tied: bool = True) -> LanguageModel:
-    """With heads of a size that vLLM has."""
-    base = tiny_lm()
-    changes = {"hidden_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64}
-    config = dataclasses.replace(base.config, **changes, initializer_range=0.1, tie_word_embeddings=tied)
-    network = Transformer(config)
-    network.init_weights(seed)
-    return dataclasses.replace(base, network=network, config=config)
-
-
-def made(engine, params):
-    numbers = [engine.submit(prompt, params, str(i)) for i, prompt in enumerate(PROMPTS)]
-    done = {}
-    while not engine.idle:
-        engine.step()
-        done |= dict(engine.take_finished())
-    return [done[number] for number in numbers]
 
 
 @pytest.mark.slow
@@ -92,7 +71,7 @@ def test_vllm_is_a_generator_like_ours():
 )
 def test_what_vllm_is_not_asked_is_refused_by_name(changed, named):
     with pytest.raises(BadInput, match=f"vLLM as a generator doesn't do {named}"):
-        refuse_unknown(dataclasses.replace(SamplingParams(), **changed))
+        refuse([5], dataclasses.replace(SamplingParams(), **changed), wide(0).config)
 
 
 def test_equal_requests_have_equal_seeds_and_others_other_ones():

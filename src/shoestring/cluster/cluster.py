@@ -15,6 +15,7 @@ from shoestring.cluster.ray_start import ray_at
 from shoestring.cluster.skeleton import Skeleton
 from shoestring.cluster.trainer import LearnerMakes, LearnerSettings, RemoteLearner, TrainerActor, one_learner
 from shoestring.cluster.vllm_engine import VLLM
+from shoestring.cluster.vllm_server import VLLMServer
 from shoestring.cluster.workers import Workers
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
@@ -80,6 +81,8 @@ class ClusterHandles:
     def _engine(self, skeleton: Skeleton, max_batch: int) -> Makes:
         if self.workers.engine == "vllm":
             return VLLM(skeleton, max_batch, self.workers.cache_gib)
+        if self.workers.engine == "vllm-server":
+            return VLLMServer(skeleton, max_batch, self.workers.cache_gib, self.workers.vllm_python)
         return OwnEngine(skeleton, self._device, max_batch, self.workers.cache_gib)
 
     def _members(self, kind: str, count: int, gpus: float, make: tuple[type, tuple[Any, ...]]) -> Members:

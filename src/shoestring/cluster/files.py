@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shoestring.cluster.world import World
+from shoestring.errors import ShoestringError
 from shoestring.models.shards import Stored, file_header
 
 AT_ONCE = 64 << 20  # numbers that are cast and copied at a time
@@ -38,7 +39,12 @@ def write_together(world: World, path: Path, tensors: Sequence[Stored], pieces: 
         world.all_well(f"begin {path}", lambda: _begin(half, header, at))
     else:
         world.all_well(f"begin {path}", lambda: None)
-    world.all_well(f"write {path}", lambda: _write(half, at, places, pieces))
+    try:
+        world.all_well(f"write {path}", lambda: _write(half, at, places, pieces))
+    except ShoestringError:
+        if world.rank == 0:
+            half.unlink(missing_ok=True)  # half of it would keep a full disk full
+        raise
     world.all_well(f"end {path}", lambda: os.replace(half, path) if world.rank == 0 else None)
 
 

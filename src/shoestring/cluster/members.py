@@ -102,6 +102,8 @@ class Members:
         except errors.RayTaskError as error:
             if isinstance(error.cause, errors.ObjectLostError):
                 raise LostParcel("what was sent is no longer in the object store") from None
+            if isinstance(error.cause, WorkerLost):  # the actor is there, what it works with isn't
+                raise WorkerLost(f"{self._who(member)} can't go on {member.phase}: {error.cause}") from None
             raise error.cause if isinstance(error.cause, Exception) else error from None
         except errors.ObjectLostError:
             raise LostParcel("what was sent is no longer in the object store") from None

@@ -96,13 +96,17 @@ def unpacked(buffer: np.ndarray, manifest: Manifest) -> Iterator[tuple[str, Tens
 
 
 def write(folder: Path, buffer: np.ndarray, manifest: Manifest, version: int) -> Path:
-    """weights-000012.safetensors, whole or not at all; older ones than the last two go."""
+    """weights-000012.safetensors, whole or not at all; older ones than the last two go. Raises
+    ShoestringError, one line, where the disk refuses it."""
     path = folder / f"weights-{version:06d}.safetensors"
     temporary = path.with_suffix(".tmp")
     with saving(path):
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(dict(unpacked(buffer, manifest)), temporary)
-        temporary.rename(path)
+        try:
+            save_file(dict(unpacked(buffer, manifest)), temporary)
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)  # half of it would keep a full disk full
         for old in sorted(folder.glob("weights-*.safetensors"))[:-KEPT]:
             old.unlink(missing_ok=True)
     return path

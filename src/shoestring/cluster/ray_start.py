@@ -3,14 +3,18 @@
 import importlib
 import logging
 import os
+import signal
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from shoestring.cluster.workers import Workers
-from shoestring.errors import BadInput
+from shoestring.errors import BadInput, ShoestringError
 
 LOCAL = "local"
+KNOCK_S = 10.0
 INSTALL = "pip install 'shoestring[cluster]'"
 
 
@@ -41,16 +45,47 @@ def ray_at(address: str, workers: Workers) -> Iterator[Any]:
         cpus = max(os.cpu_count() or 1, int(wanted) + 1)
         size = int(workers.store_gib * 2**30)
         own = {"num_cpus": cpus, "object_store_memory": size, "include_dashboard": False}
-        ray.init(address=LOCAL, **own, **quiet)
+        try:
+            with _own_signals():
+                ray.init(address=LOCAL, **own, **quiet)
+        except Exception as error:  # whatever its processes met with: Ray has no class of its own for that
+            ray.shutdown()
+            raise ShoestringError(f"--cluster local: Ray did not start: {_short(error)}") from None
     else:
         try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            told = " ".join(str(error).split())[:200]
+            _knock(address)
+            with _own_signals():
+                ray.init(address=address, **quiet)
+        except (OSError, ValueError, RuntimeError) as error:
             raise BadInput(
-                f"--cluster {address}: no Ray answers there ({told}); start one with: ray start --head"
+                f"--cluster {address}: no Ray answers there ({_short(error)}); "
+                "start one with: ray start --head"
             ) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and ends the process at once; who runs a stage saves first."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)} if here else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at HOST:PORT: Ray would write a warning a second for some time."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), KNOCK_S).close()
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

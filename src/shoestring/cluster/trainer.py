@@ -143,10 +143,12 @@ class TrainerActor(Seen):
         learner = self._learner
         assert learner is not None
         put: dict[str, Any] = {}
-        if weights:
-            buffer, manifest = packed(learner.weights())  # by every rank: they may have to be gathered
-            if self._place.rank == 0:
-                put = {"manifest": manifest, "buffer": [importlib.import_module("ray").put(buffer)]}
+        if weights and self._place.rank == 0:
+            buffer, manifest = packed(learner.weights())
+            put = {"manifest": manifest, "buffer": [importlib.import_module("ray").put(buffer)]}
+        elif weights:
+            for _ in learner.weights():  # the other ranks help to put them together
+                pass
         done = Done(result, learner.step, learner.most_tokens, self.look(), **put)
         self._at("waiting for work")
         return done

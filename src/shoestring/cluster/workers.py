@@ -22,7 +22,8 @@ class Workers(Settings):
     judges: int = Field(1, ge=1)  # processes that each keep scorers of their own
     cpus: float = Field(1.0, gt=0)  # of a generator, a trainer, a judge
     gpus: float = Field(0.0, ge=0)  # of a generator, a trainer
-    engine: Literal["shoestring", "vllm"] = "shoestring"
+    engine: Literal["shoestring", "vllm", "vllm-server"] = "shoestring"
+    vllm_python: Path | None = None  # that runs vLLM's server; None: the one that runs the generator
     cache_gib: float | None = Field(None, gt=0)  # of a generator's keys and values; None: what is free
     ahead: int = Field(0, ge=0, le=1)
     hand_over: Literal["auto", "store", "disk"] = "auto"

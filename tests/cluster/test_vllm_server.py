@@ -1,0 +1,204 @@
+"""vLLM's own server as an engine, the real one, in its own environment (`benchmarks/install_peers.sh vllm`,
+or SHOESTRING_VLLM names its Python): greedy tokens are ours, logprobs are of what was sampled from, new
+weights are taken in place and named, an abort leaves nothing, a server that dies takes no sample with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ray_runs import handles_in
+from shoestring.cluster.kept import Kept
+from shoestring.cluster.skeleton import Skeleton
+from shoestring.cluster.vllm_server import VLLMServer
+from shoestring.engine.engine import Engine
+from shoestring.engine.request import SamplingParams
+from shoestring.errors import BadInput
+from vllm_models import PROMPTS, learnt, made, wide
+
+ROOT = Path(__file__).parents[2]
+PYTHON = Path(os.environ.get("SHOESTRING_VLLM", ROOT / ".venv-vllm/bin/python"))
+needs_vllm = pytest.mark.skipif(
+    not PYTHON.exists(), reason="no vLLM: bash benchmarks/install_peers.sh vllm, or set SHOESTRING_VLLM"
+)
+GREEDY = SamplingParams(max_tokens=8, temperature=0.0, ignore_eos=True)
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    path = Path(f"/proc/{pid}/stat")
+    return not path.exists() or ") Z" in path.read_text()
+
+
+def until(true, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    one = VLLMServer(Skeleton.of(wide(0)), 16, 0.1, PYTHON).make()
+    yield one
+    one.close()
+
+
+@pytest.mark.slow
+@needs_vllm
+def test_a_server_is_an_engine_like_ours(engine):
+    for version in (1, 2):
+        lm = wide(version)
+        engine.load_weights(lm.network.public_tensors(), version)
+        ours = Engine(lm).generate(PROMPTS, GREEDY, [str(i) for i in range(4)])
+        theirs = made(engine, GREEDY)
+        assert [c.ids for (c,) in theirs] == [c.ids for (c,) in ours]
+        for (a,), (b,) in zip(theirs, ours, strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-3)
+            assert a.weights_version == version
+
+    warm = SamplingParams(max_tokens=8, temperature=0.7, n=3, seed=4, ignore_eos=True)
+    theirs = made(engine, warm)
+    assert len({tuple(c.ids) for c in theirs[2]}) == 3
+    for prompt, several in zip(PROMPTS, theirs, strict=True):
+        for completion in several:
+            logits = lm.logits([prompt + completion.ids])[0, len(prompt) - 1 : -1]
+            own = torch.log_softmax(logits / 0.7, -1)
+            said = own.gather(1, torch.tensor(completion.ids)[:, None])[:, 0]
+            assert completion.logprobs == pytest.approx(said.tolist(), abs=1e-3)
+            assert completion.logprob_meaning == "tempered"
+    assert [[c.ids for c in s] for s in made(engine, warm)] == [[c.ids for c in s] for s in theirs]
+
+
+@pytest.mark.slow
+@needs_vllm
+def test_a_prompt_seen_before_is_cached_until_the_weights_are_new(engine):
+    long = [5 + i % 200 for i in range(200)]
+
+    def cached() -> int:
+        engine.submit(long, SamplingParams(max_tokens=2, ignore_eos=True), "x")
+        while not engine.idle:
+            engine.step()
+        ((_, (completion,)),) = engine.take_finished()
+        return completion.cached_tokens
+
+    assert [cached(), cached() > 0] == [0, True]
+    engine.load_weights(wide(1).network.public_tensors(), 3)
+    assert cached() == 0
+
+
+@pytest.mark.slow
+@needs_vllm
+def test_an_abort_ends_what_runs_and_drops_what_waits(engine):
+    number = engine.submit(PROMPTS[0], SamplingParams(max_tokens=200, n=24, ignore_eos=True), "y")
+    engine.step()
+    engine.abort(number)
+    assert engine.idle
+    assert engine.take_finished() == []
+    engine.load_weights(wide(2).network.public_tensors(), 4)  # which needs a server that holds nothing
+    assert [c.weights_version for (c,) in made(engine, GREEDY)] == [4] * 4
+
+
+@pytest.mark.slow
+@needs_vllm
+def test_a_v3_has_our_tokens_and_logprobs_near_ours():
+    """In bf16, in which alone vLLM's experts run on a CPU: near, by the k3 estimate of RL's mismatch_kl."""
+    lm, texts = learnt()  # in bf16, knows its texts by heart
+    engine = VLLMServer(Skeleton.of(lm), 8, 0.1, PYTHON).make()
+    prompts = [texts[0][:5], texts[1][:20], texts[2][:39]]
+    try:
+        engine.load_weights(lm.network.public_tensors(), 1)
+        greedy = SamplingParams(max_tokens=20, temperature=0.0, ignore_eos=True)
+        ours = Engine(lm).generate(prompts, greedy)
+        assert [c.ids for (c,) in made(engine, greedy, prompts)] == [c.ids for (c,) in ours]
+        warm = SamplingParams(max_tokens=20, n=8, seed=1, ignore_eos=True)
+        sampled = made(engine, warm, prompts)
+    finally:
+        engine.close()
+    ratios = []
+    for prompt, several in zip(prompts, sampled, strict=True):
+        for completion in several:
+            logits = lm.logits([prompt + completion.ids])[0, len(prompt) - 1 : -1]
+            own = torch.log_softmax(logits, -1).gather(1, torch.tensor(completion.ids)[:, None])[:, 0]
+            ratios.append(own - torch.tensor(completion.logprobs))
+    ratio = torch.cat(ratios)
+    mismatch_kl = (ratio.exp() - 1 - ratio).mean().item()
+    print(f"mismatch_kl {mismatch_kl:.2e}, largest {ratio.abs().max():.3f}, {len(ratio)} tokens")
+    assert mismatch_kl < 1e-2
+
+
+@pytest.mark.slow
+@needs_vllm
+def test_a_server_that_is_killed_costs_time_and_no_sample(ray, tmp_path):
+    asked = {"engine": "vllm-server", "vllm_python": PYTHON, "cache_gib": 0.1, "deadline_s": 300.0}
+    params = SamplingParams(max_tokens=8, n=2, seed=1, ignore_eos=True)
+    keys = [str(i) for i in range(len(PROMPTS))]
+    with handles_in(ray, tmp_path, generators=1, **asked) as handles:
+        generators = handles.generator(wide(1), 16)
+        before = generators.generate(PROMPTS, params, keys)
+        said = []
+        generators.members.say = said.append
+        actor = generators.members.all[0].last.pid
+        (keeper,) = children(actor)
+        (server,) = children(keeper)
+        os.kill(server, signal.SIGKILL)
+        until(lambda: gone(keeper))
+        after = generators.generate(PROMPTS, params, keys)
+        assert generators.members.lost == 1
+        (keeper,) = children(generators.members.all[0].last.pid)
+        servers = children(keeper)
+    assert [[c.ids for c in s] for s in after] == [[c.ids for c in s] for s in before]
+    assert said[0].startswith(f"generator 1 of 1 (process {actor} on ")
+    assert "its vLLM server is gone: signal 9 (SIGKILL)" in said[0]
+    until(lambda: all(map(gone, [keeper, *servers])))
+
+
+def test_a_server_ends_with_who_started_it(tmp_path):
+    (tmp_path / "say.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
+    kept = Kept([sys.executable, str(tmp_path / "say.py")], os.environ, tmp_path / "log")
+    until(lambda: (tmp_path / "log").read_text().strip() != "")
+    server = int((tmp_path / "log").read_text())
+    assert kept.runs
+    kept.close()
+    until(lambda: gone(server))
+
+
+def test_a_server_ends_with_an_actor_whose_children_are_killed_first(tmp_path):
+    """As Ray does it."""
+    (tmp_path / "say.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
+    actor = (
+        "import os, sys; from pathlib import Path; from shoestring.cluster.kept import Kept\n"
+        f"home = Path({str(tmp_path)!r})\n"
+        "kept = Kept([sys.executable, str(home / 'say.py')], os.environ, home / 'log')\n"
+        "input(); os.kill(kept.pid, 9); os.kill(os.getpid(), 9)"
+    )
+    started = subprocess.Popen([sys.executable, "-c", actor], stdin=subprocess.PIPE)
+    until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text().strip() != "")
+    server = int((tmp_path / "log").read_text())
+    started.communicate(b"\n")
+    until(lambda: gone(server))
+
+
+def test_how_a_server_ended_is_told_with_its_last_error(tmp_path):
+    kept = Kept([sys.executable, "-c", "print('a'); raise OSError('no room')"], os.environ, tmp_path / "log")
+    until(lambda: not kept.runs)
+    assert kept.ending() == "exit code 1: OSError: no room"
+    kept.close()
+
+
+def test_without_vllm_the_line_says_what_to_install(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -c "import vllm"\n')
+    bare.chmod(0o755)
+    with pytest.raises(BadInput, match=r"engine=vllm-server.*No module named 'vllm'.*pip install vllm"):
+        VLLMServer(Skeleton.of(wide(0)), 16, 0.1, bare).make()
+    with pytest.raises(BadInput, match=r"engine=vllm-server: .*nowhere"):
+        VLLMServer(Skeleton.of(wide(0)), 16, 0.1, tmp_path / "nowhere").make()
