@@ -38,7 +38,7 @@ def settings_of(asked: argparse.Namespace) -> str:
     given = {k: v for k, v in found[0].items() if k not in ("name", "job", "small")}
     given |= {"model": asked.model, "steps": asked.steps, "seed": asked.seed, "dtype": asked.dtype}
     given |= {"prompts_per_step": asked.prompts, "samples_per_prompt": asked.samples}
-    given["preflight"] = {"prompts": asked.prompts, "max_truncated": 1.0}
+    given |= {"preflight": {"prompts": 0}, "rehearsal": False, "red_team": False}  # only the steps
     return "".join(f"{name} = {_toml(value)}\n" for name, value in given.items())
 
 
