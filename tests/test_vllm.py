@@ -32,7 +32,10 @@ from tiny import CHATML, tiny_tokenizer
 ROOT = Path(__file__).parents[1]
 VLLM = Path(os.environ.get("SHOESTRING_VLLM", ROOT / ".venv-vllm/bin/python"))
 TOKENS = 24
-NEAR = 0.05  # a gap of float32 logits under which bf16 may take the other token
+UNSEEN = 8  # texts that it never saw, where rounding does decide
+# bf16 now and then sends a token to another expert, which moves a logprob by up to half a nat (of 984 tokens
+# of such texts, ours: half under 0.005, 1 in 100 over 0.04). Planted: half the YaRN factor agrees in 86 %
+AGREE = 0.95
 
 # in bf16: vLLM's experts take no float32 on a CPU
 SCRIPT = """
@@ -87,6 +90,12 @@ def learnt() -> tuple[LanguageModel, list[list[int]]]:
     return lm, texts.tolist()
 
 
+def share_best(lm: LanguageModel, prompt: list[int], made: list[int]) -> float:
+    """The share of tokens that are the likeliest, each after those that were made before it."""
+    best = lm.logits([prompt + made])[0, len(prompt) - 1 : -1].argmax(-1).tolist()
+    return sum(a == b for a, b in zip(best, made, strict=True)) / len(made)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not VLLM.exists(), reason="no vLLM: bash benchmarks/install_peers.sh vllm")
 def test_vllm_makes_the_same_tokens(tmp_path: Path) -> None:
@@ -95,7 +104,8 @@ def test_vllm_makes_the_same_tokens(tmp_path: Path) -> None:
     source = Source(lm, torch.bfloat16, False, None, "")
     export(source, tmp_path / "model", "hf", None, 1, Readers(None, None, 1), print)
     lm.network.to(torch.bfloat16)
-    prompts = [texts[0][:5], texts[1][:20], texts[2][:39], [3, 4, 5]]
+    known = [texts[0][:5], texts[1][:20], texts[2][:39]]
+    prompts = known + torch.randint(3, 250, (UNSEEN, 3), generator=torch.Generator().manual_seed(5)).tolist()
     params = SamplingParams(max_tokens=TOKENS, temperature=0.0, ignore_eos=True)
     ours = [samples[0].ids for samples in Engine(lm).generate(prompts, params)]
     script = tmp_path / "greedy.py"
@@ -108,13 +118,11 @@ def test_vllm_makes_the_same_tokens(tmp_path: Path) -> None:
         check=False,
         timeout=600,
     )
-    lm.network.float()  # the same weights, for the gaps
     found = [line for line in done.stdout.splitlines() if line.startswith("IDS")]
     assert found, done.stderr[-2000:]
     theirs = json.loads(found[0][3:])
-    assert ours[:3] == theirs[:3]
-    for place, (a, b) in enumerate(zip(ours[3], theirs[3], strict=True)):  # of a text that it never saw
-        if a != b:
-            best = lm.logits([prompts[3] + ours[3][:place]])[0, -1].topk(2).values
-            assert best[0] - best[1] < NEAR, f"token {place}: {a} and {b}"
-            break
+    assert ours[: len(known)] == theirs[: len(known)]
+    lm.network.float()  # the same weights
+    for made in (ours, theirs):
+        shares = [share_best(lm, *pair) for pair in zip(prompts, made, strict=True)]
+        assert sum(shares[len(known) :]) / UNSEEN > AGREE, shares
