@@ -9,7 +9,8 @@ from shoestring.evals.confidence import CHINESE, ENGLISH
 from shoestring.evals.respondent import Said
 from shoestring.tasks.base import Outcome, Problem
 from shoestring.tasks.confidence import stated_confidence
-from shoestring.tasks.suite import draw_problems, parse_suite, score_lenient
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import parse_suite, score_lenient
 from shoestring.text.message import Reply
 
 # of two to four numbers, so that a small model is right on some and wrong on others
