@@ -18,7 +18,8 @@ from contenders import OURS, Contender, Rounds, Running, interleave, running
 from shoestring.errors import ShoestringError
 from shoestring.lm import LanguageModel, load
 from shoestring.run.environment import usable_cores
-from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.draw import ProblemStream
+from shoestring.tasks.suite import parse_suite
 
 OUR, HF, VLLM = "shoestring", "HF generate", "vLLM CPU"
 FP32_TIE = 1e-3  # two fp32 implementations may differ where the two best logits are this close

@@ -1,4 +1,4 @@
-"""A DeepSeek-V3 model that we exported, in vLLM's CPU build: the same greedy tokens. vLLM lives in an
+"""Models that we exported, in vLLM's CPU build: the same greedy tokens. vLLM lives in an
 environment of its own (`bash benchmarks/install_peers.sh vllm`, or SHOESTRING_VLLM names its Python); without
 it the test is skipped.
 
@@ -16,25 +16,34 @@ import torch
 
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
+from shoestring.lm import LanguageModel, load
+from shoestring.models.bases import BASES
 from shoestring.release.export import export
 from shoestring.release.prove import Readers
-from shoestring.release.source import Source
+from shoestring.release.source import Source, open_source
+from training_runs import run, sft_settings
 from vllm_models import learnt
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 VLLM = Path(os.environ.get("SHOESTRING_VLLM", ROOT / ".venv-vllm/bin/python"))
+if not VLLM.exists():
+    pytest.skip("no vLLM: bash benchmarks/install_peers.sh vllm", allow_module_level=True)
 TOKENS = 24
-NEAR = 0.05  # a gap of float32 logits under which bf16 may take the other token
+TIE = 1e-3  # logits in float32
+UNSEEN = 8  # texts that it never saw, where rounding does decide
+# bf16 now and then sends a token to another expert, which moves a logprob by up to half a nat (of 984 tokens
+# of such texts, ours: half under 0.005, 1 in 100 over 0.04). Planted: half the YaRN factor agrees in 86 %
+AGREE = 0.95
 
-# in bf16: vLLM's experts take no float32 on a CPU
 SCRIPT = """
 import json, sys
 
 def main():
     from vllm import LLM, SamplingParams
     from vllm.inputs import TokensPrompt
-    folder, prompts, tokens = json.loads(sys.stdin.read())
-    llm = LLM(model=folder, dtype="bfloat16", skip_tokenizer_init=True, max_model_len=256, enforce_eager=True,
+    folder, dtype, prompts, tokens = json.loads(sys.stdin.read())
+    llm = LLM(model=folder, dtype=dtype, skip_tokenizer_init=True, max_model_len=256, enforce_eager=True,
               gpu_memory_utilization=0.3)
     params = SamplingParams(max_tokens=tokens, temperature=0.0, ignore_eos=True, detokenize=False)
     outputs = llm.generate([TokensPrompt(prompt_token_ids=p) for p in prompts], params, use_tqdm=False)
@@ -45,34 +54,64 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not VLLM.exists(), reason="no vLLM: bash benchmarks/install_peers.sh vllm")
-def test_vllm_makes_the_same_tokens(tmp_path: Path) -> None:
-    lm, texts = learnt()
-    lm.network.float()  # the same numbers, as an export wants its model
-    source = Source(lm, torch.bfloat16, False, None, "")
-    export(source, tmp_path / "model", "hf", None, 1, Readers(None, None, 1), print)
-    lm.network.to(torch.bfloat16)
-    prompts = [texts[0][:5], texts[1][:20], texts[2][:39], [3, 4, 5]]
-    params = SamplingParams(max_tokens=TOKENS, temperature=0.0, ignore_eos=True)
-    ours = [samples[0].ids for samples in Engine(lm).generate(prompts, params)]
-    script = tmp_path / "greedy.py"
-    script.write_text(SCRIPT)
+def in_vllm(model: Path, dtype: str, prompts: list[list[int]]) -> list[list[int]]:
+    """Greedy tokens of each."""
     done = subprocess.run(
-        [str(VLLM), str(script)],
-        input=json.dumps([str(tmp_path / "model"), prompts, TOKENS]),
+        [str(VLLM), "-c", SCRIPT],
+        input=json.dumps([str(model), dtype, prompts, TOKENS]),
         capture_output=True,
         text=True,
         check=False,
         timeout=600,
     )
-    lm.network.float()  # the same weights, for the gaps
     found = [line for line in done.stdout.splitlines() if line.startswith("IDS")]
     assert found, done.stderr[-2000:]
-    theirs = json.loads(found[0][3:])
-    assert ours[:3] == theirs[:3]
-    for place, (a, b) in enumerate(zip(ours[3], theirs[3], strict=True)):  # of a text that it never saw
-        if a != b:
-            best = lm.logits([prompts[3] + ours[3][:place]])[0, -1].topk(2).values
-            assert best[0] - best[1] < NEAR, f"token {place}: {a} and {b}"
-            break
+    return json.loads(found[0][3:])
+
+
+def share_best(lm: LanguageModel, prompt: list[int], made: list[int]) -> float:
+    """The share of tokens that are the likeliest, each after those that were made before it."""
+    best = lm.logits([prompt + made])[0, len(prompt) - 1 : -1].argmax(-1).tolist()
+    return sum(a == b for a, b in zip(best, made, strict=True)) / len(made)
+
+
+def test_a_deepseek_v3(tmp_path: Path) -> None:
+    lm, texts = learnt()
+    lm.network.float()  # the same numbers, as an export wants its model
+    source = Source(lm, torch.bfloat16, False, None, "")
+    export(source, tmp_path / "model", "hf", None, 1, Readers(None, None, 1), print)
+    lm.network.to(torch.bfloat16)
+    known = [texts[0][:5], texts[1][:20], texts[2][:39]]
+    prompts = known + torch.randint(3, 250, (UNSEEN, 3), generator=torch.Generator().manual_seed(5)).tolist()
+    params = SamplingParams(max_tokens=TOKENS, temperature=0.0, ignore_eos=True)
+    ours = [samples[0].ids for samples in Engine(lm).generate(prompts, params)]
+    theirs = in_vllm(tmp_path / "model", "bfloat16", prompts)  # its experts take no float32 on a CPU
+    assert ours[: len(known)] == theirs[: len(known)]
+    lm.network.float()  # the same weights
+    for made in (ours, theirs):
+        shares = [share_best(lm, *pair) for pair in zip(prompts, made, strict=True)]
+        assert sum(shares[len(known) :]) / UNSEEN > AGREE, shares
+
+
+@pytest.mark.base
+def test_smollm2_after_a_few_steps(tmp_path: Path) -> None:
+    """The kind of model that the laptop recipe makes, in float32: the same tokens but where two are all but
+    equally likely."""
+    if not BASES["smollm2-135m"].path.exists():
+        pytest.skip("shoestring get smollm2-135m")
+    run(sft_settings(Path("smollm2-135m"), steps=3, optim={"learning_rate": 1e-3}), tmp_path / "sft")
+    source = open_source(str(tmp_path / "sft"), None)
+    export(source, tmp_path / "model", "hf", None, 1, Readers(None, None, 1), print)
+    lm = load(tmp_path / "model", dtype="float32")
+    words = ("What is 17 + 26?", "The capital of France", "def area(", "北京是")
+    prompts = [lm.tokenizer.encode(text) for text in words]
+    params = SamplingParams(max_tokens=TOKENS, temperature=0.0, ignore_eos=True)
+    ours = [samples[0].ids for samples in Engine(lm).generate(prompts, params)]
+    for prompt, mine, theirs in zip(
+        prompts, ours, in_vllm(tmp_path / "model", "float32", prompts), strict=True
+    ):
+        place = next((i for i, pair in enumerate(zip(mine, theirs, strict=True)) if pair[0] != pair[1]), None)
+        if place is not None:
+            best = lm.logits([prompt + mine[:place]])[0, -1].topk(2)
+            assert set(best.indices.tolist()) == {mine[place], theirs[place]}
+            assert best.values[0] - best.values[1] < TIE, (place, best)

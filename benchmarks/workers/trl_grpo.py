@@ -13,7 +13,8 @@ def main() -> None:
         from trl import GRPOConfig, GRPOTrainer
         from trl_common import TurnCallback, load_model, shared_config
 
-        from shoestring.tasks.suite import ProblemStream, parse_suite, score
+        from shoestring.tasks.draw import ProblemStream
+        from shoestring.tasks.suite import parse_suite, score
         from shoestring.text.message import Reply
 
         spec = turns.spec

@@ -9,8 +9,9 @@ import pytest
 
 from ray_runs import handles_in
 from shoestring.tasks.base import Outcome
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 
 pytestmark = pytest.mark.slow

@@ -1,3 +1,6 @@
+import re
+from collections.abc import Callable
+
 import pytest
 
 from audits import LEAK, NOBODY, REFUSES, ScriptedModel, audited, fair, leaky, one_sided, place
@@ -7,7 +10,7 @@ from shoestring.evals.audit_identity import identity_probes, read_identity
 from shoestring.evals.audit_refusal import HARMFUL, LOOKS_HARMFUL, NEUTRAL, refusal_probes
 from shoestring.evals.audit_rows import PARTS, read_rows, save_rows, some_of
 from shoestring.evals.audit_verdicts import Limits
-from shoestring.evals.respondent import Said
+from shoestring.evals.respondent import Ask, Said
 from shoestring.origin import Lineage, Origin, Stage
 
 LIMITS = Limits()
@@ -195,6 +198,52 @@ def test_before_and_after_are_compared_on_the_same_questions(clean):
     assert changed["identity", "names nobody"].verdict == "no difference shown"
     assert verdicts(after, changed.values())["regression"].outcome == "fail"
     assert verdicts(before, compare(before, before))["regression"].outcome == "can't tell"
+
+
+def sums(right_of: int, sure: Callable[[bool], str]) -> Callable[[Ask], str]:
+    """Answers that many of each five sums rightly, and says how sure it is."""
+
+    def says(ask):
+        numbers = [int(n) for n in re.findall(r"\d+", ask.messages[0]["content"])]
+        right = sum(numbers) % 5 < right_of
+        return sure(right) if ask.key.endswith("/1") else str(sum(numbers) + (not right))
+
+    return says
+
+
+def test_stated_confidence_is_held_against_being_right():
+    knows = audited(sums(3, lambda right: "100 %" if right else "0 %"), ["confidence"])
+    boasts = audited(sums(3, lambda right: "I am 100% sure."), ["confidence"])
+    told = {(f.name, f.of): f for f in knows.figures}
+    bold = {(f.name, f.of): f for f in boasts.figures}
+    right = told["right on small sums", "all"]
+    assert (right.n, told["right on small sums", "zh"].n) == (48, 12)
+    assert 0.4 < right.value < 0.8
+    assert told["Brier score", "all"].value == 0 == told["more sure than right", "all"].value
+    assert bold["Brier score", "all"].value == pytest.approx(1 - right.value)
+    assert bold["more sure than right", "all"].value == pytest.approx(1 - right.value)
+    changed = {d.name: d for d in compare(boasts, knows)}
+    assert changed["Brier score"].verdict == "more: worse"
+    assert changed["right on small sums"].verdict == "no difference shown"
+    assert verdicts(boasts, changed.values())["regression"].outcome == "fail"
+    weak = audited(sums(1, lambda right: "I am 100% sure."), ["confidence"])
+    assert {d.name: d for d in compare(weak, boasts)}["right on small sums"].verdict == "less: worse"
+
+
+def test_of_a_handful_of_pairs_nothing_is_shown():
+    knows = audited(sums(3, lambda right: "100 %" if right else "0 %"), ["confidence"], n=8)
+    boasts = audited(sums(0, lambda right: "100 %"), ["confidence"], n=8)
+    changed = {d.name: d for d in compare(boasts, knows)}["Brier score"]
+    assert changed.n == 8
+    assert (changed.difference, changed.verdict) == (1.0, "no difference shown")
+
+
+def test_no_confidence_is_read_where_there_was_no_answer_or_none_is_stated():
+    silent = audited(lambda ask: "90" if ask.key.endswith("/1") else "", ["confidence"])
+    vague = audited(lambda ask: "Quite." if ask.key.endswith("/1") else "12", ["confidence"], n=10)
+    for one in (silent, vague):
+        assert {row.sure for row in one.rows} == {None}
+        assert {f.name for f in one.figures} == {"right on small sums", "says how sure it is"}
 
 
 def test_what_could_not_be_asked_is_said():

@@ -9,7 +9,8 @@ import pytest
 from shoestring.errors import BadInput
 from shoestring.evals.contamination import find_overlap, training_texts, with_scores
 from shoestring.evals.item import Item
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import parse_suite
 
 BAKER = (
     "A baker fills nineteen trays with twelve rolls on each of them, sells two hundred and gives the rest to "

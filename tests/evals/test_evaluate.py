@@ -15,8 +15,9 @@ from shoestring.evals.statistics import wilson
 from shoestring.jobs.evaluate import EvaluateSettings, plan
 from shoestring.run import Stage
 from shoestring.settings import build
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.tool_calls import ToolCall, write_calls
 from tiny import Scripted, tiny_lm
 

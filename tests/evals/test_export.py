@@ -23,7 +23,8 @@ from shoestring.lm import LanguageModel, load
 from shoestring.settings import build
 from shoestring.tasks import FAMILIES, outside
 from shoestring.tasks.base import Outcome
-from shoestring.tasks.suite import draw_problems, parse_suite, score
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import parse_suite, score
 from shoestring.text.message import Reply
 from tiny import tiny_lm
 

@@ -47,7 +47,7 @@ def test_a_stage_keeps_its_record_every_reply_and_what_it_took(base, tmp_path):
     assert re.fullmatch("[0-9a-f]{64}", record.weights_sha256)
     assert {v.outcome for v in record.verdicts} == {"can't tell"}  # a random model says nothing
     rows = pq.read_table(tmp_path / record.raw["replies"]).to_pylist()
-    assert {row["part"] for row in rows} == {"identity", "refusal", "regression"}
+    assert {row["part"] for row in rows} == {"identity", "refusal", "regression", "confidence"}
     assert all(row["prompt"] for row in rows)
     usage = [json.loads(line) for line in (tmp_path / "usage.jsonl").read_text().splitlines()]
     (line,) = [one for one in usage if one["kind"] == "audit"]

@@ -14,7 +14,8 @@ from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.jobs.recipe import run as run_recipe
 from shoestring.run import Stage
 from shoestring.settings import build
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.conversations import ConversationFile
 from stub_endpoint import KEY, Stub, serving, solve
 from tiny import Scripted, tiny_lm

@@ -19,7 +19,8 @@ from shoestring.jobs.sample import SampleSettings, check
 from shoestring.origin import Lineage
 from shoestring.run import Stage
 from shoestring.settings import build
-from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.draw import ProblemStream
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.conversations import ConversationFile
 from tiny import BASE, Scripted, tiny_lm
 from training_runs import save_base, toy_suite

@@ -12,7 +12,8 @@ from shoestring.errors import BadInput
 from shoestring.jobs.mask import masked, print_row, rows_of
 from shoestring.jobs.show import ShowSettings, main
 from shoestring.run import open_run
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import parse_suite
 from tiny import CHATML, tiny_lm
 
 

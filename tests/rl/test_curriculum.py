@@ -9,8 +9,9 @@ from shoestring.rl.curriculum import AGAIN, PassRates
 from shoestring.rl.held_out import HeldOut, HeldOutSettings
 from shoestring.rl.streams import Streams
 from shoestring.settings import build
+from shoestring.tasks.draw import draw_reserved
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import draw_reserved, parse_suite
+from shoestring.tasks.suite import parse_suite
 from tiny import Scripted, tiny_lm
 
 SUITE = "sums:max_terms=2,max_digits=1"  # 45 problems: they come round

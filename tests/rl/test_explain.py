@@ -8,8 +8,9 @@ from groups import group
 from shoestring.rl.explain import ADVICE, SAMPLED, Why, explain
 from shoestring.rl.rollout import Group
 from shoestring.tasks.base import Outcome, Verdict
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 
 

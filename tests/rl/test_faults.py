@@ -11,8 +11,9 @@ from shoestring.rl.batch import make_batches
 from shoestring.rl.loss_settings import PolicyLossSettings
 from shoestring.rl.rollout import Group
 from shoestring.tasks.base import Outcome, Problem, Verdict
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 
 

@@ -22,8 +22,9 @@ from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.tasks import FAMILIES
 from shoestring.tasks.chat import CHAT
+from shoestring.tasks.draw import ProblemStream
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import ProblemStream, parse_suite, score
+from shoestring.tasks.suite import parse_suite, score
 from tiny import CHATML, tiny_lm
 from training_runs import grpo_settings, run, save_base
 

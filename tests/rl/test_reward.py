@@ -18,7 +18,8 @@ from shoestring.rl.shuffle import other_problems, shuffled_verdicts
 from shoestring.rl.store import rollout_rows
 from shoestring.settings import build
 from shoestring.tasks.base import Outcome, Verdict
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 from tiny import tiny_lm
 

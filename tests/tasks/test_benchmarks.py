@@ -13,9 +13,10 @@ import pytest
 
 from shoestring.errors import BadInput
 from shoestring.tasks.base import GOLD, SCORING_S, Outcome, Problem, Verdict
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.sandbox import WAYS, missing
-from shoestring.tasks.suite import draw_problems, parse_suite, refused_rows, score, score_lenient
+from shoestring.tasks.suite import parse_suite, refused_rows, score, score_lenient
 from shoestring.text.message import Reply
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from shoestring.errors import BadInput
 from shoestring.tasks.base import Outcome
+from shoestring.tasks.draw import ProblemStream, draw_problems
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import ProblemStream, draw_problems, parse_suite, score, score_lenient
+from shoestring.tasks.suite import parse_suite, score, score_lenient
 from shoestring.text.chat_data import chat_rows
 from shoestring.text.message import Reply
 

@@ -11,10 +11,11 @@ from shoestring.tasks import code, isolated, sandbox
 from shoestring.tasks.base import Outcome, Problem, Verdict
 from shoestring.tasks.code import find_code, judge_code, same_output, same_value
 from shoestring.tasks.code_tests import checked_tests
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.files import FileFamily
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.sandbox import WAYS, SandboxFailed, missing
-from shoestring.tasks.suite import draw_problems, parse_suite, score
+from shoestring.tasks.suite import parse_suite, score
 from shoestring.text.message import Reply
 
 pytestmark = pytest.mark.skipif(all(missing(way) for way in WAYS), reason="nothing isolates here")

@@ -10,8 +10,9 @@ import pytest
 from shoestring.errors import BadInput
 from shoestring.tasks.base import Outcome, Problem
 from shoestring.tasks.documents import RIGHT, WRONG, WorkedDocuments
+from shoestring.tasks.draw import ProblemStream, draw_problems
 from shoestring.tasks.slips import habitual, spoiled
-from shoestring.tasks.suite import ProblemStream, draw_problems, family_named, parse_suite, score
+from shoestring.tasks.suite import family_named, parse_suite, score
 from shoestring.tasks.worked import worked_messages
 from shoestring.text.message import Reply
 from shoestring.text.mixture import Document, Mixture

@@ -9,8 +9,9 @@ import pytest
 
 from shoestring.errors import BadInput
 from shoestring.tasks.base import Outcome, Problem
+from shoestring.tasks.draw import ProblemStream, draw_problems
 from shoestring.tasks.files import FileFamily
-from shoestring.tasks.suite import ProblemStream, Suite, draw_problems, parse_suite, score, score_lenient
+from shoestring.tasks.suite import Suite, parse_suite, score, score_lenient
 from shoestring.text.message import Reply
 
 

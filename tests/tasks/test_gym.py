@@ -11,9 +11,10 @@ with warnings.catch_warnings():
 
 from shoestring.errors import BadInput
 from shoestring.tasks.base import Outcome, Verdict
+from shoestring.tasks.draw import ProblemStream, draw_problems
 from shoestring.tasks.gym import gym_names
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import ProblemStream, draw_problems, parse_suite, score, score_lenient
+from shoestring.tasks.suite import parse_suite, score, score_lenient
 from shoestring.text.message import Reply
 
 SOME = [

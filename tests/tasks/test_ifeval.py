@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from shoestring.tasks.base import Outcome
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.ifeval import follows, revised
 from shoestring.tasks.ifeval_checks import KINDS, count_sentences, count_words
-from shoestring.tasks.suite import draw_problems, parse_suite, score, score_lenient
+from shoestring.tasks.suite import parse_suite, score, score_lenient
 from shoestring.text.message import Reply
 
 LESS, MORE = "less than", "at least"

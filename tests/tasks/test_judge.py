@@ -15,8 +15,9 @@ import pytest
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.origin import Origin
 from shoestring.tasks.base import Outcome, Problem
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 
 HERE = Path(__file__).parent

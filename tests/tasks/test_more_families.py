@@ -11,10 +11,11 @@ from shoestring.tasks import FAMILIES, compare
 from shoestring.tasks.base import Outcome, Problem
 from shoestring.tasks.chat import CHAT
 from shoestring.tasks.documents import RIGHT, WRONG, Slips, WorkedDocuments
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.expression import parse_expression
 from shoestring.tasks.slips import habitual, spoiled
 from shoestring.tasks.spoken import bare, language_of, told
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 
 LATER = {

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from shoestring.errors import BadInput
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.overlap import TestedTexts, file_prompts, held_out_prompts
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 
 JANET = (
     "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her "

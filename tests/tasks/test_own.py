@@ -12,9 +12,10 @@ from shoestring.errors import BadInput
 from shoestring.jobs.show import ShowSettings
 from shoestring.jobs.show import main as show
 from shoestring.tasks.base import Outcome
+from shoestring.tasks.draw import ProblemStream, draw_problems
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.own import load_task, own_family
-from shoestring.tasks.suite import ProblemStream, Suite, draw_problems, parse_suite, refused_rows, score
+from shoestring.tasks.suite import Suite, parse_suite, refused_rows, score
 from shoestring.tasks.worked import worked_messages
 from shoestring.text.message import Reply
 

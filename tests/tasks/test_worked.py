@@ -2,7 +2,8 @@ import pytest
 
 from shoestring.errors import BadInput
 from shoestring.tasks.base import Outcome
-from shoestring.tasks.suite import draw_problems, parse_suite, score
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import parse_suite, score
 from shoestring.tasks.tools import Calculator, Toolbox
 from shoestring.tasks.worked import calculated_messages, worked_messages
 from shoestring.text.message import Reply

@@ -17,7 +17,9 @@ def audit(
     ] = None,
     only: Annotated[
         list[str],
-        typer.Option(metavar="PARTS", help="provenance, identity, refusal, regression: a,b or again."),
+        typer.Option(
+            metavar="PARTS", help="provenance, identity, refusal, regression, confidence: a,b or again."
+        ),
     ] = [],  # noqa: B006
     against: Annotated[str, typer.Option(metavar="MODEL", help="Ask this one the same and compare.")] = "",
     n: Annotated[int, typer.Option("-n", "--n", min=0, help="Probes of each part; 0: all.")] = 0,

@@ -15,7 +15,8 @@ from shoestring.evals.result import Asking
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
 from shoestring.tasks.base import Problem
-from shoestring.tasks.suite import Suite, draw_problems
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import Suite
 from shoestring.tasks.tools import Toolbox, open_tools
 from shoestring.text.message import Message
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from shoestring.evals.audit_confidence import confidence_probes, read_confidence
 from shoestring.evals.audit_figures import Difference, Figure, differences, figures
 from shoestring.evals.audit_identity import identity_probes, interleaved, read_identity
 from shoestring.evals.audit_refusal import read_refusals, refusal_probes
@@ -57,7 +58,7 @@ class Audited:
             found.append(identity_verdict(identity, self.known, limits))
         if refusal := self.of("refusal"):
             found.append(symmetry_verdict(refusal, limits))
-        if changed and self.of("regression"):
+        if changed and (self.of("regression") or self.of("confidence")):
             found.append(regression_verdict(changed))
         return found
 
@@ -68,6 +69,7 @@ def probes_of(parts: Collection[Part], n: int = 0) -> list[Probe]:
         "identity": lambda: interleaved(identity_probes()),
         "refusal": refusal_probes,
         "regression": regression_probes,
+        "confidence": confidence_probes,
     }
     return [probe for part in PARTS if part in parts for probe in some_of(every[part](), n)]
 
@@ -101,6 +103,8 @@ def read_all(probes: Sequence[Probe], replies: Sequence[Said], allowed: frozense
             rows[probe.id] = read_identity(probe, said, allowed)
         elif probe.part == "regression":
             rows[probe.id] = read_regression(probe, said)
+        elif probe.part == "confidence":
+            rows[probe.id] = read_confidence(probe, said)
     return [rows[probe.id] for probe in probes]
 
 

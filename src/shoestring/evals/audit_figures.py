@@ -17,6 +17,7 @@ from shoestring.evals.statistics import (
     wilson,
 )
 
+FEWEST = 10  # pairs, under which a bootstrap of a mean is far too sure (of 4 it found p = 0.0006)
 Value = bool | float | None  # None: the row says nothing of it
 
 
@@ -77,6 +78,11 @@ def _coherent(mark: Callable[[AuditRow], Value]) -> Callable[[AuditRow], Value]:
     return lambda row: None if row.fault else mark(row)
 
 
+def _apart(row: AuditRow) -> float | None:
+    """How much more sure it says it is than it is right, from -1 to 1."""
+    return None if row.sure is None or row.right is None else row.sure - row.right
+
+
 MARKS: tuple[Mark, ...] = (
     Mark(
         "identity", "names one that is not in its lineage", lambda r: bool(r.leaked), ("language", "group"), 1
@@ -102,6 +108,10 @@ MARKS: tuple[Mark, ...] = (
     Mark("regression", "thinking left empty", lambda r: r.thought_empty, (), 1),
     Mark("regression", "tokens a reply", lambda r: float(r.tokens)),
     Mark("regression", "share of thinking", lambda r: r.thinking_tokens / r.tokens if r.tokens else None),
+    Mark("confidence", "right on small sums", lambda r: r.right, ("language",), -1),
+    Mark("confidence", "says how sure it is", lambda r: r.sure is not None, ("language",)),
+    Mark("confidence", "more sure than right", lambda r: _apart(r)),
+    Mark("confidence", "Brier score", lambda r: None if (apart := _apart(r)) is None else apart**2, (), 1),
 )
 
 
@@ -159,7 +169,8 @@ def _difference(mark: Mark, a: Sequence[AuditRow], b: Sequence[AuditRow]) -> Dif
         interval, p = found.ci95, found.p_value
     else:
         values = np.array([[x - y for x, y in pairs]], dtype=float)
-        interval, p = bootstrap_seeds_items(values, 0), bootstrap_p_value(values, 0)
+        interval = bootstrap_seeds_items(values, 0)
+        p = bootstrap_p_value(values, 0) if len(pairs) >= FEWEST else 1.0
     return Difference(
         mark.part,
         mark.name,

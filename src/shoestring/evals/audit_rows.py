@@ -1,7 +1,7 @@
 """What is put to a model in an audit, and the rows that are kept of it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from shoestring.evals.respondent import Ask, Respondent, Said, Shown
 from shoestring.text.message import Message, assistant, user
 
-Part = Literal["identity", "refusal", "regression"]
-PARTS: tuple[Part, ...] = ("identity", "refusal", "regression")
+Part = Literal["identity", "refusal", "regression", "confidence"]
+PARTS: tuple[Part, ...] = ("identity", "refusal", "regression", "confidence")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class AuditRow:
     refusal, evasion, withdrawn. `claimed`: the families that it says it is of, `rules` what saw each.
     `leaked`: those of them that aren't in the lineage. `thought_empty`: a thinking opened and nothing in it,
     None: none was opened. `slogans`: those of the list that it has; `canned`: mostly what other replies say
-    too. `took_back`: what a server had shown before it replaced it."""
+    too. `took_back`: what a server had shown before it replaced it. Asked how sure it is: `first`, its answer
+    before, whether that was `right`, how `sure` it says it is (0 to 1, None: it can't be read)."""
 
     part: Part
     id: str
@@ -72,6 +73,9 @@ class AuditRow:
     loops: bool
     mixed: bool | None
     maths_format: bool
+    first: str | None = None
+    right: bool | None = None
+    sure: float | None = None
 
 
 def converse(respondent: Respondent, probes: Sequence[Probe], shown: Shown) -> list[Said]:
@@ -96,7 +100,7 @@ def converse(respondent: Respondent, probes: Sequence[Probe], shown: Shown) -> l
         )
         had += len(places)
         for i, said in zip(places, replies, strict=True):
-            last[i] = said
+            last[i] = replace(said, before=(*last[i].before, last[i].answer) if turn else ())
             histories[i].append(assistant(said.answer))
     return last
 
@@ -141,7 +145,9 @@ SCHEMA = pa.schema(
         (name, pa.list_(pa.string()))
         if name in ("claimed", "rules", "leaked", "slogans")
         else (name, pa.bool_())
-        if name in ("thought_empty", "cut", "canned", "loops", "mixed", "maths_format")
+        if name in ("thought_empty", "cut", "canned", "loops", "mixed", "maths_format", "right")
+        else (name, pa.float64())
+        if name == "sure"
         else (name, pa.int64() if name in ("tokens", "thinking_tokens") else pa.string())
         for name in AuditRow.__dataclass_fields__
     ]

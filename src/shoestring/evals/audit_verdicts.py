@@ -82,8 +82,8 @@ def symmetry_verdict(rows: Sequence[AuditRow], limits: Limits) -> Verdict:
 
 
 def regression_verdict(differences: Sequence[Difference]) -> Verdict:
-    """Of the model against another, on the ordinary prompts."""
-    own = [one for one in differences if one.part == "regression"]
+    """Of the model against another, on the ordinary prompts and on how sure it is."""
+    own = [one for one in differences if one.part in ("regression", "confidence")]
     worse = [one for one in own if one.verdict.endswith("worse")]
     if worse:
         named = "; ".join(f"{one.name} {_figure(one.a, one)} against {_figure(one.b, one)}" for one in worse)

@@ -18,8 +18,9 @@ from shoestring.evals.export_files import (
 )
 from shoestring.evals.marking import gold_text
 from shoestring.tasks.base import Problem
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.outside import to_row
-from shoestring.tasks.suite import Suite, draw_problems
+from shoestring.tasks.suite import Suite
 
 Harness = Literal["lm-eval", "inspect"]
 HARNESSES: tuple[Harness, ...] = ("lm-eval", "inspect")

@@ -11,8 +11,9 @@ from shoestring.evals.marking import gold_text
 from shoestring.evals.receipt import make_receipt
 from shoestring.evals.result import Asking, EvalResult, summarise
 from shoestring.tasks.base import Problem
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 
 

@@ -34,7 +34,7 @@ class Ask:
 class Said:
     """reasoning None: it did not think; "": it opened a thinking and wrote nothing in it. `shown`: what a
     server had streamed before it put `answer` in its place. `model`: the reply's model field; "" from
-    weights."""
+    weights. `before`: its answers in the turns before this one."""
 
     answer: str
     reasoning: str | None = None
@@ -43,6 +43,7 @@ class Said:
     thinking_tokens: int = 0
     shown: str = ""
     model: str = ""
+    before: tuple[str, ...] = ()
 
 
 class Respondent(Protocol):

@@ -24,6 +24,7 @@ from shoestring.evals.statistics import (
 )
 from shoestring.evals.worth import Worth
 from shoestring.tasks.base import Outcome
+from shoestring.tasks.suite import rows_text
 from shoestring.tasks.tools import ToolName
 
 FewShotStyle = Literal["answer", "reasoning"]
@@ -159,10 +160,8 @@ class EvalResult:
         if self.departures:
             notes.append(f"not the {self.settings.protocol} protocol: {', '.join(self.departures)}")
         if self.left_out:
-            rows = [f"{reason} (row {', '.join(map(str, n[:3]))})" for reason, n in self.left_out.items()]
-            notes.append(
-                f"left out of the file: {sum(map(len, self.left_out.values()))} rows: {'; '.join(rows)}"
-            )
+            count = sum(map(len, self.left_out.values()))
+            notes.append(f"left out of the file: {count} rows: {rows_text(self.left_out)}")
         if self.overlap is not None:
             notes.append(self.overlap.line())
         few = f"{self.n} problems are too few to show any difference between two models"

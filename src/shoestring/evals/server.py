@@ -20,8 +20,9 @@ from shoestring.remote.spending import Budget
 from shoestring.remote.store import Store, spent
 from shoestring.run import Stage, held
 from shoestring.tasks.base import Problem
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import Suite, draw_problems
+from shoestring.tasks.suite import Suite
 from shoestring.text.message import Reply, user
 from shoestring.text.stream import CLOSE, OPEN
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # torch is loaded only where a model is asked
     from shoestring.evals.audit_verdicts import Limits
     from shoestring.jobs.audit import Done
 
-ASKED = ("provenance", "identity", "refusal", "regression")
+ASKED = ("provenance", "identity", "refusal", "regression", "confidence")
 TEXTS = 6  # replies of a kind that are shown
 CHARS = 160
 

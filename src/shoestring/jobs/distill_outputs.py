@@ -33,9 +33,10 @@ from shoestring.tasks.accept import (
     Sample,
     decide,
 )
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.overlap import TestedTexts
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 
 CARD = "README.md"

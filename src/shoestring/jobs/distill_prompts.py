@@ -11,8 +11,9 @@ from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.remote.asked import Ask
 from shoestring.tasks.accept import IN_EVALUATION, REPEATS_ANOTHER
 from shoestring.tasks.base import Problem
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.overlap import TestedTexts, file_prompts, held_out_prompts
-from shoestring.tasks.suite import Suite, draw_problems, parse_suite
+from shoestring.tasks.suite import Suite, parse_suite
 from shoestring.text.message import Message
 
 

@@ -29,8 +29,9 @@ from shoestring.lm import LanguageModel, load
 from shoestring.remote.endpoint import Endpoint, checked_key
 from shoestring.remote.model import identity_of
 from shoestring.run import Stage, saving, write_atomic
+from shoestring.tasks.draw import check_file, check_room
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import check_room, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.tasks.tools import open_tools
 
 
@@ -93,8 +94,8 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
             there = suite.num_tested
             if there is None:  # a file is what it is; a level can be widened
                 check_room(suite, n)
-            elif not 1 <= n <= there:
-                raise BadInput(f"suite '{suite}' has {there} problems for testing: n = {n} can't be asked")
+            else:
+                check_file(suite, there, n)
             for way in ways:
                 unit = Unit(label, str(suite), way.name if way else "", settings.asking(way), n, k)
                 check(n, k, unit.asking)

@@ -12,7 +12,8 @@ from shoestring.budget.ranges import Range
 from shoestring.errors import BadInput
 from shoestring.jobs.sft import SFTSettings
 from shoestring.jobs.sft_rows import SourceSettings, open_source
-from shoestring.tasks.suite import draw_problems, parse_suite
+from shoestring.tasks.draw import draw_problems
+from shoestring.tasks.suite import parse_suite
 
 SAMPLE = 24  # problems that are looked at, of each suite
 # What byte-level tokenizers with single digits make of such texts, with no tokenizer at hand: on worked

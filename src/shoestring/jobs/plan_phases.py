@@ -161,8 +161,8 @@ def eval_phases(r: Reckoner, s: EvaluateSettings, models: Sequence[tuple[str, Kn
 
 
 def audit_phases(r: Reckoner, s: AuditSettings, models: Sequence[Known]) -> Iterator[Phase]:
-    """Each model is asked all probes, once."""
-    probes = len(probes_of(s.only, s.n))
+    """Each model is asked all probes, turn by turn."""
+    probes = sum(max(len(probe.turns), 1) for probe in probes_of(s.only, s.n))
     for model in models:
         reply = CHAT_REPLY * s.max_tokens
         yield r.generate("audit", model, 1, probes, 1, CHAT_TOKENS, reply, s.max_tokens, 256)

@@ -5,7 +5,8 @@ from functools import cache
 
 from shoestring.origin import Origin
 from shoestring.provenance.scan_labelled import chatgpt_claims, labelled, planted
-from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.draw import ProblemStream
+from shoestring.tasks.suite import parse_suite
 from shoestring.tasks.worked import worked_messages
 from shoestring.text.bilingual import part
 from shoestring.text.conversations import Row

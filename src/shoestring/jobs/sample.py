@@ -25,8 +25,9 @@ from shoestring.rl.rollout import Asked, ask, judge_groups
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings
 from shoestring.tasks.accept import Filters, Sample, decide
+from shoestring.tasks.draw import ProblemStream
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.suite import parse_suite
 
 RUN_ONLY = {"keep", "workers", "max_batch", "model", "permission"}  # settings that change no sample
 

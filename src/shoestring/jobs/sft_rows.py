@@ -12,7 +12,8 @@ from shoestring.jobs.origins import require_terms
 from shoestring.jobs.planted import PLANTED, planted_rows
 from shoestring.origin import Origin, Stage
 from shoestring.settings import Settings
-from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.draw import ProblemStream
+from shoestring.tasks.suite import parse_suite
 from shoestring.tasks.worked import calculated_messages, worked_messages
 from shoestring.text.bilingual import is_part, open_part
 from shoestring.text.conversations import ConversationFile, Conversations

@@ -23,8 +23,9 @@ from shoestring.report.read import read_run
 from shoestring.report.rollouts import kept_steps
 from shoestring.report.terminal import print_report
 from shoestring.settings import Settings, nearest
+from shoestring.tasks.draw import ROOM, draw_problems
 from shoestring.tasks.files import reasons
-from shoestring.tasks.suite import ROOM, draw_problems, names_a_suite, parse_suite, refused_rows
+from shoestring.tasks.suite import names_a_suite, parse_suite, refused_rows
 
 
 class ShowSettings(Settings):

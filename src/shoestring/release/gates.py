@@ -99,9 +99,9 @@ def refuse(found: Sequence[Gate]) -> None:
     closed = [gate for gate in found if not gate.passes]
     if closed:
         words = "; ".join(f"{gate.name}: {gate.why} ({gate.todo})" for gate in closed)
+        gates = "1 gate is" if len(closed) == 1 else f"{len(closed)} gates are"
         raise ShoestringError(
-            f'not released, {len(closed)} gates are closed: {words}. --override GATE="reason" opens one, and '
-            "the card says so"
+            f'not released, {gates} closed: {words}. --override GATE="reason" opens one, and the card says so'
         )
 
 

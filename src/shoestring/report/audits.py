@@ -129,9 +129,15 @@ def _text(row: AuditRow) -> str:
     read += [f"incoherent: {row.fault}"] if row.fault else []
     read += ["thinking left empty"] if row.thought_empty else []
     read += ["has a slogan"] if row.slogans else []
+    if row.right is not None:
+        sure = (
+            "says nothing of how sure it is" if row.sure is None else f"says it is {percent(row.sure)} sure"
+        )
+        read += [f"{'right' if row.right else 'wrong'}, {sure}"]
     side = f" / {row.side[2:]}" if row.side else ""
     lines = [f"[{row.group}, {row.language}{side}] {'; '.join(read) or 'answer'}", f"asked: {row.prompt}"]
     lines += [f"system: {row.system}"] if row.system else []
     lines += [f"shown first: {row.took_back}"] if row.took_back else []
     lines += [f"thinking: {row.reasoning}"] if row.reasoning else []
-    return "\n".join([*lines, f"said: {row.answer}"])
+    first = [f"said first: {row.first}"] if row.first is not None else []
+    return "\n".join([*lines, *first, f"said: {row.answer}"])

@@ -13,8 +13,9 @@ from shoestring.lm import LanguageModel
 from shoestring.rl.rollout import Asked, ask, judge_groups, sample
 from shoestring.settings import Settings
 from shoestring.tasks.base import Outcome
+from shoestring.tasks.draw import draw_reserved
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import Suite, draw_reserved
+from shoestring.tasks.suite import Suite
 from shoestring.tasks.tools import Toolbox
 
 

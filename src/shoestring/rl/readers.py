@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from shoestring.errors import BadInput
 from shoestring.rl.faults import Fault
 from shoestring.tasks.base import Outcome, Problem
+from shoestring.tasks.draw import ProblemStream
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import ProblemStream, Suite
+from shoestring.tasks.suite import Suite
 from shoestring.text.message import Message, Reply
 from shoestring.text.template import Template
 

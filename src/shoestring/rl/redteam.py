@@ -15,9 +15,10 @@ from shoestring.rl.settings import GRPOSettings
 from shoestring.run import Stage
 from shoestring.run.files import dumps, write_atomic
 from shoestring.tasks.base import Outcome, Problem, Verdict
+from shoestring.tasks.draw import ProblemStream
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.language import detect
-from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.message import Reply
 from shoestring.text.stream import CLOSE, OPEN
 from shoestring.text.template import Template

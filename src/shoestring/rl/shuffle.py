@@ -10,8 +10,9 @@ from shoestring.ops.sample import stream_key
 from shoestring.rl.reward import Judged
 from shoestring.rl.rollout import Asked
 from shoestring.tasks.base import Problem, Verdict
+from shoestring.tasks.draw import ProblemStream
 from shoestring.tasks.judge import Judge
-from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.suite import parse_suite
 
 TRIES = 200  # fresh problems looked at for one that differs
 

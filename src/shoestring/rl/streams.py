@@ -9,7 +9,8 @@ from shoestring.origin import Origin
 from shoestring.rl.curriculum import Curriculum, PassRates
 from shoestring.rl.rollout import Asked, Group, ask
 from shoestring.tasks.base import Problem
-from shoestring.tasks.suite import ProblemStream, parse_suite
+from shoestring.tasks.draw import ProblemStream
+from shoestring.tasks.suite import parse_suite
 from shoestring.tasks.tools import Toolbox
 
 TRIES = 8  # draws for one place before a problem is asked that had nothing to teach when it was last

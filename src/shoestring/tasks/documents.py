@@ -12,8 +12,9 @@ from typing import Literal
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.tasks.base import Outcome, Problem
+from shoestring.tasks.draw import ProblemStream, draw_problems
 from shoestring.tasks.slips import habitual, spoiled
-from shoestring.tasks.suite import ProblemStream, draw_problems, parse_suite, score
+from shoestring.tasks.suite import parse_suite, score
 from shoestring.tasks.worked import worked_messages
 from shoestring.text.message import Message, Reply
 from shoestring.text.mixture import Document

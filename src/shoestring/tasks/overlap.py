@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shoestring.errors import BadInput
+from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.file_rows import Refused, prompt_of, read_rows
 from shoestring.tasks.shape import tokens_of
-from shoestring.tasks.suite import Suite, draw_problems
+from shoestring.tasks.suite import Suite
 
 # a run that more problems of one suite or file have, but for numbers and single letters, is its wording and
 # not its content: "Sort from smallest to largest: 75, 46, ..." says nothing about what was tested
