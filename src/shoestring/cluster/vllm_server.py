@@ -5,14 +5,10 @@ It is the same to the caller as `vllm_engine`: logprobs are of the distribution 
 equal requests have equal seeds. Weights go by a file on this machine and are taken in place; the server is
 told their version then, and says it with every sample."""
 
-import http.client
-import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -25,8 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from shoestring.cluster.kept import Kept
-from shoestring.cluster.lost import WorkerLost
 from shoestring.cluster.skeleton import Skeleton
+from shoestring.cluster.vllm_line import Line
 from shoestring.cluster.vllm_words import (
     HEAD,
     INSTALL,
@@ -41,9 +37,8 @@ from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.run import saving
 
-START_S, POLL_S = 280.0, 0.2  # a little less than an actor may take to start
+START_S = 280.0  # a little less than an actor may take to start
 STEP_S = 0.2  # that a step waits for a sample to be done
-ASKED_S = 3600.0  # of one sample; who asked has a shorter deadline for silence
 WEIGHTS = "model.safetensors"
 
 
@@ -64,19 +59,6 @@ class VLLMServer:
         return
 
 
-class Line(http.client.HTTPConnection):
-    """HTTP over a file's socket."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
-
-
 class ServedEngine:
     """Raises WorkerLost from any call where the server is gone: it is then started anew with its actor."""
 
@@ -92,46 +74,28 @@ class ServedEngine:
         self._model.mkdir()
         write_shape(how.skeleton, self._model)
         self._server = Kept(self._command(how, python), _environment(), self._at / "log")
+        self._line = Line(self._at / "s", self._server)
         self._pool = ThreadPoolExecutor(how.max_batch, "sample")
         self._next = 0
         self._asked: dict[int, list[Future[Completion]]] = {}
         self._finished: deque[tuple[int, list[Completion]]] = deque()
         try:
-            self._wait_until_up()
+            self._line.wait_until_up(START_S)
             self._rpc("update_config", overrides={"load_config": {"load_format": "auto"}})  # from now on
-        except ShoestringError:
+        except ShoestringError as error:
             self.close()
+            if "No module named 'vllm" in str(error):
+                raise BadInput(f"--workers engine=vllm-server: {error}; {INSTALL}") from None
             raise
 
     def _command(self, how: VLLMServer, python: str) -> list[str]:
         command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._model)]
-        command += ["--uds", str(self._socket), "--enable-scale-out"]
+        command += ["--uds", str(self._at / "s"), "--enable-scale-out"]
         command += ["--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
         for name, value in engine_words(how.skeleton, how.max_batch, how.cache_gib).items():
             flag = "--" + name.replace("_", "-")
             command += [flag] * bool(value) if isinstance(value, bool) else [flag, str(value)]
         return command
-
-    @property
-    def _socket(self) -> Path:
-        return self._at / "s"
-
-    def _wait_until_up(self) -> None:
-        until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            if not self._server.runs:
-                told = self._server.ending()
-                if "No module named 'vllm" in told:
-                    raise BadInput(f"--workers engine=vllm-server: {told}; {INSTALL}")
-                raise ShoestringError(f"vLLM's server ended as it started: {told}")
-            try:
-                if self._ask("GET", "/health", None, 5.0)[0] == 200:
-                    return
-            except OSError:
-                time.sleep(POLL_S)
-        raise ShoestringError(f"vLLM's server did not answer within {START_S:g} s")
-
-    # -- what an engine is asked
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, key: str = "") -> int:
         """Raises BadInput for what vLLM can't be asked through here."""
@@ -163,7 +127,7 @@ class ServedEngine:
         begun = {i: one for i, one in enumerate(asked) if not one.cancel()}
         while begun := {i: one for i, one in begun.items() if not one.done()}:
             names = [f"generate-tokens-{_name(request, i)}" for i in begun]
-            self._post("/inference/v1/abort_requests", {"request_ids": names})
+            self._line.post("/inference/v1/abort_requests", {"request_ids": names})
             wait(begun.values(), STEP_S)  # one that hadn't reached the server yet is told again
 
     @property
@@ -180,10 +144,10 @@ class ServedEngine:
             save_file(given, path)
         self._rpc("reload_weights", weights_path=str(self._model), is_checkpoint_format=True)
         path.unlink()  # it has read them
-        if not self._post("/reset_prefix_cache", {})["success"]:
+        if not self._line.post("/reset_prefix_cache", {})["success"]:
             raise ShoestringError("vLLM's server kept what older weights had left in its cache")
-        self._post("/update_weight_version", {"new_version": str(version)})
-        has = self._get("/weight_info")["weight_version"]
+        self._line.post("/update_weight_version", {"new_version": str(version)})
+        has = self._line.get("/weight_info")["weight_version"]
         if has != str(version):
             raise ShoestringError(f"vLLM's server says it has the weights of version {has}, not {version}")
         self.weights_version = version
@@ -193,18 +157,16 @@ class ServedEngine:
         self._pool.shutdown()
         self._folder.cleanup()
 
-    # -- the line
-
     def _sample(
         self, number: int, sample: int, prompt: list[int], params: SamplingParams, key: str
     ) -> Completion:
         words = sample_words(prompt, params, key, sample, self.skeleton)
         words = {name: value for name, value in words.items() if value is not None}
         body = {"request_id": _name(number, sample), "token_ids": prompt, "sampling_params": words}
-        answer = self._post("/inference/v1/generate", body)
+        answer = self._line.post("/inference/v1/generate", body)
         (made,) = answer["choices"]
         versions = {span["version"] for span in made["weight_versions"] or []}
-        if versions - {str(self.weights_version)}:
+        if versions != {str(self.weights_version)}:
             raise ShoestringError(
                 f"vLLM's server made a sample with the weights of version {', '.join(sorted(versions))}, "
                 f"not {self.weights_version}"
@@ -222,36 +184,7 @@ class ServedEngine:
         )
 
     def _rpc(self, method: str, **kwargs: Any) -> None:
-        self._post("/collective_rpc", {"method": method, "kwargs": kwargs})
-
-    def _get(self, path: str) -> Any:
-        return self._answer("GET", path, None)
-
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._answer("POST", path, body)
-
-    def _answer(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        try:
-            status, said = self._ask(method, path, body, ASKED_S)
-        except (OSError, http.client.HTTPException) as error:
-            time.sleep(POLL_S)  # for its exit code
-            told = f"{type(error).__name__}: {error}" if self._server.runs else self._server.ending()
-            raise WorkerLost(f"its vLLM server is gone: {told}") from None
-        if status != 200:
-            raise ShoestringError(f"vLLM's server refused {path} ({status}): {said.decode()[:300]}")
-        return json.loads(said or b"null")
-
-    def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float
-    ) -> tuple[int, bytes]:
-        line = Line(self._socket, timeout_s)
-        try:
-            sent = None if body is None else json.dumps(body)
-            line.request(method, path, sent, {"Content-Type": "application/json"})
-            reply = line.getresponse()
-            return reply.status, reply.read()
-        finally:
-            line.close()
+        self._line.post("/collective_rpc", {"method": method, "kwargs": kwargs})
 
 
 def _environment() -> dict[str, str]:
