@@ -24,7 +24,7 @@ case $kit in
     dir=${DIR:-.venv-clients}
     packages=(openai litellm langchain-openai langchain-deepseek 'lm-eval[api]' schemathesis transformers accelerate) ;;
   inspect) dir=${DIR:-.venv-inspect}; packages=(inspect-ai openai) ;;
-  ray) dir=${DIR:-.venv-ray}; packages=('ray[default]>=2.50') ;;
+  ray) dir=${DIR:-.venv-ray}; packages=('ray[default]>=2.60') ;;
   xllamacpp) dir=${DIR:-.venv-xllamacpp}; packages=(xllamacpp) ;;
   env)
     for pair in SHOESTRING_CLIENTS_PYTHON=clients SHOESTRING_INSPECT_PYTHON=inspect LLAMA_PYTHON=xllamacpp; do

@@ -22,6 +22,7 @@ from shoestring.cluster.vllm_words import (
     engine_words,
     quiet_words,
     refuse,
+    refuse_model,
     sample_words,
     untied,
     write_shape,
@@ -50,6 +51,7 @@ class VLLMEngine:
     """A folder with the model's config and tokenizer is written for it; vLLM fills it with random weights."""
 
     def __init__(self, how: VLLM) -> None:
+        refuse_model(how.skeleton.config)
         self.skeleton = how.skeleton
         self.weights_version = 0
         self._vllm = the_vllm()  # first: where there is none nothing is left behind

@@ -29,6 +29,7 @@ from shoestring.cluster.vllm_words import (
     engine_words,
     quiet_words,
     refuse,
+    refuse_model,
     sample_words,
     untied,
     write_shape,
@@ -63,6 +64,7 @@ class ServedEngine:
     """Raises WorkerLost from any call where the server is gone: it is then started anew with its actor."""
 
     def __init__(self, how: VLLMServer) -> None:
+        refuse_model(how.skeleton.config)
         self.skeleton = how.skeleton
         self.weights_version = 0
         python = str(how.python or sys.executable)

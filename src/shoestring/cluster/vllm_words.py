@@ -24,6 +24,16 @@ EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 ROUTER = {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}  # what vLLM looks for in a V3's config
 
 
+def refuse_model(config: ModelConfig) -> None:
+    """Raises BadInput. vLLM 0.32 on a CPU takes a V3's latent attention apart as it loads it, and can't put
+    other weights into what is left."""
+    if config.model_type == "deepseek_v3" and not torch.cuda.is_available():
+        raise BadInput(
+            "vLLM on a CPU can't be given a DeepSeek-V3's new weights in place: leave out engine=vllm, or "
+            "give the generators GPUs"
+        )
+
+
 def quiet_words() -> dict[str, str]:
     """Environment variables; what the user has set stays."""
     words = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
