@@ -1,7 +1,7 @@
 import pytest
 
+from ray_runs import workers
 from shoestring.cluster.ray_start import ray_at
-from shoestring.cluster.workers import Workers
 from shoestring.errors import BadInput
 
 pytest.importorskip("ray")
@@ -16,5 +16,5 @@ pytest.importorskip("ray")
     ],
 )
 def test_an_address_where_no_ray_is_is_one_line(address: str, line: str) -> None:
-    with pytest.raises(BadInput, match=line), ray_at(address, Workers()):
+    with pytest.raises(BadInput, match=line), ray_at(address, workers()):
         pass

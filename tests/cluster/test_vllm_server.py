@@ -34,6 +34,18 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def server_of(actor: int) -> tuple[int, int]:
+    """(the keeper's outer process, the server)."""
+    (keeper,) = children(actor)
+    (inner,) = children(keeper)
+    (server,) = children(inner)
+    return keeper, server
+
+
+def pid_of(generators) -> int:
+    return generators.members.all[0].last.pid
+
+
 def gone(pid: int) -> bool:
     path = Path(f"/proc/{pid}/stat")
     return not path.exists() or ") Z" in path.read_text()
@@ -119,19 +131,17 @@ def test_a_server_that_is_killed_costs_time_and_no_sample(ray, tmp_path):
         before = generators.generate(PROMPTS, params, keys)
         said = []
         generators.members.say = said.append
-        actor = generators.members.all[0].last.pid
-        (keeper,) = children(actor)
-        (server,) = children(keeper)
+        actor = pid_of(generators)
+        keeper, server = server_of(actor)
         os.kill(server, signal.SIGKILL)
         until(lambda: gone(keeper))
         after = generators.generate(PROMPTS, params, keys)
         assert generators.members.lost == 1
-        (keeper,) = children(generators.members.all[0].last.pid)
-        servers = children(keeper)
+        keeper, server = server_of(pid_of(generators))
     assert [[c.ids for c in s] for s in after] == [[c.ids for c in s] for s in before]
     assert said[0].startswith(f"generator 1 of 1 (process {actor} on ")
     assert "its vLLM server is gone: signal 9 (SIGKILL)" in said[0]
-    until(lambda: all(map(gone, [keeper, *servers])))
+    until(lambda: gone(keeper) and gone(server))
 
 
 def test_a_server_ends_with_who_started_it(tmp_path):
