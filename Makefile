@@ -1,6 +1,7 @@
 # make demo      install, fetch the base, run recipes/laptop.toml; again after a stop: it goes on
-# make test      lint, types and the fast tests        make test-all   all tests, slow ones too
-# make peers     stock clients, lm-eval, inspect-ai, llama.cpp and Ray, which slow tests run Shoestring against
+# make test      lint, types and the fast tests        make test-all   slow ones too, but for Ray's
+# make test-ray  the cluster's tests with Ray
+# make peers     stock clients, lm-eval, inspect-ai and llama.cpp, which slow tests run Shoestring against
 # make lint      ruff and the type checker             make clean      remove caches (not the venv, not runs/)
 #
 # PYTHON=python3.12      the interpreter that the virtual environment is made with, 3.11 or newer
@@ -25,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --on
 # processes that each start a thread for every core would spin against each other
 FAST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist worksteal
 
-.PHONY: venv dev gym peers base demo test test-all lint format clean
+.PHONY: venv dev gym peers base demo test test-all test-ray lint format clean
 .DELETE_ON_ERROR:
 
 venv: $(VENV)/.installed
@@ -55,14 +56,15 @@ gym: $(VENV)/.installed
 	  || echo "the extra 'gym' can't be installed here: its tests are skipped"
 
 # what can't be had here is left out, with the tests that need it: they say so
-PEERS := clients inspect xllamacpp ray
+PEERS := clients inspect xllamacpp
 peers: $(PEERS:%=.venv-%/.installed)
 .venv-%/.installed:
 	@PYTHON=$(PYTHON) VENV=$(VENV) TORCH_INDEX=$(TORCH_INDEX) bash benchmarks/install_peers.sh $* \
 	  || echo "the peers '$*' can't be installed here: their tests are skipped"
 
-# it sees what is in the other one
+# it sees what is in the other one; these files skip themselves without it
 .venv-ray/.installed: $(VENV)/.installed
+RAY_TESTS := $(patsubst %,tests/cluster/test_%.py,generators judges trainer node ray_start ray_job two_hosts vllm_engine vllm_server)
 
 base: $(VENV)/.installed
 	@$(BIN)/shoestring get $(BASE)
@@ -86,9 +88,11 @@ test: lint base
 # the slow ones one at a time: they time out, kill and measure memory, and use every core themselves
 test-all: dev gym base peers
 	$(FAST)
-	env $$(bash benchmarks/install_peers.sh env) $(BIN)/python -m pytest -q -m slow --ignore=tests/cluster
-	python=.venv-ray/bin/python; [ -f .venv-ray/.installed ] || python=$(BIN)/python; \
-	  $$python -m pytest -q -m slow tests/cluster
+	env $$(bash benchmarks/install_peers.sh env) $(BIN)/python -m pytest -q -m slow
+
+# apart: a quarter of an hour of processes that are started and killed, in an environment that has Ray
+test-ray: dev .venv-ray/.installed
+	.venv-ray/bin/python -m pytest -q -m slow $(RAY_TESTS)
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
