@@ -177,3 +177,30 @@ def test_bench_conformance_tells_and_writes_what_it_found(folder: Path, tmp_path
         result = CliRunner().invoke(app, ["bench", "conformance", "http://127.0.0.1:1/v1"])
         assert result.exit_code == 1
         assert "nothing listens" in result.output
+
+
+HELPERS = """
+import os, time, torch
+from shoestring.jobs.serve import _apart
+torch.set_num_threads(2)
+def threads():
+    return len(os.listdir("/proc/self/task"))
+def compute():
+    return torch.nn.functional.silu(torch.ones(1 << 20))
+before = threads()
+_apart(compute)
+until = time.monotonic() + 10
+while threads() > before and time.monotonic() < until:  # they end a moment later
+    time.sleep(0.01)
+apart = threads()
+compute()
+print(before, apart, threads())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc to count threads in")
+def test_what_loads_a_model_leaves_no_helpers_that_slow_the_engines_down():
+    done = subprocess.run([sys.executable, "-c", HELPERS], capture_output=True, text=True, check=True)
+    before, apart, here = map(int, done.stdout.split())
+    assert apart == before
+    assert here > before  # else the test shows nothing
