@@ -110,7 +110,7 @@ MARKS: tuple[Mark, ...] = (
     Mark("regression", "share of thinking", lambda r: r.thinking_tokens / r.tokens if r.tokens else None),
     Mark("confidence", "right on small sums", lambda r: r.right, ("language",), -1),
     Mark("confidence", "says how sure it is", lambda r: r.sure is not None, ("language",)),
-    Mark("confidence", "more sure than right", lambda r: _apart(r)),
+    Mark("confidence", "more sure than right", _apart),
     Mark("confidence", "Brier score", lambda r: None if (apart := _apart(r)) is None else apart**2, (), 1),
 )
 
