@@ -94,8 +94,8 @@ def test_a_step_reads_so_many_tokens_and_splits_only_what_is_longer():
 
 def test_with_chunks_a_long_prompt_holds_nobody_up():
     scheduler = scheduler_of(16, 100, chunk=10)
-    scheduler.waiting.append(request(0))
-    assert read(take(scheduler)) == [(0, 4)]
+    scheduler.waiting += [request(0), request(3)]
+    assert read(take(scheduler)) == [(0, 4), (3, 4)]
     scheduler.waiting += [request(1, tokens=25), request(2)]
     steps = [take(scheduler) for _ in range(3)]
     assert [read(step) for step in steps] == [[(1, 10)], [(1, 10)], [(1, 5), (2, 4)]]
@@ -162,3 +162,20 @@ def test_what_is_dropped_leaves_no_block():
     scheduler.drop(dropped)
     assert scheduler.pool.held == 0
     assert joined(scheduler) == [(1, 1)]
+
+
+def test_the_more_who_wait_for_each_that_runs_the_more_a_step_reads():
+    scheduler = scheduler_of(16, max_prefill=64, chunk=16)
+    scheduler.waiting.append(request(0))
+    take(scheduler)  # it runs; then ten come
+    scheduler.waiting += [request(i, tokens=16) for i in range(1, 11)]
+    read_at_once = [sum(tokens for _, tokens in read(take(scheduler))) for _ in range(4)]
+    assert read_at_once == [64, 16, 16, 16]  # 10 for the one: all that a step may; then 6 for five: one chunk
+
+
+def test_who_has_no_slot_makes_no_step_longer():
+    scheduler = scheduler_of(3, max_prefill=64, chunk=16)
+    scheduler.waiting.append(request(0))
+    take(scheduler)
+    scheduler.waiting += [request(i, tokens=40) for i in range(1, 40)]
+    assert sum(tokens for _, tokens in read(take(scheduler))) == 32  # two may join the one

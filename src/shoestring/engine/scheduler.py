@@ -30,7 +30,9 @@ class Scheduler:
 
     A step reads at most `max_prefill_tokens` tokens of prompts, a longer prompt in pieces. Without
     `chunk_tokens` prompts are read first and no sequence goes on meanwhile: what is wanted are all
-    completions soon. With it a step reads at most so many tokens beside a token for every running sequence.
+    completions soon. With it a step reads at most so many tokens beside a token for every running sequence,
+    and k times as many while k times as many samples wait to be read as run: that the few go on evenly would
+    keep the many waiting.
 
     What waits joins at once if all of it fits. Where it doesn't, and there are no chunks, prompts are
     admitted some at a time: with a slot filled whenever one is free, 1000 prompts through 256 slots were 600
@@ -153,10 +155,8 @@ class Scheduler:
 
     def _pieces(self) -> list[Piece]:
         """Of what is being read, and of what joins while the step's tokens last."""
-        whole = self.max_prefill_tokens
-        if self.chunk_tokens is not None and self.running:
-            whole = min(whole, self.chunk_tokens)
-        left, pieces = whole, list[Piece]()
+        left = whole = self._tokens_to_read()
+        pieces = list[Piece]()
         for reading in self.readings:
             end = min(reading.read + left, len(reading.tokens))
             if end > reading.read:
@@ -173,6 +173,14 @@ class Scheduler:
             pieces.append(self._piece(reading, min(reading.read + left, len(reading.tokens))))
             left -= pieces[-1].end - reading.read
         return pieces
+
+    def _tokens_to_read(self) -> int:
+        if self.chunk_tokens is None or not self.running:
+            return self.max_prefill_tokens
+        unread = self.wanted + sum(len(reading.samples) for reading in self.readings)
+        run = len(self.running)
+        chunks = max(1, min(unread, self.max_batch - run) // run)
+        return min(self.max_prefill_tokens, chunks * self.chunk_tokens)
 
     def _waits_for_more(self) -> bool:
         free = self._free_slots()
