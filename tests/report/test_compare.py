@@ -71,6 +71,16 @@ def test_the_base_is_taken_at_its_best():
     assert base_at_its_best(scores, score("zero", 60, suite="words")) is None
 
 
+def test_of_two_bases_it_is_the_one_that_the_model_was_trained_from():
+    small, large = (
+        dataclasses.replace(score("base", right), label=name, start=name)
+        for name, right in (("small", 5), ("large", 40))
+    )
+    student = dataclasses.replace(score("student", 20), start="small")
+    assert base_at_its_best([small, large], student) is small
+    assert base_at_its_best([large], student) is large  # nobody asked its own
+
+
 def test_a_base_that_was_made_seed_by_seed_is_each_models_own():
     bases = [score("base", right, seed=i) for i, right in enumerate((20, 40))]
     seeds = [score("zero", right, seed=i) for i, right in enumerate((60, 65))]

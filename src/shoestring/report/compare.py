@@ -78,9 +78,11 @@ def against_base(scores: Sequence[Score]) -> tuple[Comparison, ...]:
 
 
 def base_at_its_best(scores: Sequence[Score], like: Score) -> Score | None:
-    """Among the base's scores on the suite, the highest; those on the same problems come first. A base that
-    the run made has a score for each of its seeds, and each model is held against its own."""
+    """Among the base's scores on the suite, the highest; those on the same problems come first. Of several
+    bases it is the one that the model was trained from. A base that the run made has a score for each of its
+    seeds, and each model is held against its own."""
     bases = [score for score in scores if score.is_base and score.suite == like.suite]
+    bases = [score for score in bases if score.start == like.start] or bases
     own = [score for score in bases if score.unit.seed in (None, like.unit.seed)] or bases
     same = [score for score in own if score.marks and score.marks.keys() == like.marks.keys()]
     return max(same or own, key=lambda score: score.score, default=None)

@@ -28,6 +28,7 @@ from shoestring.report.run_report import ChatReport, Finding, IdentityReport, Re
 from shoestring.report.samples import pick
 from shoestring.report.scores import Score, UnitReport
 from shoestring.report.stage_costs import read_stages
+from shoestring.report.starts import start_of
 from shoestring.report.units import read_units
 from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
@@ -43,7 +44,7 @@ def read_run(folder: Path) -> RunReport:
     environment = _read_json(folder / "environment.json")
     units = dict(read_units(folder))
     made = {f"stage:{stage['name']}" for stage in recipe["stage"] if stage["job"] in MAKES}
-    scores = tuple(score for path, unit in units.items() for score in _scores(path, unit, made))
+    scores = tuple(score for path, unit in units.items() for score in _scores(path, unit, recipe, made))
     chats = tuple(chat for path, unit in units.items() for chat in _chats(path, unit, made))
     identities = tuple(one for path, unit in units.items() for one in _identities(path, unit, made))
     audits = tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder))
@@ -92,10 +93,12 @@ def _pages(plain: Sequence[tuple[Path, UnitReport]]) -> tuple[RolloutPage, ...]:
     return pick_pages([folder for folder in folders if folder.judged and folder.steps])
 
 
-def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Score]:
+def _scores(
+    path: Path, unit: UnitReport, recipe: Mapping[str, Any], made: Collection[str]
+) -> Iterator[Score]:
     """Those of an eval unit's result.json: an EvalResult's values and the `model` label and `variant`."""
     result = _read_json(path / "result.json")
-    bases = _bases(path, made)
+    bases, models = _bases(path, made), _models(path)
     kept = read_marks(path / result["items"]) if result.get("items") else {}
     for row in result.get("evals", []):
         key = (row["model"], row["suite"], row["variant"])
@@ -104,6 +107,7 @@ def _scores(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Sco
             unit=unit,
             label=row["model"],
             is_base=row["model"] in bases,
+            start=start_of(models.get(row["model"], ""), unit.arm, recipe, made),
             suite=row["suite"],
             variant=row["variant"],
             best=row["best"],
@@ -149,8 +153,13 @@ def _estimate(found: Sequence[float] | None) -> Estimate | None:
 def _bases(path: Path, made: Collection[str]) -> set[str]:
     """The labels of the models that an eval unit takes from outside the run, or of those that the run has
     made from nothing."""
-    models = read_toml(path / "settings.toml").get("models", {})
-    return {label for label, model in models.items() if model in made or not model.startswith("stage:")}
+    return {
+        label for label, model in _models(path).items() if model in made or not model.startswith("stage:")
+    }
+
+
+def _models(path: Path) -> dict[str, str]:
+    return read_toml(path / "settings.toml").get("models", {})
 
 
 def _chats(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[ChatReport]:

@@ -70,6 +70,7 @@ class Score:
     calibration: Calibration | None = None  # of the confidence that it was asked to state
     worth: Worth | None = None  # what a right answer takes
     server: tuple[str, ...] = ()  # what has to be known of a model behind an address
+    start: str = ""  # the model that it was trained from, at whatever remove; its own name for a base
 
     @property
     def name(self) -> str:
