@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from shoestring.ops.memory import peak_bytes, ran_out, reset_peak
+from shoestring.ops.memory import Creep, peak_bytes, ran_out, reset_peak
 
 CPU = torch.device("cpu")
 
@@ -64,3 +64,23 @@ print(before - resident())
 def test_what_was_freed_goes_back_to_the_system():
     said = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True)
     assert int(said.stdout) > 300 << 20
+
+
+@pytest.mark.parametrize(
+    ("gib", "given_back_after"),
+    [
+        ([4, 5, 5, 5, 5.9, 6.1, 5, 5, 5, 5.9, 6.1], [6, 11]),  # a fifth over the most of three steps
+        ([0, 0, 0, 0, 0], []),  # a system that doesn't say
+        ([4, 40, 4, 40, 40], []),  # a step of a shape that was there before
+    ],
+)
+def test_what_an_allocator_keeps_does_not_creep_up(gib, given_back_after, monkeypatch):
+    held, after = iter(gib), list[int]()
+    monkeypatch.setattr("shoestring.ops.memory.resident_bytes", lambda: next(held) * 2**30)
+    creep = Creep(CPU)
+    for step in range(1, len(gib) + 1):
+        before = creep.given_back
+        creep.look()
+        if creep.given_back > before:
+            after.append(step)
+    assert after == given_back_after

@@ -5,11 +5,10 @@ import sys
 import threading
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from shoestring.ops.memory import free_bytes
+from shoestring.ops.memory import free_bytes, resident_bytes
 
 CPU = torch.device("cpu")
 
@@ -42,7 +41,8 @@ class Seen:
         self._working = threading.get_ident()
 
     def look(self) -> Look:
-        return Look(os.getpid(), os.uname().nodename, self._node, self._phase, _resident(), free_bytes(CPU))
+        host, node = os.uname().nodename, self._node
+        return Look(os.getpid(), host, node, self._phase, resident_bytes(), free_bytes(CPU))
 
     def stack(self) -> str:
         """Of the thread that works, or worked last."""
@@ -55,10 +55,3 @@ def _node() -> str:
     """Ray's id of the machine that this process runs on; "" outside Ray."""
     ray = sys.modules.get("ray")
     return ray.get_runtime_context().get_node_id() if ray is not None and ray.is_initialized() else ""
-
-
-def _resident() -> int:
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):  # not Linux
-        return 0

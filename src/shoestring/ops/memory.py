@@ -15,6 +15,8 @@ _SAID = (  # by torch's CPU allocator (Linux, Windows), C++ and cuBLAS, none of 
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
 
+GROWN, SETTLED = 1.2, 3  # times; steps, of which the one that holds most is what is compared with
+
 
 def ran_out(error: BaseException) -> bool:
     """Whether the error says that there was no memory for a tensor."""
@@ -32,6 +34,38 @@ def give_back(device: torch.device) -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, other C libraries may not
         if trim is not None:
             trim(0)
+
+
+class Creep:
+    """Of a process that works in steps of many shapes: what its allocator keeps grows by holes that nothing
+    fits into. A 135M model trained on rows of 100 to 500 tokens held 4.6 GiB after its first steps and 11.2
+    after sixty. So once it holds GROWN times what it held after the first steps, what is free is given back;
+    each such time costs the next step as many page faults as it touches pages."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.given_back = 0
+        self._first: list[int] = []
+
+    def look(self) -> None:
+        """After each step. A GPU's allocator is left alone: it gives back by itself what doesn't fit."""
+        if self.device.type == "cuda":
+            return
+        held = resident_bytes()
+        if len(self._first) < SETTLED:
+            self._first.append(held)
+        elif held > GROWN * max(self._first):
+            give_back(self.device)
+            self.given_back += 1
+            self._first = []
+
+
+def resident_bytes() -> int:
+    """What this process holds of the machine's memory; 0 where the system doesn't say (not Linux)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
 
 
 def free_bytes(device: torch.device) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
-from shoestring.ops.memory import give_back, ran_out
+from shoestring.ops.memory import Creep, give_back, ran_out
 from shoestring.train.batch import MicroBatch
 from shoestring.train.lora import Adapters
 from shoestring.train.loss import HeadLoss, TokenLoss
@@ -81,6 +81,7 @@ class Learner:
         self.rate_scale = 1.0  # of the schedule's learning rate; not part of the state
         self.most_tokens: int | None = None
         self._bad_steps = 0
+        self._creep = Creep(lm.device)
 
     def update(
         self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss, temperature: float = 1.0
@@ -97,6 +98,7 @@ class Learner:
         if loads is not None and self.objectives.bias_update_speed and not skipped:
             balance_biases(self.lm.network, loads, self.objectives.bias_update_speed)
         self._bad_steps = self._bad_steps + 1 if skipped else 0
+        self._creep.look()
         if self._bad_steps == BAD_STEPS:
             raise ShoestringError(
                 f"the gradient was not finite in {BAD_STEPS} steps in a row (last at step {self.step}): "
