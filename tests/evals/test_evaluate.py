@@ -1,5 +1,6 @@
 """Against a generator that says what it is told to, and once against the real engine."""
 
+import json
 import re
 
 import pyarrow.parquet as pq
@@ -7,7 +8,7 @@ import pytest
 
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput, Interrupted
-from shoestring.evals.ask import ask_all
+from shoestring.evals.ask import ask_all, opening
 from shoestring.evals.evaluate import evaluate
 from shoestring.evals.item import Item
 from shoestring.evals.result import Asking, summarise
@@ -164,6 +165,19 @@ def test_few_shot_examples_are_training_problems_in_plain_text(lm, judge):
             reply = prompt.split(first)[1].split("<|im_end|>")[0]
             assert reply.splitlines()[-1] == str(problem.hidden["answer"])
             assert ("=" in reply) == (style == "reasoning")
+
+
+def test_a_file_is_shown_with_its_answers_and_has_no_steps_to_show(tmp_path):
+    path = tmp_path / "capitals.jsonl"
+    rows = [{"prompt": f"Capital {i}?", "answer": f"City {i}", "split": "train"} for i in range(200)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = parse_suite(f"{path}:answer=exact")
+    turns = opening(suite, Asking(few_shot=2), 0)
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * 2
+    for question, answer in zip(turns[::2], turns[1::2], strict=True):
+        assert answer["content"] == "city " + question["content"].removeprefix("Capital ").removesuffix("?")
+    with pytest.raises(BadInput, match="has no worked solutions"):
+        opening(suite, Asking(few_shot=2, few_shot_style="reasoning"), 0)
 
 
 def test_rows_are_kept_for_pairing(lm, judge, tmp_path):

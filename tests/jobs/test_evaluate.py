@@ -245,6 +245,17 @@ def test_bad_settings_are_one_line_before_any_model_is_loaded(loads, tmp_path, v
     assert loads == []
 
 
+def test_examples_that_nobody_has_are_missed_before_anything_is_trained_or_asked(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(json.dumps({"prompt": f"{i}+1?", "answer": str(i + 1)}) + "\n" for i in range(300))
+    )
+    stepwise = {"name": "steps", "few_shot": 2, "few_shot_style": "reasoning"}
+    asked = settings(models={"m": "m"}, suites=[str(path)], n=3, best_of=["m"], variants=[stepwise])
+    with pytest.raises(BadInput, match="has no worked solutions"):
+        job.plan(asked)
+
+
 def test_a_benchmark_file_need_not_have_twenty_problems_for_each_that_is_tested(tmp_path):
     path = tmp_path / "bench.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"{i}+1?", "answer": str(i + 1)}) + "\n" for i in range(9)))

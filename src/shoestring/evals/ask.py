@@ -14,7 +14,7 @@ from shoestring.evals.receipt import Made, made_by
 from shoestring.evals.result import Asking
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
-from shoestring.tasks.base import Problem
+from shoestring.tasks.base import Answered, Family, Problem
 from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.suite import Suite
 from shoestring.tasks.tools import Toolbox, open_tools
@@ -98,13 +98,19 @@ def opening(suite: Suite, asking: Asking, seed: int) -> list[Message]:
     head = system_turn(asking.system, open_tools(asking.tools, asking.max_tool_calls))
     examples = draw_problems(suite, "train", asking.few_shot, seed) if asking.few_shot else []
     for problem in examples:
-        worked = suite.family.worked(problem, random.Random(f"few-shot:{seed}:{problem.id}"))
-        shown = worked.answer
-        if asking.few_shot_style == "reasoning" and worked.reasoning:
-            shown = f"{worked.reasoning}\n{worked.answer}"
+        rng = random.Random(f"few-shot:{seed}:{problem.id}")
         head.append({"role": "user", "content": problem.prompt})
-        head.append({"role": "assistant", "content": shown})
+        head.append({"role": "assistant", "content": _solved(suite.family, problem, asking, rng)})
     return head
+
+
+def _solved(family: Family, problem: Problem, asking: Asking, rng: random.Random) -> str:
+    if asking.few_shot_style == "answer" and isinstance(family, Answered):
+        return family.answer(problem)
+    worked = family.worked(problem, rng)
+    if asking.few_shot_style == "answer" or not worked.reasoning:
+        return worked.answer
+    return f"{worked.reasoning}\n{worked.answer}"
 
 
 def ask_all(

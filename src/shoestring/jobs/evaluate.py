@@ -11,7 +11,7 @@ from typing import Any
 
 from shoestring.engine.generator import Generator
 from shoestring.errors import BadInput, Interrupted
-from shoestring.evals.ask import Replies, ask, check, check_scorable
+from shoestring.evals.ask import Replies, ask, check, check_scorable, opening
 from shoestring.evals.chat_check import ChatCheckResult, chat_check
 from shoestring.evals.confidence import with_confidence
 from shoestring.evals.contamination import against_hash
@@ -99,6 +99,7 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
             for way in ways:
                 unit = Unit(label, str(suite), way.name if way else "", settings.asking(way), n, k)
                 check(n, k, unit.asking)
+                opening(suite, unit.asking, settings.seed)  # are there examples to be shown?
                 units.append(unit)
     return units
 

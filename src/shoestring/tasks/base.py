@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from shoestring.origin import Origin
 from shoestring.settings import Settings
@@ -102,4 +102,13 @@ class Family(Protocol):
 
     def worked(self, problem: Problem, rng: random.Random) -> Reply:
         """A worked solution, stepwise and correct by construction. Raises BadInput where there is none."""
+        ...
+
+
+@runtime_checkable
+class Answered(Protocol):
+    """A family whose problems come with an answer and without the steps that lead to it."""
+
+    def answer(self, problem: Problem) -> str:
+        """As it may be shown to a model. Raises BadInput where that isn't one text."""
         ...

@@ -103,6 +103,12 @@ class FileFamily:
     def worked(self, problem: Problem, rng: random.Random) -> Reply:
         raise BadInput(f"{self.name} has no worked solutions; train on its rows with an sft stage instead")
 
+    def answer(self, problem: Problem) -> str:
+        """In the spelling that it is compared in."""
+        if problem.hidden["kind"] in ("open", "code", "json") or not problem.hidden["answer"]:
+            raise BadInput(f"{self.name} has no one answer that could be shown: leave out few_shot")
+        return problem.hidden["answer"]
+
     def _load(self, level: FileLevel) -> tuple[list[Problem], Refusals]:
         text = level_text(level)
         if text not in self._read:

@@ -107,6 +107,12 @@ class GymFamily:
     def worked(self, problem: Problem, rng: random.Random) -> Reply:
         raise BadInput(f"{self.name} has no worked solutions; use one of our own families for a cold start")
 
+    def answer(self, problem: Problem) -> str:
+        gold = problem.hidden["entry"].get("answer")
+        if not isinstance(gold, str):
+            raise BadInput(f"{self.name} keeps no one answer that could be shown: leave out few_shot")
+        return gold
+
     def _best(self, problem: Problem, answers: list[str]) -> Verdict:
         answers = [answer for answer in answers if answer]
         if not answers:
