@@ -12,9 +12,9 @@ from tiny import tiny_lm
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
-PARAMS = SamplingParams(max_tokens=200, n=4, seed=5, ignore_eos=True)
-PROMPTS = [[5 + i, 6, 7, 8] for i in range(24)]
-KEYS = [str(i) for i in range(24)]
+PARAMS = SamplingParams(max_tokens=60, n=2, seed=5, ignore_eos=True)
+PROMPTS = [[5 + i, 6, 7, 8] for i in range(16)]
+KEYS = [str(i) for i in range(16)]
 
 
 @pytest.fixture

@@ -240,9 +240,6 @@ class Generators:
                 self._heard(member, self.members.result(member, ref))
             except WorkerLost as lost:
                 self._replace(member, lost)
-        if not ready:
-            for member in self.members.left([member for member, _ in self._calls.values()]):
-                self._replace(member, self.members.died(member))
         limit = self.members.workers.deadline_s
         for member, since in list(self._calls.values()):
             if time.monotonic() - since > limit:

@@ -113,13 +113,11 @@ class Judges(Judge):
                 except WorkerLost as lost:
                     self._replace(member, lost)
                     self._give_back(chunk, waiting, verdicts)
-            left = [] if ready else self.members.left([member for member, _ in calls.values()])
             for ref, (member, chunk) in list(calls.items()):
                 late = time.monotonic() - chunk.began
-                if member in left or late > self._allowed(chunk):
-                    lost = self.members.died(member) if member in left else self.members.stalled(member, late)
+                if late > self._allowed(chunk):
                     del calls[ref]
-                    self._replace(member, lost)
+                    self._replace(member, self.members.stalled(member, late))
                     self._give_back(chunk, waiting, verdicts)
         return {name: verdicts[name] for name, _, _ in replies}
 

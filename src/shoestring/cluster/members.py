@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from shoestring.cluster.workers import Workers
 from shoestring.errors import BadInput, ShoestringError
 
 START_S = 300.0  # to start Python, import torch and build a network, on a slow and busy machine
-LOOK_S = 5.0  # while one doesn't answer, its machine is looked for so often
 STACK_S = 5.0  # for a process that is thought to stall to say where it is
 WATCH = "watch"  # the concurrency group of what may be asked beside the work
 
@@ -97,10 +96,9 @@ class Members:
     def result(self, member: Member, ref: Any, within_s: float | None = None) -> Any:
         """What a call gave. Raises what the actor raised, and WorkerLost where there is no actor any more or
         it says nothing in time, LostParcel where what it was sent is gone."""
-        errors, within_s = self.ray.exceptions, within_s or self.workers.deadline_s
-        self._await(member, ref, within_s)
+        errors = self.ray.exceptions
         try:
-            return self.ray.get(ref, timeout=within_s)
+            return self.ray.get(ref, timeout=within_s or self.workers.deadline_s)
         except errors.RayTaskError as error:
             if isinstance(error.cause, errors.ObjectLostError):
                 raise LostParcel("what was sent is no longer in the object store") from None
@@ -110,26 +108,12 @@ class Members:
         except errors.ObjectLostError:
             raise LostParcel("what was sent is no longer in the object store") from None
         except errors.GetTimeoutError:
-            raise self.stalled(member, within_s) from None
+            raise self.stalled(member, within_s or self.workers.deadline_s) from None
         except (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError) as error:
             raise self.died(member, error) from None
 
-    def _await(self, member: Member, ref: Any, within_s: float) -> None:
-        until = time.monotonic() + within_s
-        while not self.ray.wait([ref], timeout=min(LOOK_S, max(0.0, until - time.monotonic())))[0]:
-            if self.left([member]):
-                raise self.died(member)
-            if time.monotonic() >= until:
-                raise self.stalled(member, within_s)
-
-    def left(self, members: Iterable[Member]) -> list[Member]:
-        """Those whose machine is no longer in the cluster. Now and then Ray never answers what they were
-        asked: seen twice in a busy cluster of two."""
-        nodes = self._nodes()
-        return [member for member in members if member.last is not None and member.last.node not in nodes]
-
-    def died(self, member: Member, error: Exception | None = None) -> WorkerLost:
-        """The line on a process that ended by itself, or with its machine. error: Ray's, where it told."""
+    def died(self, member: Member, error: Exception) -> WorkerLost:
+        """The line on a process that ended by itself, or with its machine."""
         return WorkerLost(
             f"{self._who(member)} died while it was {member.phase}: {self._cause(member, error)}"
         )
@@ -148,12 +132,13 @@ class Members:
             return member.title
         return f"{member.title} (process {member.last.pid} on {member.last.host})"
 
-    def _cause(self, member: Member, error: Exception | None) -> str:
+    def _cause(self, member: Member, error: Exception) -> str:
         told, last = [], member.last
+        gone = last is not None and last.node not in self._nodes()
         code = ending(member.watched) if member.watched is not None and _ends(member.watched) else ""
         if isinstance(error, self.ray.exceptions.OutOfMemoryError) or "memory monitor" in str(error):
             told.append("Ray ended it because its machine had no memory left")
-        elif self.left([member]):
+        elif gone:
             told.append("its machine left the cluster")
         elif code:
             told.append(code)

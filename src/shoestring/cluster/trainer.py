@@ -14,7 +14,7 @@ from torch import Tensor
 from shoestring.cluster.handover import Weights
 from shoestring.cluster.look import Look, Seen
 from shoestring.cluster.lost import WorkerLost
-from shoestring.cluster.members import LOOK_S, Member, Members
+from shoestring.cluster.members import Member, Members
 from shoestring.cluster.parcel import Manifest, entries_of, first_difference, packed, unpacked
 from shoestring.cluster.skeleton import Skeleton
 from shoestring.cluster.world import RankLost
@@ -226,10 +226,14 @@ class RemoteLearner(Learner):
         missed = ""
         until = time.monotonic() + members.workers.deadline_s
         while calls:  # as they come: one that is gone keeps the others waiting
-            ref = self._next(calls, until, missed)
-            member = calls.pop(ref)
+            ready, _ = ray.wait(list(calls), timeout=max(0.0, until - time.monotonic()))
+            if not ready and missed:
+                raise WorkerLost(missed)
+            if not ready:
+                raise members.stalled(next(iter(calls.values())), members.workers.deadline_s)
+            member = calls.pop(ready[0])
             try:
-                done: Done = members.result(member, ref)
+                done: Done = members.result(member, ready[0])
             except RankLost as told:  # who it misses says more, once Ray knows of it
                 until = min(until, time.monotonic() + HEARSAY_S)
                 missed = f"{member.title}: {told}"
@@ -240,19 +244,6 @@ class RemoteLearner(Learner):
             raise WorkerLost(missed)
         self.step, self.most_tokens = answers[0].step, answers[0].most_tokens
         return answers[0]
-
-    def _next(self, calls: dict[Any, Member], until: float, missed: str) -> Any:
-        """The next answer. Raises WorkerLost where none comes in time, or a rank's machine left."""
-        members = self.members
-        while True:
-            ready, _ = self.ray.wait(list(calls), timeout=min(LOOK_S, max(0.0, until - time.monotonic())))
-            if ready:
-                return ready[0]
-            for member in members.left(calls.values()):
-                raise members.died(member)
-            if time.monotonic() >= until:
-                slow = next(iter(calls.values()))
-                raise WorkerLost(missed) if missed else members.stalled(slow, members.workers.deadline_s)
 
     def _renewed(self, done: Done) -> Any:
         """The copy here follows, and is checked."""
