@@ -38,7 +38,7 @@ def give_back(device: torch.device) -> None:
 
 class Creep:
     """Of a process that works in steps of many shapes: what its allocator keeps grows by holes that nothing
-    fits into. A 135M model trained on rows of 100 to 500 tokens held 4.6 GiB after its first steps and 11.2
+    fits into. A 135M model trained on rows of 100 to 500 tokens held 4.6 GiB after its first steps and 10.4
     after sixty. So once it holds GROWN times what it held after the first steps, what is free is given back;
     each such time costs the next step as many page faults as it touches pages."""
 
