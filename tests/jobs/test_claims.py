@@ -278,7 +278,7 @@ def test_the_verb_lists_and_refuses(tmp_path):
 
 @pytest.mark.slow
 def test_small_scale_runs_real_experiments(tmp_path):
-    """Balancing of experts and a mixture against a dense network, on a tokenizer of their own."""
+    """All that ours are tested by, cut down: four minutes on two cores."""
     settings = ClaimsSettings(scale="small", output_dir=tmp_path / "out")
     result = main(settings, Console(file=io.StringIO()))
     assert all(row["read"] for row in result["claims"]), result
