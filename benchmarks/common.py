@@ -8,6 +8,7 @@ import platform
 import signal
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ FLAGS = (  # what decides how fast number formats are; x86, then ARM
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "avx_vnni"),
     *("asimddp", "bf16", "i8mm", "sve"),
 )
-BUSY_SHARE = 0.3  # of the cores at work before a benchmark starts, and its figures are not to be kept
+BUSY_SHARE = (
+    0.1  # of the processors' time taken before a benchmark starts, and its figures are not to be kept
+)
+LOOK_S = 3.0
 PEAK = "matmul peak"
 
 
@@ -31,23 +35,32 @@ def machine() -> dict[str, Any]:
     """Processor, the flags that matter, memory, our versions, and how busy it was before the start."""
     info = Path("/proc/cpuinfo")
     words = set(info.read_text(encoding="utf-8").split()) if info.exists() else set()
-    load = os.getloadavg()[0]
-    found = environment()
+    taken, found = share_taken(), environment()
     return found | {
         "kernel": platform.release(),
         "cpu_flags": [flag for flag in FLAGS if flag in words],
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "unset"),
-        "load_before": round(load, 2),
-        "busy": load > BUSY_SHARE * found["cores"],
-        "ticks_before": ticks(),
+        "taken_before": round(taken, 3),
+        "busy": taken > BUSY_SHARE,
+        "ticks_before": ticks()[1:],
     }
 
 
-def ticks() -> tuple[int, int]:
-    """Processor time since the start of the machine: what its host took away from it, and all."""
+def share_taken() -> float:
+    """Of all processors' time while this process waits. The load average would count what has just ended: a
+    benchmark after another would call the machine busy with itself."""
+    before = ticks()
+    time.sleep(LOOK_S)
+    idle, _, passed = (now - then for now, then in zip(ticks(), before, strict=True))
+    return 1 - idle / passed if passed else os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def ticks() -> tuple[int, int, int]:
+    """Processor time since the start of the machine: idle, what its host took away from it, and all; 0 where
+    the system doesn't say."""
     info = Path("/proc/stat")
     counted = [int(n) for n in info.read_text().split("\n", 1)[0].split()[1:9]] if info.exists() else [0] * 8
-    return counted[7], sum(counted)  # user nice system idle iowait irq softirq steal
+    return counted[3] + counted[4], counted[7], sum(counted)  # user nice system idle iowait irq softirq steal
 
 
 def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -136,12 +149,15 @@ def report(
         f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB; "
         f"torch {described['packages']['torch']}, {' '.join(described['cpu_flags'])}"
     )
-    stolen, passed = (now - before for now, before in zip(ticks(), described["ticks_before"], strict=True))
+    stolen, passed = (
+        now - before for now, before in zip(ticks()[1:], described["ticks_before"], strict=True)
+    )
     described = {k: v for k, v in described.items() if k != "ticks_before"}
     described["stolen_share"] = round(stolen / passed, 3) if passed else 0.0
     print(f"{described['stolen_share']:.1%} of the processors' time went to others on the host meanwhile")
     if described["busy"]:
-        print(f"the machine was busy (load {described['load_before']}): these figures are not to be kept")
+        taken = f"{described['taken_before']:.0%} of the processors' time was taken before the start"
+        print(f"the machine was busy ({taken}): these figures are not to be kept")
     if args.json is None:
         return
     given = {
