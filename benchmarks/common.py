@@ -29,6 +29,7 @@ BUSY_SHARE = (
 )
 LOOK_S = 3.0
 PEAK = "matmul peak"
+PLACES = ("PYTHONPATH", "LD_LIBRARY_PATH")  # where things lie on this machine is not kept
 
 
 def machine() -> dict[str, Any]:
@@ -136,7 +137,7 @@ def facts(contenders: Sequence[Running]) -> dict[str, Any]:
     return {
         one.name: one.facts
         | {"settings": {k: v for k, v in one.contender.spec.items() if k not in bulky}}
-        | {"env": {k: v for k, v in one.contender.env.items() if k != "PYTHONPATH"}}
+        | {"env": {k: v for k, v in one.contender.env.items() if k not in PLACES}}
         for one in contenders
     }
 
