@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shoestring.run.environment import environment
+
 MAX_BODY = 200_000
 GROWTH = 1.10  # of memory, of the last quarter over the second
 QUESTIONS = ("What is 17 + 25?", "Name three colours.", "Tell me about the sea.", "Count from 1 to 50.")
@@ -258,6 +260,7 @@ def main() -> None:
     finally:
         server.kill()
     found = {
+        "machine": environment(),
         "model": args.model,
         "running": args.running,
         "cache_gib": args.cache_gib,
