@@ -17,6 +17,7 @@ from contenders import HERE, OURS, Contender, Rounds, Running
 from rich.console import Console
 from rich.table import Table
 
+from shoestring.budget.probe import processor_times
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.run.environment import environment
 
@@ -24,9 +25,7 @@ FLAGS = (  # what decides how fast number formats are; x86, then ARM
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "avx_vnni"),
     *("asimddp", "bf16", "i8mm", "sve"),
 )
-BUSY_SHARE = (
-    0.1  # of the processors' time taken before a benchmark starts, and its figures are not to be kept
-)
+BUSY_SHARE = 0.1  # of the processors' time taken before the start: the figures are not to be kept
 LOOK_S = 3.0
 PEAK = "matmul peak"
 PLACES = ("PYTHONPATH", "LD_LIBRARY_PATH")  # where things lie on this machine is not kept
@@ -43,25 +42,24 @@ def machine() -> dict[str, Any]:
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "unset"),
         "taken_before": round(taken, 3),
         "busy": taken > BUSY_SHARE,
-        "ticks_before": ticks()[1:],
+        "ticks_before": ticks(),
     }
 
 
 def share_taken() -> float:
     """Of all processors' time while this process waits. The load average would count what has just ended: a
     benchmark after another would call the machine busy with itself."""
-    before = ticks()
+    before = processor_times()
     time.sleep(LOOK_S)
-    idle, _, passed = (now - then for now, then in zip(ticks(), before, strict=True))
-    return 1 - idle / passed if passed else os.getloadavg()[0] / (os.cpu_count() or 1)
+    worked, passed = (now - then for now, then in zip(processor_times(), before, strict=True))
+    return worked / passed if passed else os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
-def ticks() -> tuple[int, int, int]:
-    """Processor time since the start of the machine: idle, what its host took away from it, and all; 0 where
-    the system doesn't say."""
+def ticks() -> tuple[int, int]:
+    """Processor time since the start of the machine: what its host took away from it, and all."""
     info = Path("/proc/stat")
     counted = [int(n) for n in info.read_text().split("\n", 1)[0].split()[1:9]] if info.exists() else [0] * 8
-    return counted[3] + counted[4], counted[7], sum(counted)  # user nice system idle iowait irq softirq steal
+    return counted[7], sum(counted)  # user nice system idle iowait irq softirq steal
 
 
 def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -150,9 +148,7 @@ def report(
         f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB; "
         f"torch {described['packages']['torch']}, {' '.join(described['cpu_flags'])}"
     )
-    stolen, passed = (
-        now - before for now, before in zip(ticks()[1:], described["ticks_before"], strict=True)
-    )
+    stolen, passed = (now - before for now, before in zip(ticks(), described["ticks_before"], strict=True))
     described = {k: v for k, v in described.items() if k != "ticks_before"}
     described["stolen_share"] = round(stolen / passed, 3) if passed else 0.0
     print(f"{described['stolen_share']:.1%} of the processors' time went to others on the host meanwhile")

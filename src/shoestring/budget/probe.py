@@ -73,7 +73,7 @@ class Probe:
 
 def measure(folder: Path | None = None, seconds_each: float = SECONDS_EACH) -> Probe:
     """folder: on the disk that runs will be written to."""
-    began, before = time.perf_counter(), _processor_times()
+    began, before = time.perf_counter(), processor_times()
     own = time.process_time()
     formats = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if native_bf16() else {})
     square = [(MANY, width, width) for width in WIDTHS]
@@ -83,7 +83,7 @@ def measure(folder: Path | None = None, seconds_each: float = SECONDS_EACH) -> P
     bandwidth = _bandwidth(seconds_each)
     usual = "bf16" if "bf16" in formats else "fp32"
     dense, mixed = (reference.measure(config, usual) for config in (reference.DENSE, reference.MIXED))
-    busy = _busy(before, _processor_times(), time.process_time() - own)
+    busy = _busy(before, processor_times(), time.process_time() - own)
     return Probe(
         machine=cpu_model(),
         cores=usable_cores(),
@@ -190,7 +190,7 @@ def _disk(folder: Path | None, size: int = 32 << 20) -> float:
         return size / (time.perf_counter() - began)
 
 
-def _processor_times() -> tuple[float, float]:
+def processor_times() -> tuple[float, float]:
     """Seconds at work and in all, of all processors together; zeros where the system doesn't say."""
     stat = Path("/proc/stat")
     if not stat.exists():

@@ -23,7 +23,7 @@ from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
 from shoestring.models.numerics import use_fp8
 from shoestring.models.transformer import Output, Transformer
-from shoestring.ops.memory import Creep, give_back, ran_out
+from shoestring.ops.memory import give_back, ran_out
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner, optimizer_fits, row_too_long
 from shoestring.train.lora import Adapters
@@ -87,9 +87,7 @@ class ParallelLearner(Learner):
         self.lm = dataclasses.replace(lm, network=network)
         self.shares, self.spans = shares_of(network, world), public_spans(lm.config)
         self.shared = SharedOptimizer(network, self.shares, world, settings)
-        self.step, self.rate_scale, self._bad_steps = 0, 1.0, 0
-        self.most_tokens: int | None = None
-        self._creep = Creep(world.device)
+        self._at_first_step()
         if not whole.embed_tokens.is_meta:
             self.load(whole.public_tensors())
 

@@ -177,9 +177,8 @@ class Scheduler:
     def _tokens_to_read(self) -> int:
         if self.chunk_tokens is None or not self.running:
             return self.max_prefill_tokens
-        unread = self.wanted + sum(len(reading.samples) for reading in self.readings)
-        run = len(self.running)
-        chunks = max(1, min(unread, self.max_batch - run) // run)
+        unread = self._being_read() + min(self.wanted, self._free_slots())
+        chunks = max(1, unread // len(self.running))
         return min(self.max_prefill_tokens, chunks * self.chunk_tokens)
 
     def _waits_for_more(self) -> bool:
@@ -188,7 +187,10 @@ class Scheduler:
         return self.chunk_tokens is None and bool(self.running) and few
 
     def _free_slots(self) -> int:
-        return self.max_batch - len(self.running) - sum(len(r.samples) for r in self.readings)
+        return self.max_batch - len(self.running) - self._being_read()
+
+    def _being_read(self) -> int:
+        return sum(len(reading.samples) for reading in self.readings)
 
     def _piece(self, reading: Reading, end: int) -> Piece:
         # named before it is read: who comes later in this step reads after this one

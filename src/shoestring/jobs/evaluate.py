@@ -99,7 +99,8 @@ def plan(settings: EvaluateSettings) -> list[Unit]:
             for way in ways:
                 unit = Unit(label, str(suite), way.name if way else "", settings.asking(way), n, k)
                 check(n, k, unit.asking)
-                opening(suite, unit.asking, settings.seed)  # are there examples to be shown?
+                if unit.asking.few_shot:
+                    opening(suite, unit.asking, settings.seed)  # are there examples to be shown?
                 units.append(unit)
     return units
 

@@ -98,7 +98,9 @@ def _scores(
 ) -> Iterator[Score]:
     """Those of an eval unit's result.json: an EvalResult's values and the `model` label and `variant`."""
     result = _read_json(path / "result.json")
-    bases, models = _bases(path, made), _models(path)
+    models = _models(path)
+    bases = _bases(models, made)
+    starts = {label: start_of(model, unit.arm, recipe, made) for label, model in models.items()}
     kept = read_marks(path / result["items"]) if result.get("items") else {}
     for row in result.get("evals", []):
         key = (row["model"], row["suite"], row["variant"])
@@ -107,7 +109,7 @@ def _scores(
             unit=unit,
             label=row["model"],
             is_base=row["model"] in bases,
-            start=start_of(models.get(row["model"], ""), unit.arm, recipe, made),
+            start=starts.get(row["model"], ""),
             suite=row["suite"],
             variant=row["variant"],
             best=row["best"],
@@ -150,20 +152,19 @@ def _estimate(found: Sequence[float] | None) -> Estimate | None:
     return Estimate(found[0], Interval(found[1], found[2])) if found else None
 
 
-def _bases(path: Path, made: Collection[str]) -> set[str]:
+def _bases(models: Mapping[str, str], made: Collection[str]) -> set[str]:
     """The labels of the models that an eval unit takes from outside the run, or of those that the run has
     made from nothing."""
-    return {
-        label for label, model in _models(path).items() if model in made or not model.startswith("stage:")
-    }
+    return {label for label, model in models.items() if model in made or not model.startswith("stage:")}
 
 
 def _models(path: Path) -> dict[str, str]:
+    """An eval unit's, by label."""
     return read_toml(path / "settings.toml").get("models", {})
 
 
 def _chats(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[ChatReport]:
-    bases = _bases(path, made)
+    bases = _bases(_models(path), made)
     for label, row in _read_json(path / "result.json").get("chat", {}).items():
         named = row["identity"]
         yield ChatReport(
@@ -185,7 +186,7 @@ def _chats(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[Chat
 
 
 def _identities(path: Path, unit: UnitReport, made: Collection[str]) -> Iterator[IdentityReport]:
-    bases = _bases(path, made)
+    bases = _bases(_models(path), made)
     for label, row in _read_json(path / "result.json").get("identity", {}).items():
         yield IdentityReport(unit, label, label in bases, row["n"], row["claims"], row["families"])
 

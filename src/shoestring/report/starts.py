@@ -12,8 +12,6 @@ def start_of(model: str, arm: str, recipe: Mapping[str, Any], made: Collection[s
         if own["name"] == arm:
             changed = own.get("set", {})
             models = {name: changed.get(f"{name}.model", before) for name, before in models.items()}
-    seen: set[str] = set()
-    while model.startswith("stage:") and model not in made and model not in seen:
-        seen.add(model)
+    while model.startswith("stage:") and model not in made:
         model = models.get(model.removeprefix("stage:"), "")
     return model

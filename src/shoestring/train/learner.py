@@ -77,11 +77,13 @@ class Learner:
                 "objectives.bias_update_speed"
             )
         self.optimizer = MasterOptimizer(lm.network, settings)
-        self.step = 0
+        self._at_first_step()
+
+    def _at_first_step(self) -> None:
+        self.step, self._bad_steps = 0, 0
         self.rate_scale = 1.0  # of the schedule's learning rate; not part of the state
         self.most_tokens: int | None = None
-        self._bad_steps = 0
-        self._creep = Creep(lm.device)
+        self._creep = Creep(self.lm.device)
 
     def update(
         self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss, temperature: float = 1.0
