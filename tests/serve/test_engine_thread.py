@@ -149,31 +149,52 @@ def test_an_engine_that_keeps_failing_stays_down_and_says_why(capsys: pytest.Cap
     capsys.readouterr()
 
 
+def step_by_step() -> ScriptedEngine:
+    """Each opening of its gate lets one step through: how far it is doesn't depend on how busy the machine is."""
+
+    def close(_: str) -> str:
+        engine.gate.clear()
+        return ""
+
+    engine = scripted(close, reply="x" * 1000)
+    return engine
+
+
+async def first_token(thread: EngineThread, engine: ScriptedEngine) -> Job:
+    """A request whose first token is told, and whose second waits for the gate."""
+    job, changed = submit(thread, "q", SamplingParams(max_tokens=900))
+    async with asyncio.timeout(10):
+        while not engine.running:
+            await asyncio.sleep(0.001)
+        engine.gate.set()
+        await changed.wait()
+    return job
+
+
 def test_an_abort_ends_the_work_before_the_next_token() -> None:
-    engine = scripted(reply="x" * 1000)
+    engine = step_by_step()
 
     async def work(thread: EngineThread) -> None:
-        job, changed = submit(thread, "q", SamplingParams(max_tokens=900))
-        await changed.wait()
-        thread.abort(job)
-        steps = engine.steps
-        await asyncio.sleep(0.05)
-        assert engine.steps <= steps + 2  # the step that ran, and one that began before the word came
-        assert engine.running == {}
+        thread.abort(await first_token(thread, engine))
+        engine.gate.set()
+        async with asyncio.timeout(10):
+            while engine.running:
+                await asyncio.sleep(0.001)
+        assert engine.steps <= 2  # the one that was told, and one that began before the word came
         assert len(engine.aborted) == 1
 
     run(lambda: engine, work)
 
 
 def test_what_runs_when_it_stops_is_told() -> None:
-    engine = scripted(reply="x" * 5000)
-    jobs: list[Job] = []
+    engine = step_by_step()
 
     async def work(thread: EngineThread) -> None:
-        job, changed = submit(thread, "q", SamplingParams(max_tokens=4000))
-        await changed.wait()
-        jobs.append(job)
-        await thread.stop()
+        job = await first_token(thread, engine)
+        stopped = asyncio.create_task(thread.stop())
+        await asyncio.sleep(0)  # the word is given
+        engine.gate.set()
+        await stopped
         await asyncio.sleep(0.01)
         assert job.error is not None
         assert job.error.status == 503
