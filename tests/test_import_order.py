@@ -12,6 +12,7 @@ ORDER = """
 errors settings origin
 ops
 models text
+model_files
 lm tasks
 engine train run
 remote

@@ -14,7 +14,8 @@ import transformers
 import shoestring
 from chat_shapes import byte_level, random_conversations, write_tokenizer
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.lm import LanguageModel, load, model_folder
+from shoestring.lm import LanguageModel, load
+from shoestring.model_files import model_folder
 from shoestring.models.bases import BASES
 from shoestring.models.checkpoint import write_checkpoint
 from shoestring.models.config import ModelConfig

@@ -10,17 +10,10 @@ import torch
 from torch import Tensor
 
 from shoestring.errors import BadInput, ShoestringError
+from shoestring.model_files import file_sha256, gguf_lineage, load_template, model_folder, name_of
 from shoestring.models.bases import BASES, EmbeddedBase
-from shoestring.models.checkpoint import (
-    CONFIG,
-    GENERATION_CONFIG,
-    load_checkpoint,
-    read_json,
-    write_checkpoint,
-    write_json,
-)
+from shoestring.models.checkpoint import GENERATION_CONFIG, load_checkpoint, write_checkpoint, write_json
 from shoestring.models.config import ModelConfig
-from shoestring.models.config_file import token_ids
 from shoestring.models.gguf import load_gguf
 from shoestring.models.gguf_file import GGUFFile
 from shoestring.models.gguf_quantized import load_gguf_quantized
@@ -28,9 +21,9 @@ from shoestring.models.quantize import quantize_network, quantized_share
 from shoestring.models.transformer import Transformer
 from shoestring.ops.hardware import native_bf16
 from shoestring.ops.hostmemory import keep_freed_memory
-from shoestring.origin import LINEAGE_KEY, Lineage, Stage
+from shoestring.origin import Lineage
 from shoestring.settings import nearest
-from shoestring.text.declared import declared, lineage_of
+from shoestring.text.declared import lineage_of
 from shoestring.text.gguf_vocab import tokenizer_from_gguf
 from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
@@ -127,7 +120,7 @@ def load(
         raise BadInput(
             f"no model '{text}': no such file or folder, and no base of this name{nearest(text, [*BASES])}"
         )
-    return _load_folder(model_folder(path), wanted, device, _name_of(path), quantize)
+    return _load_folder(model_folder(path), wanted, device, name_of(path), quantize)
 
 
 def reads_at(model: str) -> tuple[Tokenizer, Template]:
@@ -137,35 +130,6 @@ def reads_at(model: str) -> tuple[Tokenizer, Template]:
         return load_template(model_folder(path))
     lm = load(model)
     return lm.tokenizer, lm.template
-
-
-def lineage_at(model: str) -> tuple[str, Lineage]:
-    """The name and lineage of what `load` would open, without its weights. Raises BadInput."""
-    if model in BASES:
-        return model, BASES[model].lineage
-    path = Path(model)
-    if path.is_file() and path.suffix == ".gguf":
-        return path.stem, gguf_lineage(GGUFFile(path))
-    if not path.is_dir():
-        raise BadInput(
-            f"no model '{model}': no such folder, no .gguf file and no base{nearest(model, [*BASES])}"
-        )
-    return _name_of(path), lineage_of(model_folder(path))
-
-
-def gguf_lineage(file: GGUFFile) -> Lineage:
-    """As an export of ours carries it; else by what FILE.gguf.origin.toml declares, or by the file's own
-    metadata."""
-    said, known = declared(file.path), file.metadata
-    if isinstance(carried := known.get(LINEAGE_KEY), str):
-        return Lineage.parse(carried, str(file.path))
-    detail = {"file": file.path.name, "name": str(known.get("general.name", ""))}
-    detail |= {"licence": str(known.get("general.license", "unknown"))}
-    if said:
-        detail |= {"copy_of": said.source, "licence": said.licence, "permission": said.permission}
-    detail["precision"] = "GGUF, " + ", ".join(sorted({t.kind.name for t in file.tensors.values()}))
-    detail = {name: value for name, value in detail.items() if value}
-    return Lineage((Stage(name=file.path.stem, job="unknown", date="", detail=detail),))
 
 
 def precision(dtype: str, device: str) -> torch.dtype:
@@ -193,33 +157,6 @@ def known_form(quantize: str | None) -> Quantize | None:
         return None
     raise BadInput(
         f"quantize {quantize!r} is not supported{nearest(quantize, [*QUANTIZE])}; write int8, int4 or file"
-    )
-
-
-def load_template(folder: Path) -> tuple[Tokenizer, Template]:
-    """The tokenizer and chat template of a folder, which need not have weights. Raises BadInput."""
-    known = folder / GENERATION_CONFIG
-    ends = token_ids(read_json(known).get("eos_token_id")) if known.exists() else ()
-    tokenizer, source = load_tokenizer(folder, ends)
-    return tokenizer, Template(tokenizer, source, ends)
-
-
-def model_folder(path: Path) -> Path:
-    """The Hugging Face folder meant by a model folder, a stage folder or a run folder. Raises BadInput."""
-    if (path / CONFIG).exists():
-        return path
-    if (path / "model" / CONFIG).exists():
-        return path / "model"
-    if (path / "stages").is_dir():
-        stages = sorted(stage for stage in (path / "stages").iterdir() if (stage / "model" / CONFIG).exists())
-        if stages:
-            return stages[-1] / "model"
-        inner = sorted(found.parent.parent for found in (path / "stages").glob(f"*/**/model/{CONFIG}"))
-        hint = f"; name one of its units, such as {inner[-1]}" if inner else ""
-        raise BadInput(f"{path} is a run without a finished model{hint}")
-    raise BadInput(
-        f"{path} is not a model: it has no {CONFIG} (Hugging Face folder), no model/ (stage) "
-        "and no stages/ (run)"
     )
 
 
@@ -294,15 +231,6 @@ def weights_sha256(lm: LanguageModel) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _name_of(path: Path) -> str:
-    return path.resolve().name
 
 
 def _licence_note(lineage: Lineage) -> str:

@@ -16,7 +16,8 @@ from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.pretrain_data import TokenRows, held_out
 from shoestring.jobs.pretrain_model import new_model, stretched
 from shoestring.jobs.pretrain_settings import check, plain_attention
-from shoestring.lm import load, load_template
+from shoestring.lm import load
+from shoestring.model_files import load_template
 from shoestring.models.config import RopeScaling
 from shoestring.models.presets import PRESETS
 from shoestring.models.rope import rope_factor, softmax_scale

@@ -150,7 +150,7 @@ def test_an_engine_that_keeps_failing_stays_down_and_says_why(capsys: pytest.Cap
 
 
 def step_by_step() -> ScriptedEngine:
-    """Each opening of its gate lets one step through: how far it is doesn't depend on how busy the machine is."""
+    """Each opening of its gate lets one step through, however busy the machine is."""
 
     def close(_: str) -> str:
         engine.gate.clear()

@@ -25,7 +25,8 @@ from shoestring.evals.respondent import LocalRespondent, Respondent, Shown
 from shoestring.evals.respondent_kept import KeptRespondent
 from shoestring.jobs.audit_server import ServerRespondent
 from shoestring.jobs.eval_results import meter
-from shoestring.lm import lineage_at, load, model_folder, weights_sha256
+from shoestring.lm import load, weights_sha256
+from shoestring.model_files import lineage_at, model_folder
 from shoestring.run import Stage, saving, write_atomic
 from shoestring.settings import Settings, nearest
 from shoestring.text.makers import FAMILIES

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.lm import file_sha256
+from shoestring.model_files import file_sha256
 from shoestring.models.bases import BASES, EmbeddedBase
 from shoestring.settings import nearest
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from shoestring.distill.teacher import name_of
 from shoestring.errors import BadInput
 from shoestring.jobs.recipe_units import REFERENCE
-from shoestring.lm import LanguageModel, lineage_at, weights_sha256
+from shoestring.lm import LanguageModel, weights_sha256
+from shoestring.model_files import lineage_at
 from shoestring.origin import Lineage, Origin, Stage
 from shoestring.provenance.reach import term_of_model, term_of_origin
 from shoestring.provenance.terms import read_permission, require, term_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shoestring.errors import BadInput
-from shoestring.lm import model_folder
+from shoestring.model_files import model_folder
 from shoestring.models.bases import BASES
 from shoestring.models.config import ModelConfig
 from shoestring.models.config_file import config_from_hf

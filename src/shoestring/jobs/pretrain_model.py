@@ -5,7 +5,8 @@ from pathlib import Path
 
 from shoestring.errors import BadInput
 from shoestring.jobs.pretrain_settings import ArchitectureSettings, PretrainSettings, planned_config
-from shoestring.lm import LanguageModel, load, load_template, precision
+from shoestring.lm import LanguageModel, load, precision
+from shoestring.model_files import load_template
 from shoestring.models.config import ModelConfig, RopeScaling
 from shoestring.models.transformer import Transformer
 from shoestring.origin import Lineage

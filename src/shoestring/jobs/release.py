@@ -12,7 +12,8 @@ from pydantic import Field
 from rich.console import Console
 
 from shoestring.jobs.export import PeerSettings
-from shoestring.lm import LanguageModel, model_folder, weights_sha256
+from shoestring.lm import LanguageModel, weights_sha256
+from shoestring.model_files import model_folder
 from shoestring.models.parameters import count_parameters
 from shoestring.provenance.naming import duties_of, proper_name
 from shoestring.release.adapter import is_adapter

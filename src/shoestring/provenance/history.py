@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.errors import BadInput
-from shoestring.lm import lineage_at
+from shoestring.model_files import lineage_at
 from shoestring.origin import Lineage, Origin, Stage
 from shoestring.provenance.naming import duties_of
 from shoestring.provenance.reach import Reach, reaches, term_of_model, term_of_origin

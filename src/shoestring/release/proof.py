@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.errors import BadInput
-from shoestring.lm import file_sha256
+from shoestring.model_files import file_sha256
 from shoestring.release.reading import Apart
 from shoestring.release.weights import WeightsApart
 from shoestring.run.files import dumps, write_atomic

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from shoestring.errors import BadInput
-from shoestring.lm import LanguageModel, load, model_folder
+from shoestring.lm import LanguageModel, load
+from shoestring.model_files import model_folder
 from shoestring.models.bases import BASES
 from shoestring.models.shards import open_folder
 from shoestring.origin import Lineage

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.lm import LanguageModel, load_template, model_folder, precision
+from shoestring.lm import LanguageModel, precision
+from shoestring.model_files import load_template, model_folder
 from shoestring.models.reward_head import RewardNetwork, load_reward_checkpoint, write_reward_checkpoint
 from shoestring.models.shards import read_json, write_json
 from shoestring.origin import Lineage
