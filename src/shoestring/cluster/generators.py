@@ -11,18 +11,16 @@ from typing import Any
 
 from torch import Tensor
 
-from shoestring.cluster.generator_actor import Asked, Took, Worked
-from shoestring.cluster.handover import Carrier
+from shoestring.cluster.generator_actor import Asked, Worked
+from shoestring.cluster.handover import Carrier, HandOver
 from shoestring.cluster.lost import WorkerLost
 from shoestring.cluster.members import START_S, Member, Members
-from shoestring.cluster.parcel import LostParcel, Parcel
 from shoestring.engine.refusals import refuse_prompt
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.errors import ShoestringError
 from shoestring.models.config import ModelConfig
 
 POLL_S = 0.2  # an actor makes tokens for so long before it says what is done
-TRIES = 3  # times that weights are handed to one actor
 
 
 class Generators:
@@ -31,18 +29,14 @@ class Generators:
     then works in the same order as an engine in this process, and makes the same bits."""
 
     def __init__(self, members: Members, config: ModelConfig, max_batch: int, carrier: Carrier) -> None:
-        self.members, self.config, self.carrier = members, config, carrier
+        self.members, self.config, self.hand_over = members, config, HandOver(members, carrier)
         self.room = 2 * max_batch
         self.weights_version = 0
-        self.handed_again = 0  # times that weights had to be handed over once more
-        self._parcel: Parcel | None = None
         self._next = 0
         self._asked: dict[int, Asked] = {}  # that the caller hasn't got back yet
         self._waiting: deque[int] = deque()
         self._given: dict[int, Member] = {}
-        self._sent: dict[
-            int, list[int]
-        ] = {}  # of an actor's call under way, by id(member): what is new in it
+        self._sent: dict[int, list[int]] = {}  # by id(member): what is new in its call under way
         self._calls: dict[Any, tuple[Member, float]] = {}  # under way, and since when
         self._starting: dict[Any, tuple[Member, float]] = {}  # in a lost one's place, not up yet
         self._finished: deque[tuple[int, list[Completion]]] = deque()
@@ -120,42 +114,14 @@ class Generators:
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Every actor has them, bit for bit, when this returns. Raises ShoestringError where one can't."""
-        self._parcel = parcel = self.carrier.parcel(weights, version)
         self.weights_version = version
-        sent = {id(member): self._send(member, parcel) for member in self.members.all}
-        self._each(lambda member: self._hand_over(member, sent.get(id(member))))
+        sent = self.hand_over.begin(weights, version)
+        self._each(lambda member: self.hand_over.give(member, sent.get(id(member))))
 
     def close(self) -> None:
         self.members.close()
 
-    # -- weights
-
-    def _hand_over(self, member: Member, sent: Any = None) -> None:
-        """sent: the call, where it was made already. Raises WorkerLost where the actor is gone,
-        ShoestringError where it can't take them."""
-        parcel, wrong = self._parcel, ""
-        assert parcel is not None
-        for again in range(TRIES):
-            sent = sent or self._send(member, parcel)
-            try:
-                took: Took = self.members.result(member, sent)
-                member.saw(took.look)
-                wrong = took.wrong
-            except LostParcel as lost:
-                wrong = str(lost)
-            if not wrong:
-                return
-            sent = None
-            self.handed_again += 1
-            told = f"{member.title} didn't take weights of version {parcel.version} by {parcel.way}: {wrong}"
-            if again + 1 < TRIES:
-                self.members.say(f"{told}; handed over again")
-                self._parcel = parcel = self.carrier.afresh(parcel)  # it may be spoilt where it lies
-        raise ShoestringError(f"{told}, {TRIES} times")
-
-    def _send(self, member: Member, parcel: Parcel) -> Any:
-        member.phase = f"taking the weights of version {parcel.version}"
-        return member.actor.take.remote(parcel, parcel.carried)
+    # -- actors
 
     def _each(self, work: Callable[[Member], None]) -> None:
         """`work` with every actor that is up; those lost meanwhile are replaced."""
@@ -186,8 +152,8 @@ class Generators:
         member, _ = self._starting.pop(ref)
         try:
             member.saw(self.members.result(member, ref))
-            if self._parcel is not None:
-                self._hand_over(member)
+            if self.hand_over.parcel is not None:
+                self.hand_over.give(member)
         except WorkerLost as lost:
             self._without(member, lost)
 
@@ -252,7 +218,7 @@ class Generators:
     def _heard(self, member: Member, worked: Worked) -> None:
         member.saw(worked.look)
         if worked.stale:  # a hand-over was lost
-            self.handed_again += 1
+            self.hand_over.again += 1
             self.members.say(
                 f"{member.title} has the weights of version {worked.version} where {self.weights_version} "
                 "was handed over: handed over again"
@@ -260,7 +226,7 @@ class Generators:
             for number in self._sent[id(member)]:
                 if self._given.pop(number, None) is not None:
                     self._waiting.appendleft(number)
-            self._hand_over(member)
+            self.hand_over.give(member)
             return
         for number, error in worked.refused:
             if self._asked.pop(number, None) is not None:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from shoestring.cluster.parcel import Manifest, Parcel, packed, write
+from shoestring.cluster.generator_actor import Took
+from shoestring.cluster.members import Member, Members
+from shoestring.cluster.parcel import LostParcel, Manifest, Parcel, packed, write
 from shoestring.cluster.workers import Workers
-from shoestring.errors import BadInput
+from shoestring.errors import BadInput, ShoestringError
 
-STORE_SHARE = (
-    0.4  # of the smallest host's object store that weights may take: two versions lie there at times
-)
+STORE_SHARE = 0.4  # of the smallest host's object store, for weights: two versions lie there at times
+TRIES = 3  # times that weights are handed to one actor
 
 
 class Weights(Iterator[tuple[str, Tensor]]):
@@ -90,3 +91,44 @@ class Carrier:
 
     def _is_reference(self, buffer: Any) -> bool:
         return isinstance(buffer, self.ray.ObjectRef)
+
+
+class HandOver:
+    """The newest weights to every actor, and once more to one that didn't take them."""
+
+    def __init__(self, members: Members, carrier: Carrier) -> None:
+        self.members, self.carrier = members, carrier
+        self.parcel: Parcel | None = None
+        self.again = 0  # times that they had to be handed over once more
+
+    def begin(self, weights: Iterable[tuple[str, Tensor]], version: int) -> dict[int, Any]:
+        """By id(member), the calls under way, which `give` waits for: all actors take them at once."""
+        self.parcel = parcel = self.carrier.parcel(weights, version)
+        return {id(member): self._send(member, parcel) for member in self.members.all}
+
+    def give(self, member: Member, sent: Any = None) -> None:
+        """sent: the call, where it was made already. Raises WorkerLost where the actor is gone,
+        ShoestringError where it can't take them."""
+        parcel, wrong = self.parcel, ""
+        assert parcel is not None
+        for again in range(TRIES):
+            sent = sent or self._send(member, parcel)
+            try:
+                took: Took = self.members.result(member, sent)
+                member.saw(took.look)
+                wrong = took.wrong
+            except LostParcel as lost:
+                wrong = str(lost)
+            if not wrong:
+                return
+            sent = None
+            self.again += 1
+            told = f"{member.title} didn't take weights of version {parcel.version} by {parcel.way}: {wrong}"
+            if again + 1 < TRIES:
+                self.members.say(f"{told}; handed over again")
+                self.parcel = parcel = self.carrier.afresh(parcel)  # it may be spoilt where it lies
+        raise ShoestringError(f"{told}, {TRIES} times")
+
+    def _send(self, member: Member, parcel: Parcel) -> Any:
+        member.phase = f"taking the weights of version {parcel.version}"
+        return member.actor.take.remote(parcel, parcel.carried)
