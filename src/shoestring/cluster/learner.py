@@ -5,7 +5,6 @@ what is a mean was divided by its count once, in the micro-batches' weights."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,48 +12,26 @@ from torch import Tensor
 
 from shoestring.cluster import checkpoint
 from shoestring.cluster.optimizer import SharedOptimizer
-from shoestring.cluster.parallelize import ParallelSettings, local_modules, parallelize
+from shoestring.cluster.parallelize import ParallelSettings, local_modules, shared_network
 from shoestring.cluster.shares import public_spans, shares_of, take_share, whole_tensors
+from shoestring.cluster.sums import Sums
 from shoestring.cluster.turns import Turn, share_out, smallest_of
 from shoestring.cluster.world import World
 from shoestring.errors import BadInput
 from shoestring.lm import LanguageModel
-from shoestring.models.config import ModelConfig
-from shoestring.models.linear import Linear
-from shoestring.models.numerics import use_fp8
-from shoestring.models.transformer import Output, Transformer
+from shoestring.models.numerics import uses_fp8
 from shoestring.ops.memory import give_back, ran_out
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner, optimizer_fits, row_too_long
 from shoestring.train.lora import Adapters
 from shoestring.train.loss import HeadLoss, TokenLoss
-from shoestring.train.objectives import LoadCount, Objectives
+from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
 from shoestring.train.passes import forward_pass
 from shoestring.train.split import num_samples
 from shoestring.train.state import StateFile, TrainState
 
 MANY = 1 << 62
-
-
-@dataclass
-class Sums:
-    """Of this rank's passes, then of everybody's. flat: the logprobs of all the step's targets, zero where
-    they are another rank's."""
-
-    sizes: list[int]
-    loss: float = 0.0
-    mtp: float = 0.0
-    count: LoadCount = field(default_factory=LoadCount)
-    oom_splits: int = 0
-    flat: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.flat = torch.zeros(sum(self.sizes))
-
-    @property
-    def logprobs(self) -> list[Tensor]:
-        return list(self.flat.split(self.sizes))
 
 
 class ParallelLearner(Learner):
@@ -129,7 +106,7 @@ class ParallelLearner(Learner):
             fits = self._add_up(passes, loss_of, temperature, sums)
             if fits is None:
                 with self.world.phase("sums over the ranks"):
-                    self._sum_over_ranks(sums)
+                    sums.over(self.world)
                 return sums
             self.shared.clear()
             give_back(self.world.device)
@@ -166,11 +143,7 @@ class ParallelLearner(Learner):
             if not ran_out(error):
                 raise
             return False
-        sums.count.add(passed.outputs if not turn.idle else [_without_loads(o) for o in passed.outputs])
-        if not turn.idle:
-            sums.loss += passed.main.item()
-            sums.mtp += passed.mtp
-            sums.flat[turn.first : turn.first + turn.batch.num_targets] = passed.logprobs.cpu()
+        sums.add(turn, passed)
         return True
 
     def _stand_in(self, turn: Turn, loss_of: TokenLoss | HeadLoss, temperature: float) -> None:
@@ -202,15 +175,6 @@ class ParallelLearner(Learner):
             raise row_too_long(single)
         return None if half == MANY else half
 
-    def _sum_over_ranks(self, sums: Sums) -> None:
-        """Every target's logprob is one rank's, and zero in the others: their sum is exact."""
-        device = self.world.device
-        both = torch.tensor([sums.loss, sums.mtp], dtype=torch.float64, device=device)
-        sums.loss, sums.mtp = self.world.sum(both).tolist()
-        sums.flat = self.world.sum(sums.flat.to(device)).cpu()
-        if sums.count.loads is not None:
-            self.world.sum(sums.count.loads)
-
     def forward(
         self, batch: MicroBatch, loss_of: TokenLoss | HeadLoss, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
@@ -231,11 +195,9 @@ class ParallelLearner(Learner):
             with self.world.phase(f"forward pass {number} of {len(passes)}"):
                 passed = forward_pass(network, turn.batch, loss_of, temperature, Objectives(), 0.0)
                 network.reshard()  # type: ignore[operator]  # a backward pass would have
-            if not turn.idle:
-                sums.loss += passed.main.item()
-                sums.flat[turn.first : turn.first + turn.batch.num_targets] = passed.logprobs.cpu()
+            sums.add(turn, passed)
         with self.world.phase("sums over the ranks"):
-            self._sum_over_ranks(sums)
+            sums.over(self.world)
         return sums.loss, sums.logprobs
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -266,25 +228,3 @@ class ParallelLearner(Learner):
     def save(self, folder: Path) -> None:
         """A Hugging Face folder, the weights written by all ranks."""
         checkpoint.save_model(self, folder)
-
-
-def shared_network(
-    config: ModelConfig, dtype: torch.dtype, world: World, parallel: ParallelSettings, fp8: bool = False
-) -> Transformer:
-    """This rank's share of a network, without numbers; nothing whole is ever made."""
-    with torch.device("meta"):
-        network = Transformer(config)
-    use_fp8(network, fp8)
-    parallelize(network, world, parallel, dtype)
-    network.to_empty(device=world.device)
-    for router in network.routers():
-        router.e_score_correction_bias.zero_()
-    return network
-
-
-def uses_fp8(network: Transformer) -> bool:
-    return any(m.numerics == "fp8" for m in network.modules() if isinstance(m, Linear))
-
-
-def _without_loads(output: Output) -> Output:
-    return output._replace(loads=None if output.loads is None else torch.zeros_like(output.loads))

@@ -20,6 +20,7 @@ from shoestring.models.attention import AttentionContext
 from shoestring.models.block import Block
 from shoestring.models.config import ModelConfig
 from shoestring.models.moe import MoE, RoutingTrace
+from shoestring.models.numerics import use_fp8
 from shoestring.models.transformer import Transformer
 from shoestring.settings import Settings
 
@@ -94,6 +95,20 @@ def parallelize(network: Transformer, world: World, settings: ParallelSettings, 
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
     network.keep_no_copies()
+
+
+def shared_network(
+    config: ModelConfig, dtype: torch.dtype, world: World, parallel: ParallelSettings, fp8: bool = False
+) -> Transformer:
+    """This rank's share of a network, without numbers; nothing whole is ever made."""
+    with torch.device("meta"):
+        network = Transformer(config)
+    use_fp8(network, fp8)
+    parallelize(network, world, parallel, dtype)
+    network.to_empty(device=world.device)
+    for router in network.routers():
+        router.e_score_correction_bias.zero_()
+    return network
 
 
 def blocks_of(network: Transformer) -> dict[str, Block]:

@@ -34,6 +34,10 @@ def use_fp8(network: Transformer, on: bool) -> None:
                 module.experts = _experts(module, FP8Experts if on else Experts)
 
 
+def uses_fp8(network: Transformer) -> bool:
+    return any(m.numerics == "fp8" for m in network.modules() if isinstance(m, Linear))
+
+
 def _experts(moe: MoE, kind: type[Experts]) -> Experts:
     with torch.device("meta"):  # the layer's own parameters replace these
         experts = kind(moe.gate.config)

@@ -22,3 +22,8 @@ def native_bf16(device: str | torch.device = "cpu") -> bool:
     # on x86 oneDNN also says yes to AVX-512 without bf16 instructions, where it converts back and forth
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     return torch.cpu._is_avx512_bf16_supported() if is_x86 else True
+
+
+def tile_products() -> bool:
+    """Whether this processor multiplies in tiles (AMX), for which bf16 operands are laid out anew."""
+    return torch.cpu._is_amx_tile_supported()
