@@ -33,18 +33,32 @@ class BlockStore:
         return tuple(part[layer] for part in self.parts)
 
     def grow(self, needed: int, limit: int) -> None:
-        """Room for `needed` blocks at least; more, up to `limit`, where it grows."""
+        """Room for `needed` blocks at least: on a CPU for all of `limit` where it begins, else for half as
+        many again. Raises MemoryError."""
         if needed <= self.blocks:
             return
         self.moves += 1
+        if self.blocks == 0 and self._map(max(needed, limit)):
+            return
         blocks = max(needed, min(limit, int(self.blocks * _GROWTH)))
         for part in self.parts:
             for i, old in enumerate(part):
-                # zeros, not empty: places that nobody sees are multiplied by weight 0, and 0 * nan is nan
-                shape = (blocks, *old.shape[1:])
-                new = mapped_zeros(shape, old.dtype) if old.device.type == "cpu" else old.new_zeros(shape)
+                new = _zeros(old, blocks)
                 new[: len(old)] = old
                 part[i] = new
+
+    def _map(self, blocks: int) -> bool:
+        """Pages that nobody has written take no memory, so all that there may ever be is mapped at once and
+        nothing is copied later: at 64 streams a copy took as long as three steps. False where this can't be
+        had, or the address space is short."""
+        if self.parts[0][0].device.type != "cpu":
+            return False
+        try:
+            mapped = [[_zeros(old, blocks) for old in part] for part in self.parts]
+        except MemoryError:
+            return False
+        self.parts = mapped
+        return True
 
     @torch.no_grad()
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
@@ -62,3 +76,9 @@ class BlockStore:
         self.moves += 1
         for part in self.parts:
             part[:] = [t.new_empty(0, *t.shape[1:]) for t in part]
+
+
+def _zeros(like: Tensor, blocks: int) -> Tensor:
+    """Not whatever lay there: places that nobody sees are multiplied by weight 0, and 0 * nan is nan."""
+    shape = (blocks, *like.shape[1:])
+    return mapped_zeros(shape, like.dtype) if like.device.type == "cpu" else like.new_zeros(shape)
