@@ -53,7 +53,8 @@ def started(*words: str, **environment: str) -> Iterator[tuple[subprocess.Popen[
             raise AssertionError(said)
     finally:
         server.kill()
-        server.communicate()
+        server.wait()
+        server.stderr.close()
 
 
 def until_it_runs(probe: Probe) -> None:
@@ -114,6 +115,18 @@ def test_sigterm_lets_what_runs_finish_and_refuses_the_rest(folder: Path) -> Non
         work.join(60)
         assert said[0].done
         assert said[0].reasons() == ["length"]
+        assert server.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_it_ends_when_nobody_reads_its_lines_any_more(folder: Path) -> None:
+    """`shoestring serve ... 2>&1 | head`: a line that can't be written had kept SIGTERM from its work."""
+    with started(str(folder), "--set", "log_requests=true") as (server, probe):
+        assert server.stderr is not None
+        server.stderr.close()
+        assert probe.chat(max_tokens=2).status == 200
+        assert probe.chat(max_tokens=2).status == 200
+        server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
 
 

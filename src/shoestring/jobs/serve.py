@@ -19,7 +19,7 @@ from shoestring.lm import load
 from shoestring.report.model_facts import model_facts
 from shoestring.serve.app import make_app
 from shoestring.serve.engine_thread import EngineThread
-from shoestring.serve.house import House
+from shoestring.serve.house import House, tell
 from shoestring.serve.intake import is_loopback
 from shoestring.serve.keys import Door, KeySettings, hashed, read_keys
 from shoestring.serve.served import Served
@@ -171,7 +171,7 @@ class Server(uvicorn.Server):
         if self._ending:
             self.force_exit = True
             return
-        print("ending: nothing new is taken; once more to end at once", file=sys.stderr, flush=True)
+        tell("ending: nothing new is taken; once more to end at once")
         self._house.drain()
         self._ending.append(asyncio.ensure_future(self._drain()))
 

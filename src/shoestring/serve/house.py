@@ -1,6 +1,7 @@
 """All that a running server holds: its models, their lines, its door, its counts."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,13 @@ from shoestring.serve.talk import Talk
 Say = Callable[[str], None]
 
 
+def tell(line: str) -> None:
+    """To stderr. That nobody reads it any more (`2>&1 | head`) must not keep a reply from its end, nor the
+    server from its own."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
+
+
 class House:
     def __init__(
         self, models: Sequence[Served], door: Door, settings: ServeSettings, say: Say | None = None
@@ -31,7 +39,7 @@ class House:
         self.closing = asyncio.Event()  # what runs has to end now
         self.draining = False
         self._talks: set[Talk] = set()
-        self._say: Say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._say: Say = say or tell
 
     def start(self) -> None:
         for model in self.models.values():
