@@ -19,6 +19,9 @@ from rollouts import first_gaps, make_prompts
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel, load
 from shoestring.models.bases import BASES
+from shoestring.models.presets import PRESETS, preset_config
+from shoestring.models.transformer import Transformer
+from shoestring.origin import Lineage
 from shoestring.release.gguf_write import write_gguf
 from shoestring.run.environment import usable_cores
 
@@ -32,6 +35,8 @@ def main() -> None:
     args = parse()
     described = common.machine()
     lm = load(args.model, dtype="float32")
+    if args.preset:
+        lm = with_random_weights(lm, args.preset)
     with tempfile.TemporaryDirectory() as name:
         files = write_models(lm, args, Path(name))
         results = {f"{bits} bits": at_bits(bits, lm, files, args) for bits in args.bits}
@@ -43,6 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vllm", type=Path, default=Path(".venv-vllm"), help="where vLLM's CPU build lies")
     parser.add_argument("--openvino", type=Path, default=Path(".venv-openvino"), help="where OpenVINO lies")
     parser.add_argument("--llama", type=Path, default=Path(".venv-llama"), help="where llama.cpp lies")
+    parser.add_argument("--preset", choices=[*PRESETS], help="with random weights, in the model's place")
     parser.add_argument("--bits", type=int, nargs="+", default=[16, 8, 4], choices=[16, 8, 4])
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 64, 128])
     parser.add_argument("--skip", nargs="+", default=[], choices=PEERS)
@@ -50,6 +56,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--long-prompt", type=int, default=500, help="whose first token is waited for")
     parser.add_argument("--max-tokens", type=int, default=100)
     return parser.parse_args()
+
+
+def with_random_weights(lm: LanguageModel, preset: str) -> LanguageModel:
+    """A preset with the vocabulary of `lm`, and without an MTP module: peers leave it out, and what it drafts
+    with random weights is never right."""
+    told = {"vocab_size": lm.config.vocab_size, "eos_token_id": lm.config.eos_token_id}
+    config = preset_config(preset, num_nextn_predict_layers=0, **told)
+    network = Transformer(config)
+    network.init_weights(0)
+    return LanguageModel(network, lm.tokenizer, lm.template, config, Lineage(()), preset)
 
 
 def write_models(lm: LanguageModel, args: argparse.Namespace, folder: Path) -> dict[str, str]:
@@ -61,7 +77,7 @@ def write_models(lm: LanguageModel, args: argparse.Namespace, folder: Path) -> d
         if wanted in args.bits:
             files[kind] = str(folder / f"{kind}.gguf")
             write_gguf(lm, Path(files[kind]), kind)
-    if args.model in BASES:  # came in 4 bits: those are the ones it was made for
+    if args.model in BASES and not args.preset:  # came in 4 bits: those are the ones it was made for
         files["q4_0"] = str(BASES[args.model].path)
     return files
 

@@ -1,8 +1,8 @@
 """`shoestring serve` in its own process, asked by raw connections that only count what comes: all streams at
 once through /v1/completions, token ids in, events out.
 
-What clients cost is not the server's, but they run on the same processors: one thread reads all sockets, and of
-what comes it keeps the end."""
+What clients cost is not the server's, but they run on the same processors: one thread reads all sockets, and
+of what comes it keeps the end."""
 
 import json
 import selectors
