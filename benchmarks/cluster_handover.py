@@ -41,7 +41,7 @@ def measured(
             began = time.perf_counter()
             generators.generate(prompts, params)
             rate = asked.prompts * asked.samples * asked.tokens / (time.perf_counter() - began)
-            nbytes = generators._parcel.manifest.nbytes
+            nbytes = generators.hand_over.parcel.manifest.nbytes
     return {
         "generators": count,
         "way": way,

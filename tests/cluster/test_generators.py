@@ -115,14 +115,14 @@ def test_weights_that_were_lost_are_handed_over_again_before_a_token_is_made(ray
     with handles_in(ray, tmp_path, generators=2) as handles:
         generators = handles.generator(tiny_lm(seed=1), 16)
         generators.load_weights(tiny_lm().network.public_tensors(), version=3)
-        first, parcel = generators.members.all[0], generators._parcel
+        first, parcel = generators.members.all[0], generators.hand_over.parcel
         assert parcel is not None
         stale = type(parcel)(parcel.manifest, 2, parcel.carried)
         ray.get(first.actor.take.remote(stale, stale.carried))  # it is at another version behind our back
         said = []
         generators.members.say = said.append
         made = generators.generate(PROMPTS, PARAMS, KEYS)
-        assert generators.handed_again == 1
+        assert generators.hand_over.again == 1
     assert "generator 1 of 2 has the weights of version 2 where 3 was handed over" in said[0]
     assert ids(made) == ids(alone)
     assert {c.weights_version for several in made for c in several} == {3}
@@ -132,7 +132,7 @@ def test_by_disk_a_spoilt_file_is_noticed_and_written_again(ray, alone, tmp_path
     shared = tmp_path / "shared"
     with handles_in(ray, tmp_path, generators=2, hand_over="disk", folder=shared) as handles:
         generators = handles.generator(tiny_lm(seed=1), 16)
-        carrier, said = generators.carrier, []
+        carrier, said = generators.hand_over.carrier, []
         generators.members.say = said.append
         write = carrier._written
 
@@ -146,7 +146,7 @@ def test_by_disk_a_spoilt_file_is_noticed_and_written_again(ray, alone, tmp_path
 
         carrier._written = spoilt
         generators.load_weights(tiny_lm().network.public_tensors(), version=1)
-        assert generators._parcel.way == "disk"
+        assert generators.hand_over.parcel.way == "disk"
         made = generators.generate(PROMPTS, PARAMS, KEYS)
     assert ids(made) == ids(alone)
     assert "by disk: model." in said[0]
@@ -199,5 +199,5 @@ def test_float_bits_survive_the_way(ray, tmp_path):
     lm.network.to(torch.bfloat16)
     with handles_in(ray, tmp_path, generators=1) as handles:
         generators = handles.generator(lm)
-        assert generators._parcel is not None
-        assert {e.dtype for e in generators._parcel.manifest.entries} == {"bfloat16"}
+        assert generators.hand_over.parcel is not None
+        assert {e.dtype for e in generators.hand_over.parcel.manifest.entries} == {"bfloat16"}
