@@ -144,6 +144,7 @@ class ParallelLearner(Learner):
                 raise
             return False
         sums.add(turn, passed)
+        sums.count_loads(turn, passed)
         return True
 
     def _stand_in(self, turn: Turn, loss_of: TokenLoss | HeadLoss, temperature: float) -> None:

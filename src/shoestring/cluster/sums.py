@@ -31,12 +31,14 @@ class Sums:
         return list(self.flat.split(self.sizes))
 
     def add(self, turn: Turn, passed: Passed) -> None:
-        """An idle turn's loads are counted as none: every rank then has the same places to sum."""
-        self.count.add([_without_loads(o) for o in passed.outputs] if turn.idle else passed.outputs)
         if not turn.idle:
             self.loss += passed.main.item()
             self.mtp += passed.mtp
             self.flat[turn.first : turn.first + turn.batch.num_targets] = passed.logprobs.cpu()
+
+    def count_loads(self, turn: Turn, passed: Passed) -> None:
+        """An idle turn's loads are counted as none: every rank then has the same places to sum."""
+        self.count.add([_without_loads(o) for o in passed.outputs] if turn.idle else passed.outputs)
 
     def over(self, world: World) -> None:
         """Every target's logprob is one rank's, and zero in the others: their sum is exact."""
