@@ -2,13 +2,15 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from ranks import Died, run
 from ranks_work import Case, stall
-from shoestring.cluster.watch import Word, blame
+from shoestring.cluster.watch import Watch, Word, blame
 from shoestring.errors import ShoestringError
 
 CASE = Case()
@@ -36,6 +38,27 @@ def test_who_is_to_blame() -> None:
         "rank 1 is gone: last heard 99 s ago in 'pass 2'"
     )
     assert said(word(0, "norm", 9), size=2).startswith("rank 1 never said a word; rank 0 waited")
+
+
+def test_who_holds_the_store_stays_until_the_others_have_said_who_is_to_blame(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("shoestring.cluster.watch.SILENT_S", 1.0)
+    store = torch.distributed.HashStore()
+    first, late, busy = (Watch(rank, 3, store, 0.4, tmp_path, torch.device("cpu")) for rank in range(3))
+
+    def explain(watch: Watch, after_s: float) -> tuple[str, bool]:
+        time.sleep(after_s)
+        line = watch.explain(RuntimeError("Timed out"))
+        return line, store.check(["told/1"])
+
+    with ThreadPoolExecutor() as pool, busy.phase("save"):
+        told = [pool.submit(explain, first, 0.0), pool.submit(explain, late, 0.7)]
+        (line, _), (other, _) = (ask.result() for ask in told)
+        assert told[0].result()[1], "the holder was gone before rank 1 had its answer"
+    for watch in (first, late, busy):
+        watch.close()
+    assert all(said.startswith("rank 2 is in 'save'") for said in (line, other)), (line, other)
 
 
 def lines(results: list[object]) -> list[str]:

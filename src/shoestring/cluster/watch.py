@@ -18,6 +18,7 @@ from shoestring.ops.memory import peak_bytes
 
 IDLE = "waiting for work"  # the one phase without a deadline: a rank may wait long for rollouts
 ALARM = "alarm"
+HOLDER = 0  # the rank whose process holds the store
 SILENT_S, SILENT_TICKS = 3.0, 6  # without a word when it was asked for one, and a rank counts as gone
 
 
@@ -50,6 +51,7 @@ class Watch:
         self._phase, self._since, self._turn, self._broke = IDLE, time.monotonic(), 0, False
         self._ended, self._writing, self._written = threading.Event(), threading.Lock(), False
         self._tick = min(1.0, deadline_s / 4)
+        self._wait_s = max(SILENT_S, SILENT_TICKS * self._tick)
         self._say()  # at once: a rank that dies in its first second has been heard of
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -117,6 +119,9 @@ class Watch:
             self.store.set(ALARM, str(self.rank))
             self._say()
             words, silent = self._words()
+            self.store.set(f"told/{self.rank}", "")
+            if self.rank == HOLDER:
+                self._stay_for_the_others()
         except RuntimeError:
             return (
                 f"rank {self.rank} lost the others in '{self._phase}': the process that held them "
@@ -128,7 +133,7 @@ class Watch:
         """The last of every rank that ever spoke, once those that wait have had time to find out; and who
         said nothing meanwhile, though it was time for some words."""
         before = self._read()
-        until = time.monotonic() + max(SILENT_S, SILENT_TICKS * self._tick)
+        until = time.monotonic() + self._wait_s
         words = before
         while time.monotonic() < until and not (
             len(words) == self.size and all(word.broke for word in words.values())
@@ -137,6 +142,15 @@ class Watch:
             words = self._read()
         silent = {rank for rank, word in words.items() if not word.broke and word == before.get(rank)}
         return list(words.values()), silent
+
+    def _stay_for_the_others(self) -> None:
+        """The store ends with this process; who found out later than it did still has words to read."""
+        until = time.monotonic() + self._wait_s
+        while time.monotonic() < until:
+            late = [word.rank for word in self._read().values() if word.broke]
+            if all(self.store.check([f"told/{rank}"]) for rank in late):
+                return
+            time.sleep(self._tick / 4)
 
     def _read(self) -> dict[int, Word]:
         spoke = [rank for rank in range(self.size) if self.store.check([f"word/{rank}"])]
