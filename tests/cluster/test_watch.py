@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 
 from ranks import Died, run
 from ranks_work import Case, stall
@@ -44,7 +45,7 @@ def test_who_holds_the_store_stays_until_the_others_have_said_who_is_to_blame(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("shoestring.cluster.watch.SILENT_S", 1.0)
-    store = torch.distributed.HashStore()
+    store = HashStore()
     first, late, busy = (Watch(rank, 3, store, 0.4, tmp_path, torch.device("cpu")) for rank in range(3))
 
     def explain(watch: Watch, after_s: float) -> tuple[str, bool]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from shoestring.engine.draft import DraftCount, Trial
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.lm import LanguageModel
@@ -107,6 +108,40 @@ def test_by_itself_the_engine_drafts_for_one_sequence_alone() -> None:
     assert count.steps == begun
     assert engine.generate(PROMPTS[2:3], params)[0][0].ids == alone[2]
     assert count.steps > begun  # nothing ran: it drafts again
+
+
+def test_drafts_that_are_not_kept_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trial, "REST", 120)
+    params = SamplingParams(max_tokens=100, temperature=0.0, ignore_eos=True)
+    lm = tiny_v3()  # its module was never trained
+    engine = Engine(lm)
+    count = engine.drafts
+    assert count is not None
+    assert engine.generate(PROMPTS[:1], params)[0][0].ids == greedy(lm, PROMPTS[0], 100)
+    assert Trial.DRAFTS <= count.drafted == count.steps < 40, count
+    assert count.acceptance < Trial.KEPT
+    given_up = count.drafted
+    engine.generate(PROMPTS[1:2], params)  # the rest ends in the middle of it
+    assert count.drafted == given_up
+    engine.generate(PROMPTS[2:3], params)
+    assert given_up + Trial.DRAFTS <= count.drafted < given_up + 40
+
+
+def test_a_trial_rests_longer_each_time_and_forgives_what_is_kept_again() -> None:
+    count = DraftCount()
+    trial = Trial(count)
+
+    def drafts(kept: int) -> int:
+        """Steps without drafts after as many drafts as are judged at once."""
+        count.drafted += Trial.DRAFTS
+        count.accepted += kept
+        return next(step for step in range(10**5) if trial.goes_on())
+
+    half = Trial.DRAFTS // 2
+    assert [drafts(half), drafts(Trial.DRAFTS)] == [0, 0]
+    rests = [drafts(half - 1) for _ in range(8)]
+    assert [rest - 1 for rest in rests] == [512, 1024, 2048, 4096, 8192, 16384, 16384, 16384]
+    assert [drafts(half), drafts(0) - 1] == [0, 512]
 
 
 @pytest.mark.parametrize("draft_tokens", [0, 1, 2])

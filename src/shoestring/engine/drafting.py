@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shoestring.engine.cache import PagedCache
-from shoestring.engine.draft import DraftCount, Drafter, drafting_pays, lookup_pays
+from shoestring.engine.draft import DraftCount, Drafter, Trial, drafting_pays, lookup_pays
 from shoestring.engine.lookup import Lookup
 from shoestring.engine.sampler import Sampler
 from shoestring.engine.sequence import Reading, Sequence, Token
@@ -17,7 +17,8 @@ LOOKED_UP = 2  # tokens drafted from what stood in the text before, unless the c
 
 class Drafting:
     """draft_tokens: how many tokens to draft ahead, with the model's MTP module where it has one and latent
-    attention, else by looking up; None: as many as pay, while so few sequences run that it pays."""
+    attention, else by looking up; None: as many as pay, while so few sequences run that it pays and enough
+    are kept."""
 
     def __init__(self, network: Transformer, draft_tokens: int | None, device: torch.device) -> None:
         self.network, self.draft_tokens, self.device = network, draft_tokens, device
@@ -25,6 +26,7 @@ class Drafting:
         has_module = config.is_mla and config.num_nextn_predict_layers > 0
         self.drafter: Drafter | None = None  # of the sequences that run now
         self.drafts = DraftCount() if has_module and draft_tokens != 0 else None
+        self.trial = None if self.drafts is None or draft_tokens is not None else Trial(self.drafts)
         self.lookups = DraftCount() if not has_module and draft_tokens != 0 else None
 
     @property
@@ -41,7 +43,7 @@ class Drafting:
             return
         new = [reading for reading in readings if not reading.begun]
         sequences = running + sum(len(reading.sequences) for reading in readings)
-        wanted = self.draft_tokens is not None or drafting_pays(sequences, self.device)
+        wanted = self.trial is None or (drafting_pays(sequences, self.device) and self.trial.goes_on())
         if not wanted or not all(reading.table.drafted for reading in new):
             self.drafter = None
         elif self.drafter is None and not running and len(new) == len(readings) and _any_drafted(new):
