@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from shoestring.ops.hostmemory import mapped_zeros
 from shoestring.ops.native import Library, library_for
 from shoestring.ops.packed import PackedCopy
 from shoestring.ops.sample import sample
@@ -81,7 +82,8 @@ def _pack(weight: Tensor) -> Tensor:
     library = library_for(weight)
     assert library is not None
     words, depth = weight.shape
-    packed = weight.new_empty(-(-words // _COLUMNS) * _COLUMNS * depth)
+    # read whole for every token: in large pages a stream of 50 MB takes 1.0 to 1.3 ms where it takes 1.5
+    packed = mapped_zeros((-(-words // _COLUMNS) * _COLUMNS * depth,), weight.dtype)
     library.call("pack_head", (weight,), weight.contiguous(), packed, words, depth)
     return packed
 

@@ -77,26 +77,25 @@ static inline __m512bh both(const bf16* p) {  // two numbers, sixteen times
     return (__m512bh)_mm512_set1_epi32(pair);
 }
 
+// sums[r] = q[r] . each of 16 keys
+template <int ROWS>
+static inline void dots_half(const bf16* q, const bf16* keys, int64_t dim, float* scores, int64_t stride) {
+    __m512 sums[ROWS];
+    for (int r = 0; r < ROWS; r++) sums[r] = _mm512_setzero_ps();
+    for (int64_t d = 0; d < dim; d += 2) {
+        const __m512bh line = pairs(keys + d * HALF);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) sums[r] = _mm512_dpbf16_ps(sums[r], both(q + r * dim + d), line);
+    }
+    for (int r = 0; r < ROWS; r++) _mm512_storeu_ps(scores + r * stride, sums[r]);
+}
+
 template <int ROWS>
 static void dots_rows(const bf16* q, const bf16* const* spans, int64_t tokens, int64_t dim, float* scores,
                       int64_t stride) {
-    for (int64_t j = 0; j < tokens; j += SPAN) {
-        const bf16 *left = spans[j / SPAN], *right = left + HALF * dim;
-        __m512 a[ROWS], b[ROWS];
-        for (int r = 0; r < ROWS; r++) a[r] = b[r] = _mm512_setzero_ps();
-        for (int64_t d = 0; d < dim; d += 2) {
-            const __m512bh x = pairs(left + d * HALF), y = pairs(right + d * HALF);
-#pragma GCC unroll 8
-            for (int r = 0; r < ROWS; r++) {
-                const __m512bh query = both(q + r * dim + d);
-                a[r] = _mm512_dpbf16_ps(a[r], query, x);
-                b[r] = _mm512_dpbf16_ps(b[r], query, y);
-            }
-        }
-        for (int r = 0; r < ROWS; r++) {
-            _mm512_storeu_ps(scores + r * stride + j, a[r]);
-            _mm512_storeu_ps(scores + r * stride + j + HALF, b[r]);
-        }
+    for (int64_t j = 0; j < tokens; j += SPAN) {  // one half after the other, in the order in which they lie
+        dots_half<ROWS>(q, spans[j / SPAN], dim, scores + j, stride);
+        dots_half<ROWS>(q, spans[j / SPAN] + HALF * dim, dim, scores + j + HALF, stride);
     }
 }
 
