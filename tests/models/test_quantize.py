@@ -87,14 +87,14 @@ def test_without_kernels_it_is_the_same(form: Form, monkeypatch: pytest.MonkeyPa
 @FORMS
 @pytest.mark.parametrize("family", FEATURES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_block_in_two_calls_is_the_block(
+def test_a_blocknative_calls_is_the_block(
     family: str, dtype: torch.dtype, form: Form, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = network_of(family).to(dtype)
     quantize_network(network, form)
     in_calls = logits(network)
     assert all(layer._lasting is not None for layer in network.layers)
-    monkeypatch.setattr(block_module.Block, "_in_two_calls", lambda *_: None)
+    monkeypatch.setattr(block_module.Block, "native_calls", lambda *_: None)
     assert distance(in_calls, logits(network)) < (1e-5 if dtype == torch.float32 else 1e-2)
 
 
@@ -107,7 +107,7 @@ def test_plain_weights_take_the_two_calls_too(
     network, ids = network_of(family).to(dtype), IDS[:1, :3]
     in_calls = logits(network, ids)
     assert all(layer._calls is not None for layer in network.layers)
-    monkeypatch.setattr(block_module.Block, "_in_two_calls", lambda *_: None)
+    monkeypatch.setattr(block_module.Block, "native_calls", lambda *_: None)
     wanted = logits(network, ids)
     assert distance(in_calls, wanted) < (1e-5 if dtype == torch.float32 else 1e-2)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from shoestring.engine.store import BlockStore
 from shoestring.models.attention import AttentionContext
 from shoestring.models.config import ModelConfig
+from shoestring.ops.block import PagedStep
 from shoestring.ops.latent_heads import LatentBlocks
 from shoestring.ops.native import Library
 from shoestring.ops.paged import (
@@ -67,6 +68,12 @@ class PagedPass(AttentionContext):
             keep_tokens(cache.library, k, v, blocks, self.tokens)
         new = (k, v) if self.single else None
         return paged_attention(cache.library, q, new, blocks, self.tokens, self.runs, scale)
+
+    def paged_step(self) -> PagedStep | None:
+        cache = self.cache
+        if cache.library is None or self.runs is None or cache.latent:
+            return None
+        return PagedStep(cache.store.addresses(), self.tokens, self.runs, keeps_first=not self.single)
 
     def latent_blocks(self, layer: int) -> LatentBlocks | None:
         cache = self.cache

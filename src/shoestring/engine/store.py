@@ -23,6 +23,8 @@ class BlockStore:
             for width in widths
         ]
         self.moves = 0  # times that it was laid elsewhere in memory
+        self._addresses: Tensor | None = None
+        self._listed = 0  # `moves` when they were
         self.block_bytes = layers * heads * SPAN * sum(widths) * dtype.itemsize
 
     @property
@@ -31,6 +33,13 @@ class BlockStore:
 
     def layer(self, layer: int) -> tuple[Tensor, ...]:
         return tuple(part[layer] for part in self.parts)
+
+    def addresses(self) -> Tensor:
+        """(layers, parts) int64: where each layer's blocks lie now."""
+        if self._addresses is None or self._listed != self.moves:
+            listed = [[tensor.data_ptr() for tensor in layer] for layer in zip(*self.parts, strict=True)]
+            self._addresses, self._listed = torch.tensor(listed), self.moves
+        return self._addresses
 
     def grow(self, needed: int, limit: int) -> None:
         """Room for `needed` blocks at least: on a CPU for all of `limit` where it begins, else for half as

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear
 from shoestring.models.rope import softmax_scale
+from shoestring.ops.block import PagedStep
 from shoestring.ops.latent_heads import LatentBlocks
 from shoestring.ops.norm import rms_norm
 from shoestring.ops.rotary import apply_rope, split_rope
@@ -32,6 +33,11 @@ class AttentionContext:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """q (T, H, D), k (T, Hkv, D), v (T, Hkv, Dv), rotated, T the tokens of this forward -> (T, H, Dv)."""
         raise NotImplementedError
+
+    def paged_step(self) -> PagedStep | None:
+        """Where the keys and values of all layers lie, for a pass that one native call makes of all layers;
+        None: each layer asks `attend`."""
+        return None
 
     def keep_latent(self, layer: int, latent: Tensor) -> None:
         """latent (T, kv_lora_rank + qk_rope_head_dim): the normed latent, then the rotated key."""

@@ -45,7 +45,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """x (T, hidden) float32 and the branch output still to be added (None before the first block) -> the
         same; only of `rows` where the others are wanted for nothing but their keys and values."""
-        calls = self._in_two_calls(x) if rows is None else None
+        calls = self.native_calls(x) if rows is None else None
         if calls is not None:
             x, q, k, v = calls.inputs(x, branch, rope, self.input_layernorm.dtype)
             return calls.outputs(x, context.attend(self.self_attn.layer, q, k, v, self.self_attn.scale))
@@ -60,7 +60,7 @@ class Block(nn.Module):
         mlp = self.mlp
         return x, mlp(normed, trace) if isinstance(mlp, MoE) else mlp(normed)
 
-    def _in_two_calls(self, x: Tensor) -> BlockCalls | None:
+    def native_calls(self, x: Tensor) -> BlockCalls | None:
         """The native calls that do the same, where the layer is a plain one and nothing is learned: of a
         quantised one for any number of tokens, else for a few."""
         if is_grad_enabled():

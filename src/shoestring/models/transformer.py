@@ -11,6 +11,7 @@ from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.block import Block
 from shoestring.models.cache import CausalRows
 from shoestring.models.config import ModelConfig
+from shoestring.models.layers_call import PlainLayers
 from shoestring.models.linear import Linear
 from shoestring.models.mla import LatentAttention
 from shoestring.models.moe import MoE, Router, RoutingTrace
@@ -57,6 +58,7 @@ class Transformer(nn.Module):
             MTPModule(config, first + depth) for depth in range(config.num_nextn_predict_layers)
         )
         self._head = Head()
+        self._plain_layers = PlainLayers()
         # where the model is quantised for serving (models.quantize): one matrix if the head is tied
         self.quantized_embedding: Quantized | None = None
         self.quantized_head: Quantized | None = None
@@ -117,12 +119,20 @@ class Transformer(nn.Module):
         trace = RoutingTrace(routing, context.row_of)
         x = self.embed(ids.reshape(-1)).float()
         rope = rope_tables(self.inv_freq, positions.reshape(-1), self.rope_factor)
+        x, branch = self._plain_layers.run(self.layers, x, rope, context) or self._each_layer(
+            x, rope, context, trace
+        )
+        _, x = add_rms_norm(x, branch, self.norm, self.config.rms_norm_eps)
+        return _output(x if ids.dim() == 1 else x.view(*ids.shape, -1), trace)
+
+    def _each_layer(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext, trace: RoutingTrace
+    ) -> tuple[Tensor, Tensor]:
         branch: Tensor | None = None
         for layer in self.layers:
             x, branch = layer(x, branch, rope, context, trace)
         assert branch is not None, "a network has at least one layer"
-        _, x = add_rms_norm(x, branch, self.norm, self.config.rms_norm_eps)
-        return _output(x if ids.dim() == 1 else x.view(*ids.shape, -1), trace)
+        return x, branch
 
     def predict_further(
         self,

@@ -1,6 +1,7 @@
 """A block of the plain decoder in two native calls, before attention and after it. What they stand for is
 `models.block.Block`, whose tests hold them equal."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shoestring.ops.native import Library
+from shoestring.ops.paged import DecodeRuns, PagedTokens
 from shoestring.ops.quantized import LANES, Quantized, matrix_words
 
 
@@ -41,13 +43,12 @@ class BlockCalls:
     def __init__(
         self, library: Library, shape: BlockShape, products: Sequence[Product], norms: Sequence[Tensor | None]
     ) -> None:
-        self._library, self._shape = library, shape
+        self.library, self._shape = library, shape
         self._kept = products, norms  # their addresses are in the words
         words = [word for product in products for word in product.words()]
         words += [0 if norm is None else norm.data_ptr() for norm in norms]
         words += [shape.heads, shape.kv_heads, shape.dim]
-        eps = torch.tensor([shape.eps], dtype=torch.float64).view(torch.int64)
-        self._words = torch.cat((torch.tensor(words, dtype=torch.int64), eps))
+        self.words = torch.tensor([*words, _bits(shape.eps)], dtype=torch.int64)
 
     def inputs(
         self, x: Tensor, branch: Tensor | None, rope: tuple[Tensor, Tensor], dtype: torch.dtype
@@ -58,7 +59,7 @@ class BlockCalls:
         total = x if branch is None else torch.empty_like(x)
         q = x.new_empty((tokens, shape.heads, shape.dim), dtype=dtype)
         k, v = (x.new_empty((tokens, shape.kv_heads, shape.dim), dtype=dtype) for _ in range(2))
-        self._library.call("block_inputs", (q,), self._words, x, branch, *rope, total, q, k, v, tokens)
+        self.library.call("block_inputs", (q,), self.words, x, branch, *rope, total, q, k, v, tokens)
         return total, q, k, v
 
     def outputs(self, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,8 +68,60 @@ class BlockCalls:
         total = torch.empty_like(x)
         branch = torch.empty_like(x, dtype=attended.dtype)
         attended = attended.contiguous()
-        self._library.call("block_outputs", (branch,), self._words, x, attended, total, branch, x.shape[0])
+        self.library.call("block_outputs", (branch,), self.words, x, attended, total, branch, x.shape[0])
         return total, branch
+
+
+@dataclass(frozen=True)
+class PagedStep:
+    """A pass's place in the cache: stores (layers, 2) int64, where each layer's keys and values lie;
+    keeps_first: tokens of one sequence see each other, so all are put to their places before any is read."""
+
+    stores: Tensor
+    tokens: PagedTokens
+    runs: DecodeRuns
+    keeps_first: bool
+
+    def words(self, scale: float) -> Tensor:
+        placed = self.tokens.tables, self.tokens.rows, self.tokens.places, self.runs.order, self.runs.runs
+        words = [tensor.data_ptr() for tensor in placed]
+        words += [len(self.runs.runs), self.tokens.tables.shape[1], int(self.keeps_first), _bits(scale)]
+        return torch.tensor(words, dtype=torch.int64)
+
+
+class LayersCall:
+    """All layers of a network in one call: with a call or two for each, what Python does between them is a
+    quarter of a small model's step."""
+
+    def __init__(self, layers: Sequence[BlockCalls]) -> None:
+        self._library, self._layers = layers[0].library, layers  # their weights' addresses are in the words
+        self._words = torch.stack([layer.words for layer in layers])
+
+    def run(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], step: PagedStep, scale: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """x (T, h) float32, which is written to -> the sum after the last layer's attention, and its
+        feed-forward branch in `dtype`."""
+        branch = torch.empty_like(x, dtype=dtype)
+        words = step.words(scale)
+        self._library.call(
+            "block_layers",
+            (branch,),
+            self._words,
+            step.stores,
+            words,
+            *rope,
+            x,
+            branch,
+            len(self._words),
+            x.shape[0],
+        )
+        return x, branch
+
+
+def _bits(value: float) -> int:
+    """A double as the integer that is written alike."""
+    return int.from_bytes(struct.pack("<d", value), "little", signed=True)
 
 
 def fits_block(products: Sequence[Product], shape: BlockShape) -> bool:

@@ -152,6 +152,51 @@ static void block_outputs(const Layer* words, const float* x, const X* attended,
     });
 }
 
+// The cache's kernels (decode.cpp)
+#define CACHE_CALLS(NAME, X)                                                                                       \
+    API void decode_##NAME(const X*, const X*, const X*, X*, X*, const int64_t*, const int64_t*, const int64_t*,   \
+                           const int64_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, X*, \
+                           int);                                                                                   \
+    API void keep_##NAME(const X*, const X*, X*, X*, const int64_t*, const int64_t*, const int64_t*, int64_t,      \
+                         int64_t, int64_t, int64_t, int);                                                          \
+    static const auto decode_of(X*) { return &decode_##NAME; }                                                     \
+    static const auto keep_of(X*) { return &keep_##NAME; }
+
+CACHE_CALLS(f32, float)
+CACHE_CALLS(bf16, bf16)
+
+// As ops/block.py writes it: a pass's tokens in the cache (ops/paged.py)
+struct Step {
+    const int64_t *tables, *rows, *places, *order, *runs;
+    int64_t num_runs, table_width, keeps_first;
+    double scale;
+};
+
+// All layers of a network, one after the other: x (tokens, size) float32 becomes the sum but for the last branch.
+// stores (layers, 2): where each one's keys and values lie.
+template <class X>
+static void block_layers(const Layer* layers, X* const* stores, const Step& step, const float* cos, const float* sin,
+                         float* x, X* branch, int64_t count, int64_t tokens, int threads) {
+    const auto lines = [](int64_t numbers) { return (numbers + 31) / 32 * 32; };  // all begin on a cache line
+    const int64_t dim = layers->dim;
+    const int64_t q_size = lines(tokens * layers->heads * dim), kv_size = lines(tokens * layers->kv_heads * dim);
+    Scratch room(2 * q_size + 2 * kv_size);
+    X *q = reinterpret_cast<X*>(room.data()), *attended = q + q_size, *k = attended + q_size, *v = k + kv_size;
+    for (int64_t l = 0; l < count; l++) {
+        const Layer& layer = layers[l];
+        X *keys = stores[2 * l], *values = stores[2 * l + 1];
+        block_inputs(&layer, x, l ? branch : nullptr, cos, sin, x, q, k, v, tokens, threads);
+        if (step.keeps_first)
+            keep_of(q)(k, v, keys, values, step.tables, step.rows, step.places, tokens, step.table_width,
+                       layer.kv_heads, dim, threads);
+        const X *new_k = step.keeps_first ? nullptr : k, *new_v = step.keeps_first ? nullptr : v;
+        decode_of(q)(q, new_k, new_v, keys, values, step.tables, step.rows, step.places, step.order, step.runs,
+                     step.num_runs, step.table_width, layer.heads, layer.kv_heads, dim, float(step.scale), attended,
+                     threads);
+        block_outputs(&layer, x, attended, x, branch, tokens, threads);
+    }
+}
+
 #define BLOCK(NAME, X)                                                                                             \
     API void block_inputs_##NAME(const Layer* layer, const float* x, const X* branch, const float* cos,            \
                                  const float* sin, float* total, X* q, X* k, X* v, int64_t tokens, int threads) {  \
@@ -160,6 +205,11 @@ static void block_outputs(const Layer* words, const float* x, const X* attended,
     API void block_outputs_##NAME(const Layer* layer, const float* x, const X* attended, float* total, X* branch,  \
                                   int64_t tokens, int threads) {                                                   \
         block_outputs(layer, x, attended, total, branch, tokens, threads);                                         \
+    }                                                                                                              \
+    API void block_layers_##NAME(const Layer* layers, X* const* stores, const Step* step, const float* cos,        \
+                                 const float* sin, float* x, X* branch, int64_t count, int64_t tokens,             \
+                                 int threads) {                                                                    \
+        block_layers(layers, stores, *step, cos, sin, x, branch, count, tokens, threads);                          \
     }
 
 BLOCK(f32, float)

@@ -34,6 +34,7 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "coded_logits": [_P] * 3 + [_N],
     "block_inputs": [_P] * 9 + [_N],
     "block_outputs": [_P] * 5 + [_N],
+    "block_layers": [_P] * 7 + [_N] * 2,
     "combine_rows": [_P] * 4 + [_N] * 3,
     "spread_rows": [_P] * 6 + [_N] * 3,
     "adamw": [_P] * 5 + [_N] + [_F] * 8,
