@@ -16,6 +16,10 @@
 
 constexpr int64_t SPAN = 32, HALF = 16;
 
+// Spans lie anywhere, so a processor foresees nothing past the end of one: as a span is read, the next but one is asked
+// for, into the second cache. Into the first it was no faster than not to ask: few lines can be on their way there.
+constexpr int64_t AHEAD = 2;
+
 static inline int64_t whole_spans(int64_t tokens) { return (tokens + SPAN - 1) / SPAN * SPAN; }
 
 static inline int64_t key_place(int64_t token, int64_t d, int64_t dim) {
@@ -35,7 +39,8 @@ static void put(const X* k, const X* v, X* keys, X* values, int64_t token, int64
 }
 
 // scores[r * stride + j] = q[r] . key j for `queries` rows of q, span i of whose keys lies at spans[i]; whole spans are
-// written, so up to SPAN - 1 scores past the last token
+// written, so up to SPAN - 1 scores past the last token. AHEAD more spans at the end of the list are what will
+// be read after it, here and in `mix`.
 template <class X>
 static void dots(const X* q, const X* const* spans, int64_t queries, int64_t tokens, int64_t dim, float* scores,
                  int64_t stride, Tiles&) {
@@ -77,13 +82,17 @@ static inline __m512bh both(const bf16* p) {  // two numbers, sixteen times
     return (__m512bh)_mm512_set1_epi32(pair);
 }
 
+static inline void ask_for(const bf16* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1); }
+
 // sums[r] = q[r] . each of 16 keys
 template <int ROWS>
-static inline void dots_half(const bf16* q, const bf16* keys, int64_t dim, float* scores, int64_t stride) {
+static inline void dots_half(const bf16* q, const bf16* keys, const bf16* coming, int64_t dim, float* scores,
+                             int64_t stride) {
     __m512 sums[ROWS];
     for (int r = 0; r < ROWS; r++) sums[r] = _mm512_setzero_ps();
     for (int64_t d = 0; d < dim; d += 2) {
         const __m512bh line = pairs(keys + d * HALF);
+        ask_for(coming + d * HALF);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) sums[r] = _mm512_dpbf16_ps(sums[r], both(q + r * dim + d), line);
     }
@@ -94,8 +103,9 @@ template <int ROWS>
 static void dots_rows(const bf16* q, const bf16* const* spans, int64_t tokens, int64_t dim, float* scores,
                       int64_t stride) {
     for (int64_t j = 0; j < tokens; j += SPAN) {  // one half after the other, in the order in which they lie
-        dots_half<ROWS>(q, spans[j / SPAN], dim, scores + j, stride);
-        dots_half<ROWS>(q, spans[j / SPAN] + HALF * dim, dim, scores + j + HALF, stride);
+        const bf16 *keys = spans[j / SPAN], *coming = spans[j / SPAN + AHEAD];
+        dots_half<ROWS>(q, keys, coming, dim, scores + j, stride);
+        dots_half<ROWS>(q, keys + HALF * dim, coming + HALF * dim, dim, scores + j + HALF, stride);
     }
 }
 
@@ -107,10 +117,14 @@ static void mix_rows(const bf16* weights, int64_t stride, const bf16* const* spa
         for (int r = 0; r < ROWS; r++)
             for (int i = 0; i < LINES; i++) sums[r][i] = _mm512_loadu_ps(acc + r * dim + d + 16 * i);
         for (int64_t j = 0; j < tokens; j += 2) {
-            const bf16* values = spans[j / SPAN] + j % SPAN * dim + 2 * d;
+            const int64_t place = j % SPAN * dim + 2 * d;
+            const bf16 *values = spans[j / SPAN] + place, *coming = spans[j / SPAN + AHEAD] + place;
             __m512bh line[LINES];
 #pragma GCC unroll 4
-            for (int i = 0; i < LINES; i++) line[i] = pairs(values + 32 * i);
+            for (int i = 0; i < LINES; i++) {
+                line[i] = pairs(values + 32 * i);
+                ask_for(coming + 32 * i);
+            }
 #pragma GCC unroll 4
             for (int r = 0; r < ROWS; r++) {
                 const __m512bh weight = both(weights + r * stride + j);
@@ -242,10 +256,11 @@ struct Cache {
 
 // Tokens order[0 ... count) whose sequences have their first `shared` spans in common, and one key head: all queries
 // meet each of these keys together. A query may see less than the shared spans hold (tokens of one sequence).
+// next_token and next_head: whose keys will be read after these.
 template <class X>
 static void decode_run(const X* q, const X* k, const X* v, const Cache<X>& cache, const int64_t* order, int64_t count,
                        int64_t shared, int64_t head, X* out, Scratch& scratch, std::vector<const X*>& spans,
-                       Tiles& set_up) {
+                       Tiles& set_up, int64_t next_token, int64_t next_head) {
     const int64_t rep = cache.heads / cache.kv_heads, dim = cache.dim, queries = count * rep;
     int64_t most = 0;
     for (int64_t m = 0; m < count; m++) most = cache.places[order[m]] >= most ? cache.places[order[m]] + 1 : most;
@@ -253,8 +268,8 @@ static void decode_run(const X* q, const X* k, const X* v, const Cache<X>& cache
     const int64_t together = most < shared * SPAN ? most : shared * SPAN;
     const int64_t wide = (queries * dim + 15) / 16 * 16;
     scratch.grow(wide * 2 + queries * stride * 2);
-    spans.resize(size_t(2 * stride / SPAN));
-    const X **key_spans = spans.data(), **value_spans = key_spans + stride / SPAN;
+    spans.resize(size_t(2 * (stride / SPAN + AHEAD)));
+    const X **key_spans = spans.data(), **value_spans = key_spans + stride / SPAN + AHEAD;
     X* gathered = reinterpret_cast<X*>(scratch.data());
     float *acc = scratch.data() + wide, *scores = acc + wide;
     X* weights = reinterpret_cast<X*>(scores + queries * stride);
@@ -265,6 +280,12 @@ static void decode_run(const X* q, const X* k, const X* v, const Cache<X>& cache
             value_spans[i] = cache.values + at;
         }
     };
+    const auto then = [&](const X** end, const X* blocks, int64_t t, int64_t from, int64_t of_head) {
+        for (int64_t i = from; i < from + AHEAD; i++) {
+            const int64_t place = i * SPAN < cache.places[t] ? i * SPAN : cache.places[t];
+            *end++ = blocks + cache.span(t, place, of_head);
+        }
+    };
     for (int64_t m = 0; m < count; m++) {
         const int64_t t = order[m], place = (t * cache.kv_heads + head) * dim;
         if (k) cache.put_token(k + place, v + place, t, head);
@@ -273,24 +294,36 @@ static void decode_run(const X* q, const X* k, const X* v, const Cache<X>& cache
     }
     std::memset(acc, 0, sizeof(float) * size_t(wide));
     find(order[0], 0, shared);
+    then(key_spans + shared, cache.keys, order[0], shared, head);
     dots(gathered, key_spans, queries, together, dim, scores, stride, set_up);
     for (int64_t m = 0; m < count; m++) {
         const int64_t t = order[m], visible = cache.places[t] + 1, own = visible - shared * SPAN;
         float* mine = scores + m * rep * stride;
         if (own > 0) {
-            find(t, shared, whole_spans(visible) / SPAN);
+            const int64_t end = whole_spans(visible) / SPAN;
+            find(t, shared, end);
+            if (m + 1 < count)
+                then(key_spans + end, cache.keys, order[m + 1], shared, head);
+            else
+                then(key_spans + end, cache.values, order[0], 0, head);
             dots(gathered + m * rep * dim, key_spans + shared, rep, own, dim, mine + shared * SPAN, stride, set_up);
         }
         const int64_t end = own > 0 ? whole_spans(visible) : shared * SPAN;
         for (int64_t r = 0; r < rep; r++)
             weigh(mine + r * stride, visible, end, cache.scale, weights + (m * rep + r) * stride);
     }
+    then(value_spans + shared, cache.values, order[0], shared, head);
     mix(weights, stride, value_spans, queries, together, dim, acc, set_up);
     for (int64_t m = 0; m < count; m++) {
         const int64_t t = order[m], visible = cache.places[t] + 1, own = visible - shared * SPAN;
         float* mine = acc + m * rep * dim;
         if (own > 0) {
-            find(t, shared, whole_spans(visible) / SPAN);
+            const int64_t end = whole_spans(visible) / SPAN;
+            find(t, shared, end);
+            if (m + 1 < count)
+                then(value_spans + end, cache.values, order[m + 1], shared, head);
+            else
+                then(value_spans + end, cache.keys, next_token, 0, next_head);
             mix(weights + m * rep * stride + shared * SPAN, stride, value_spans + shared, rep, own, dim, mine, set_up);
         }
         X* o = out + (t * cache.heads + head * rep) * dim;
@@ -309,7 +342,9 @@ static void decode(const X* q, const X* k, const X* v, const Cache<X>& cache, co
         Tiles set_up;
         for (int64_t task = begin; task < end; task++) {
             const int64_t *run = runs + 3 * (task / cache.kv_heads), head = task % cache.kv_heads;
-            decode_run(q, k, v, cache, order + run[0], run[1] - run[0], run[2], head, out, scratch, spans, set_up);
+            const int64_t next = task + 1 < end ? task + 1 : task;
+            decode_run(q, k, v, cache, order + run[0], run[1] - run[0], run[2], head, out, scratch, spans, set_up,
+                       order[runs[3 * (next / cache.kv_heads)]], next % cache.kv_heads);
         }
     });
 }
