@@ -248,8 +248,8 @@ def test_weights_that_were_copied_for_decoding_are_copied_again_when_they_are_ha
     engine = Engine(lm, max_batch=8)
     params = SamplingParams(max_tokens=3, n=8, ignore_eos=True)
     engine.generate([[40, 41, 42]], params)
-    copies = [m._packed for m in lm.network.modules() if isinstance(m, Linear)]
-    made = [copy for copy in copies if copy._copy is not None]
+    linears = [m for m in lm.network.modules() if isinstance(m, Linear)]
+    made = [copy for m in linears for copy in (m._packed, m._panels) if copy._copy is not None]
     if not made:
         pytest.skip("this processor's torch packs no bf16 weights")
     before = [copy._state for copy in made]

@@ -41,3 +41,15 @@ def test_where_the_address_space_is_short_it_grows_by_halves(monkeypatch: pytest
     assert store.parts[0][1][3].eq(5.0).all()
     with pytest.raises(MemoryError):
         store.grow(21, 50)
+
+
+def test_where_the_blocks_lie_is_told_anew_when_they_moved() -> None:
+    def lie(store: BlockStore) -> list[list[int]]:
+        return [[keys.data_ptr(), values.data_ptr()] for keys, values in map(store.layer, range(2))]
+
+    store = made()
+    for blocks in (4, 30):
+        store.grow(blocks, blocks)
+        assert store.addresses().tolist() == lie(store)
+    store.clear()
+    assert store.addresses().tolist() == lie(store)

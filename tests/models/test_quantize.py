@@ -87,7 +87,7 @@ def test_without_kernels_it_is_the_same(form: Form, monkeypatch: pytest.MonkeyPa
 @FORMS
 @pytest.mark.parametrize("family", FEATURES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_blocknative_calls_is_the_block(
+def test_a_block_in_two_calls_is_the_block(
     family: str, dtype: torch.dtype, form: Form, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = network_of(family).to(dtype)

@@ -61,8 +61,8 @@ class Block(nn.Module):
         return x, mlp(normed, trace) if isinstance(mlp, MoE) else mlp(normed)
 
     def native_calls(self, x: Tensor) -> BlockCalls | None:
-        """The native calls that do the same, where the layer is a plain one and nothing is learned: of a
-        quantised one for any number of tokens, else for a few."""
+        """The native calls that do the same, where the layer is a plain one and nothing is learned: of one
+        that is quantised or lies in panels for any number of tokens, else for a few."""
         if is_grad_enabled():
             return None
         if self._lasting is not None:
@@ -72,10 +72,12 @@ class Block(nn.Module):
             return None
         linears = attention.qkv_proj, attention.o_proj, mlp.gate_up_proj, mlp.down_proj
         quantized = all(linear.quantized is not None for linear in linears)
-        if not quantized and (x.shape[0] > FEW_ROWS or linears[0].numerics == "fp8"):
+        few = x.shape[0] <= FEW_ROWS and linears[0].numerics != "fp8"
+        if not (quantized or few or all(linear.reads_panels for linear in linears)):
             return None
         norms = self.input_layernorm, self.post_attention_layernorm, attention.q_norm, attention.k_norm
-        places = tuple(t.data_ptr() for t in (*(linear.weight for linear in linears), *norms[:2]))
+        weights = [linear.weight for linear in linears]
+        places = (*(t.data_ptr() for t in (*weights, *norms[:2])), *(t._version for t in weights))
         if places != self._places:
             self._calls, self._places = self._made_calls(attention, linears, norms), places
         self._lasting = self._calls if quantized else None
@@ -85,8 +87,7 @@ class Block(nn.Module):
         self, attention: Attention, linears: tuple[Linear, ...], norms: tuple[Tensor | None, ...]
     ) -> BlockCalls | None:
         products = [
-            Product(linear.weight if linear.quantized is None else linear.quantized, linear.bias)
-            for linear in linears
+            Product(linear.quantized or linear.panels() or linear.weight, linear.bias) for linear in linears
         ]
         shape = BlockShape(attention.num_heads, attention.num_kv_heads, attention.head_dim, self.eps)
         dtypes = {product.weight.dtype for product in products if isinstance(product.weight, Tensor)}

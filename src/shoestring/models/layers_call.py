@@ -14,12 +14,12 @@ Slot = tuple[Mapping[str, Tensor | None], str]  # a module's own tensors, and th
 
 class PlainLayers:
     """What `forward` of each layer does in turn. The call is made when first asked for, and anew when a
-    weight lies elsewhere than before."""
+    weight lies elsewhere than before, or was written to."""
 
     def __init__(self) -> None:
         self._call: LayersCall | None = None
         self._slots: list[Slot] = []
-        self._places: list[int] = []
+        self._places: list[tuple[int, int]] = []
 
     def run(
         self, modules: nn.ModuleList, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext
@@ -48,6 +48,7 @@ def _slots(layer: Block) -> list[Slot]:
     return [(module._parameters, name) for module in layer.modules() for name in module._parameters]
 
 
-def _place(slot: Slot) -> int:
+def _place(slot: Slot) -> tuple[int, int]:
+    """Where it lies, and how often it was written to: a copy that is read in its place must be made anew."""
     tensor = slot[0][slot[1]]
-    return 0 if tensor is None else tensor.data_ptr()
+    return (0, 0) if tensor is None else (tensor.data_ptr(), tensor._version)

@@ -11,6 +11,7 @@ from shoestring.ops.few import FEW_ROWS, few_library, few_linear
 from shoestring.ops.fp8 import fp8_linear
 from shoestring.ops.linear import can_pack, linear, pack_weight, packed_linear
 from shoestring.ops.packed import PackedCopy
+from shoestring.ops.panels import Panels, pack_panels, panel_library, panel_linear
 from shoestring.ops.quantized import Quantized, quantized_linear
 
 
@@ -28,9 +29,19 @@ class Linear(nn.Linear):
         self.low_rank: LowRank | None = None
         self.quantized: Quantized | None = None
         self._packed = PackedCopy(pack_weight)
+        self._panels = PackedCopy(pack_panels)
 
     def renew(self) -> None:
         self._packed.renew(self.weight)
+        self._panels.renew(self.weight)
+
+    @property
+    def reads_panels(self) -> bool:
+        """Whether products read a copy of the weight in panels (where nothing is learned)."""
+        return self.packs and self.numerics != "fp8" and panel_library(self.weight) is not None
+
+    def panels(self) -> Panels | None:
+        return self._panels.of(self.weight) if self.reads_panels else None
 
     def quantize(self, matrix: Quantized) -> None:
         self.quantized, self.low_rank = matrix, None
@@ -45,6 +56,10 @@ class Linear(nn.Linear):
             return self.low_rank(x, self.weight, self.bias)
         if is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
             return linear(x, self.weight, self.bias)
+        if self.packs and x.dtype == torch.bfloat16:
+            library = panel_library(self.weight)
+            if library is not None:
+                return panel_linear(library, x, self._panels.of(self.weight), self.bias)
         if x.shape[0] <= FEW_ROWS and x.dtype == torch.bfloat16:
             library = few_library(x, self.weight)
             if library is not None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shoestring.ops.native import Library
 from shoestring.ops.paged import DecodeRuns, PagedTokens
+from shoestring.ops.panels import COLUMNS, Panels
 from shoestring.ops.quantized import LANES, Quantized, matrix_words
 
 
@@ -23,9 +24,9 @@ class BlockShape:
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix (N, K), quantised or plain, and its bias."""
+    """A matrix (N, K), quantised, in panels or plain, and its bias."""
 
-    weight: Quantized | Tensor
+    weight: Quantized | Panels | Tensor
     bias: Tensor | None
 
     def words(self) -> list[int]:
@@ -33,7 +34,9 @@ class Product:
         if isinstance(weight, Quantized):
             return matrix_words(weight, self.bias)
         bias = 0 if self.bias is None else self.bias.data_ptr()
-        return [8 * weight.element_size(), *weight.shape, weight.data_ptr(), 0, 0, bias]
+        if isinstance(weight, Panels):
+            return [16, weight.rows, weight.depth, weight.numbers.data_ptr(), 0, 0, bias, 1]
+        return [8 * weight.element_size(), *weight.shape, weight.data_ptr(), 0, 0, bias, 0]
 
 
 class BlockCalls:
@@ -125,9 +128,9 @@ def _bits(value: float) -> int:
 
 
 def fits_block(products: Sequence[Product], shape: BlockShape) -> bool:
-    """Whether the calls can take a layer: all its products quantised, or all plain, and heads in whole
-    panels."""
-    kinds = {isinstance(product.weight, Quantized) for product in products}
+    """Whether the calls can take a layer: all its products of one kind, and heads in whole panels."""
+    kinds = {type(product.weight) for product in products}
     down = products[-1].weight
-    inner = down.depth if isinstance(down, Quantized) else down.shape[1]
-    return len(kinds) == 1 and shape.dim % LANES == 0 and inner % LANES == 0
+    inner = down.shape[1] if isinstance(down, Tensor) else down.depth
+    columns = COLUMNS if isinstance(down, Panels) else LANES
+    return len(kinds) == 1 and shape.dim % columns == 0 and inner % columns == 0

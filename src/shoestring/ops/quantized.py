@@ -65,7 +65,7 @@ class Quantized:
 def matrix_words(matrix: Quantized, bias: Tensor | None) -> list[int]:
     """native/coded.h's Matrix. Whoever keeps them keeps the tensors."""
     tensors = (matrix.values, matrix.scales, matrix.mins, bias)
-    return [matrix.bits, matrix.rows, matrix.depth, *(0 if t is None else t.data_ptr() for t in tensors)]
+    return [matrix.bits, matrix.rows, matrix.depth, *(0 if t is None else t.data_ptr() for t in tensors), 0]
 
 
 def can_quantize(weight: Tensor) -> bool:

@@ -1,5 +1,8 @@
 // A block of the plain decoder (Llama, Qwen2, Qwen3) in two calls, what is before attention and what comes after: at few
 // tokens the fifteen calls of its parts take longer than the work. What they stand for is models/block.py.
+#include <type_traits>
+
+#include "panels.h"
 #include "quantized.h"
 #include "rowwise.h"
 #include "team.h"
@@ -21,6 +24,9 @@ static inline const T* as(const void* p) {
     return static_cast<const T*>(p);
 }
 
+// What a thread may take of a matrix's columns
+static inline int64_t columns_of(const Matrix& m) { return m.in_panels ? COLUMNS : LANES; }
+
 // Rows that meet a matrix: as they are, or as whole numbers where the matrix is in them
 template <class X>
 class Operand {
@@ -33,17 +39,23 @@ class Operand {
   public:
     Operand(const Matrix& m, const X* x, int64_t rows)
         : m_(m), x_(x), rows_(rows), coded_(m.bits <= 8 ? rows : 0, m.bits <= 8 ? m.depth : 0) {
-        if (m.bits <= 8) return;
+        if (m.bits <= 8 || m.in_panels) return;
         for (int64_t row = 0; row < rows; row++) each_.push_back(x + row * m.depth);
     }
     void set_row(int64_t row) {  // once x has it
         if (m_.bits <= 8) coded_.set_row(row, x_ + row * m_.depth);
     }
-    // numbers [begin, end) of every row's product, `begin` a multiple of LANES
+    // numbers [begin, end) of every row's product, `begin` a multiple of `columns_of`
     void times(int64_t begin, int64_t end, X* out, int64_t stride) const {
         if (begin >= end) return;
         if (m_.bits <= 8)
             return coded_times<X>(m_, coded_, rows_, begin / LANES, (end + LANES - 1) / LANES, out, stride);
+#ifdef HAS_PRODUCT
+        if constexpr (std::is_same_v<X, bf16>) {
+            if (m_.in_panels)
+                return PanelRows{x_, rows_, m_.depth}.times(as<X>(m_.values), as<X>(m_.bias), begin, end, out, stride);
+        }
+#endif
         const int64_t wide = end - begin;
         Scratch room(rows_ * wide);
         Rows<X>(each_.data(), rows_, m_.depth).times(reinterpret_cast<const X*>(m_.values), begin, end, room.data(), wide);
@@ -56,6 +68,9 @@ class Operand {
         }
     }
 };
+
+template <class X>
+static inline int64_t floats_for(int64_t numbers) { return (numbers * int64_t(sizeof(X)) + 3) / 4; }
 
 template <class X>
 static void norm_heads(X* x, const void* weight, int64_t heads, const Layer& layer) {
@@ -72,7 +87,7 @@ static void block_inputs(const Layer* words, const float* x, const X* branch, co
     const Layer& layer = *words;
     const int64_t size = layer.qkv.depth, dim = layer.dim, wide = layer.qkv.rows, half = dim / 2;
     const int64_t heads = layer.heads, kv_heads = layer.kv_heads;
-    Scratch room(tokens * (size + wide));
+    Scratch room(floats_for<X>(tokens * (size + wide)));
     X *normed = reinterpret_cast<X*>(room.data()), *made = normed + tokens * size;
     Operand<X> operand(layer.qkv, normed, tokens);
     together(threads_for(tokens * size * wide, threads), [&](const Member& me) {
@@ -111,13 +126,14 @@ static void block_outputs(const Layer* words, const float* x, const X* attended,
                           int64_t tokens, int threads) {
     const Layer& layer = *words;
     const int64_t size = layer.out.rows, inner = layer.down.depth;
-    Scratch room(tokens * (2 * size + 3 * inner));
+    Scratch room(floats_for<X>(tokens * (2 * size + 3 * inner)));
     X *delta = reinterpret_cast<X*>(room.data()), *normed = delta + tokens * size;
     X *gates = normed + tokens * size, *made = gates + tokens * 2 * inner;
     Operand<X> first(layer.out, attended, tokens), second(layer.gate_up, normed, tokens), last(layer.down, made, tokens);
-    const auto in_lanes = [](const Member& me, int64_t count, const auto& body) {
-        me.share((count + LANES - 1) / LANES, [&](int64_t begin, int64_t end) {
-            body(begin * LANES, end * LANES < count ? end * LANES : count);
+    const auto in_lanes = [](const Member& me, const Matrix& m, int64_t count, const auto& body) {
+        const int64_t each = columns_of(m);
+        me.share((count + each - 1) / each, [&](int64_t begin, int64_t end) {
+            body(begin * each, end * each < count ? end * each : count);
         });
     };
     together(threads_for(tokens * size * inner, threads), [&](const Member& me) {
@@ -125,7 +141,7 @@ static void block_outputs(const Layer* words, const float* x, const X* attended,
             for (int64_t t = begin; t < end; t++) first.set_row(t);
         });
         me.wait();
-        in_lanes(me, size, [&](int64_t begin, int64_t end) { first.times(begin, end, delta, size); });
+        in_lanes(me, layer.out, size, [&](int64_t begin, int64_t end) { first.times(begin, end, delta, size); });
         me.wait();
         me.share(tokens, [&](int64_t begin, int64_t end) {
             for (int64_t t = begin; t < end; t++) {
@@ -135,7 +151,7 @@ static void block_outputs(const Layer* words, const float* x, const X* attended,
             }
         });
         me.wait();
-        in_lanes(me, inner, [&](int64_t begin, int64_t end) {  // a gate and its `up` are one thread's
+        in_lanes(me, layer.gate_up, inner, [&](int64_t begin, int64_t end) {  // a gate and its `up` are one thread's
             second.times(begin, end, gates, 2 * inner);
             second.times(inner + begin, inner + end, gates, 2 * inner);
             for (int64_t t = 0; t < tokens; t++) {
@@ -148,7 +164,7 @@ static void block_outputs(const Layer* words, const float* x, const X* attended,
             for (int64_t t = begin; t < end; t++) last.set_row(t);
         });
         me.wait();
-        in_lanes(me, size, [&](int64_t begin, int64_t end) { last.times(begin, end, branch, size); });
+        in_lanes(me, layer.down, size, [&](int64_t begin, int64_t end) { last.times(begin, end, branch, size); });
     });
 }
 
@@ -180,7 +196,7 @@ static void block_layers(const Layer* layers, X* const* stores, const Step& step
     const auto lines = [](int64_t numbers) { return (numbers + 31) / 32 * 32; };  // all begin on a cache line
     const int64_t dim = layers->dim;
     const int64_t q_size = lines(tokens * layers->heads * dim), kv_size = lines(tokens * layers->kv_heads * dim);
-    Scratch room(2 * q_size + 2 * kv_size);
+    Scratch room(floats_for<X>(2 * q_size + 2 * kv_size));
     X *q = reinterpret_cast<X*>(room.data()), *attended = q + q_size, *k = attended + q_size, *v = k + kv_size;
     for (int64_t l = 0; l < count; l++) {
         const Layer& layer = layers[l];

@@ -19,7 +19,7 @@ constexpr int64_t SIZE = 32, LINE = 64;  // numbers of a group; bytes of a line:
 constexpr int64_t LINES = SIZE * LANES / LINE;
 constexpr int64_t TILE_ROWS = 16, TILES_FROM = 6;  // with so many rows tiles are faster than the vector instruction
 
-// A matrix (rows, depth) as ops/quantized.py lays it out and describes it, seven words long. Panels of LANES rows; in a
+// A matrix (rows, depth) as ops/quantized.py lays it out and describes it, eight words long. Panels of LANES rows; in a
 // panel group after group. 8 bits: LINES lines. 4 bits: half as many, a byte's low half belongs to line i and its high
 // half to line i + LINES / 2. scales and mins (panels, groups, LANES) are float16.
 struct Matrix {
@@ -27,6 +27,7 @@ struct Matrix {
     const uint8_t* values;
     const uint16_t *scales, *mins;
     const void* bias;
+    int64_t in_panels;  // of 16 bits: whether they lie as panels.h says
     int64_t groups() const { return depth / SIZE; }
     int64_t panels() const { return (rows + LANES - 1) / LANES; }
 };

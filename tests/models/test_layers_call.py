@@ -1,0 +1,139 @@
+"""All layers of a plain decoder in one native call: the same bits as one after the other."""
+
+import dataclasses
+import shutil
+
+import pytest
+import torch
+
+from shoestring.engine.engine import Engine
+from shoestring.engine.request import Completion, SamplingParams
+from shoestring.lm import LanguageModel
+from shoestring.models.layers_call import PlainLayers
+from shoestring.models.quantize import Form, quantize_network
+from shoestring.models.transformer import Transformer
+from shoestring.ops.block import LayersCall
+from shoestring.ops.panels import panel_library
+from tiny import tiny_lm
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
+
+PROMPTS = [[5 + i, 9, 30 + 2 * i, 7] * (1 + i % 9) for i in range(24)]
+PARAMS = SamplingParams(max_tokens=40, temperature=0.8, seed=3, ignore_eos=True)
+FAMILIES = {"llama": {}, "qwen2": {"attention_bias": True}, "qwen3": {"qk_norm": True}}
+
+
+def wide_lm(family: str, dtype: torch.dtype = torch.float32, form: Form | None = None) -> LanguageModel:
+    lm = tiny_lm()
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "num_key_value_heads": 1}
+    config = dataclasses.replace(lm.config, **sizes, **FAMILIES[family])
+    network = Transformer(config)
+    network.init_weights(0)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias") or parameter.dim() == 1:
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+    network.to(dtype)
+    if form is not None:
+        quantize_network(network, form)
+    return dataclasses.replace(lm, network=network, config=config)
+
+
+def generate(lm: LanguageModel, prompts: list[list[int]], engine: Engine | None = None) -> list[Completion]:
+    engine = engine or Engine(lm, draft_tokens=0, chunk_tokens=16)
+    return [completion for (completion,) in engine.generate(prompts, PARAMS)]
+
+
+def bits(made: list[Completion]) -> list[tuple[list[int], list[float]]]:
+    return [(c.ids, c.logprobs) for c in made]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tokens of each pass that went in one call."""
+    seen: list[int] = []
+    run = LayersCall.run
+
+    def counted(self: LayersCall, x: torch.Tensor, *rest):
+        seen.append(len(x))
+        return run(self, x, *rest)
+
+    monkeypatch.setattr(LayersCall, "run", counted)
+    return seen
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("dtype", "form"),
+    [
+        (torch.float32, None),
+        (torch.bfloat16, None),
+        (torch.bfloat16, "int8"),
+        (torch.float32, "int4"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3, 24])
+def test_it_makes_what_the_layers_make_in_turn(
+    family: str, dtype: torch.dtype, form: Form | None, count: int, calls: list[int], monkeypatch
+) -> None:
+    lm = wide_lm(family, dtype, form)
+    at_once = generate(lm, PROMPTS[:count])
+    few = count <= 3
+    if few or form is not None or reads_panels(lm):
+        assert max(calls) >= (1 if few else 16)
+    monkeypatch.setattr(PlainLayers, "run", lambda *_: None)
+    in_turn = generate(lm, PROMPTS[:count])
+    assert bits(at_once) == bits(in_turn)
+
+
+def reads_panels(lm: LanguageModel) -> bool:
+    return panel_library(lm.network.layers[0].mlp.down_proj.weight) is not None
+
+
+def test_a_layer_with_a_hook_is_asked_itself(calls: list[int]) -> None:
+    lm = wide_lm("llama")
+    wanted = generate(lm, PROMPTS[:2])
+    made = len(calls)
+    assert made
+    seen: list[int] = []
+    hook = lm.network.layers[1].register_forward_hook(lambda *_: seen.append(1))
+    assert bits(generate(lm, PROMPTS[:2])) == bits(wanted)
+    assert len(calls) == made
+    assert len(seen) >= PARAMS.max_tokens
+    hook.remove()
+    generate(lm, PROMPTS[:2])
+    assert len(calls) > made
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_new_weights_are_read(dtype: torch.dtype) -> None:
+    """Written in place, as training and a hand-over do, and laid elsewhere."""
+    lm, other = wide_lm("qwen2", dtype), wide_lm("qwen2", dtype)
+    with torch.no_grad():
+        for parameter in other.network.layers[1].parameters():
+            parameter.mul_(1.5)
+    wanted = bits(generate(other, PROMPTS[:12]))
+    engine = Engine(lm, draft_tokens=0)
+    old = bits(generate(lm, PROMPTS[:12], engine))
+    assert old != wanted
+    engine.load_weights(other.network.public_tensors(), version=1)
+    assert bits(generate(lm, PROMPTS[:12], engine)) == wanted
+    linear = lm.network.layers[1].mlp.down_proj
+    linear.weight = torch.nn.Parameter(linear.weight.detach() * 0.5)
+    moved = bits(generate(lm, PROMPTS[:12], engine))
+    with torch.no_grad():
+        other.network.layers[1].mlp.down_proj.weight.mul_(0.5)
+    assert moved == bits(generate(other, PROMPTS[:12]))
+    assert moved != wanted
+
+
+def test_neighbours_change_no_bit() -> None:
+    """Where weights lie in panels one row and many go the same way."""
+    lm = wide_lm("llama", torch.bfloat16)
+    if not reads_panels(lm):
+        pytest.skip("this processor's products don't read panels")
+    greedy = dataclasses.replace(PARAMS, temperature=0.0)
+    together = Engine(lm, draft_tokens=0).generate(PROMPTS, greedy)
+    for prompt, (completion,) in zip(PROMPTS[:6], together, strict=False):
+        ((alone,),) = Engine(lm, draft_tokens=0).generate([prompt], greedy)
+        assert bits([alone]) == bits([completion])
