@@ -9,12 +9,14 @@ import torch
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.lm import LanguageModel
-from shoestring.models.layers_call import PlainLayers
+from shoestring.models.layers_call import NetworkCall
 from shoestring.models.quantize import Form, quantize_network
 from shoestring.models.transformer import Transformer
 from shoestring.ops.block import LayersCall
+from shoestring.ops.latent_layers import LatentLayersCall
 from shoestring.ops.panels import panel_library
 from tiny import tiny_lm
+from tiny_v3 import tiny_v3
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 
@@ -81,9 +83,68 @@ def test_it_makes_what_the_layers_make_in_turn(
     few = count <= 3
     if few or form is not None or reads_panels(lm):
         assert max(calls) >= (1 if few else 16)
-    monkeypatch.setattr(PlainLayers, "run", lambda *_: None)
+    monkeypatch.setattr(NetworkCall, "run", lambda *_: None)
     in_turn = generate(lm, PROMPTS[:count])
     assert bits(at_once) == bits(in_turn)
+
+
+LATENT = {
+    "v3": {},
+    "no latent of queries": {"q_lora_rank": None},
+    "v2": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False, "n_group": 1},
+    "no shared experts": {"n_shared_experts": 0},
+    "dense": {"n_routed_experts": 0, "first_k_dense_replace": 3},
+    "halves": {"rope_interleave": False},
+}
+
+
+def latent_lm(kind: str) -> LanguageModel:
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "q_lora_rank": 32, "kv_lora_rank": 32}
+    lm = tiny_v3(**(sizes | {"moe_intermediate_size": 32} | LATENT[kind]))
+    return dataclasses.replace(lm, network=lm.network.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("kind", LATENT)
+@pytest.mark.parametrize(("count", "draft_tokens"), [(1, 0), (1, 2), (3, 1), (24, 0)])
+def test_layers_with_latents_make_what_they_make_in_turn(
+    kind: str, count: int, draft_tokens: int, monkeypatch
+) -> None:
+    lm = latent_lm(kind)
+    seen: list[int] = []
+    run = LatentLayersCall.run
+
+    def counted(self: LatentLayersCall, x: torch.Tensor, *rest):
+        seen.append(len(x))
+        return run(self, x, *rest)
+
+    monkeypatch.setattr(LatentLayersCall, "run", counted)
+    asked = dataclasses.replace(PARAMS, record_routing=kind != "dense")
+
+    def made() -> list[Completion]:
+        return [c for (c,) in Engine(lm, draft_tokens=draft_tokens).generate(PROMPTS[:count], asked)]
+
+    at_once = made()
+    if panel_library(lm.network.layers[0].self_attn.a_proj.weight) is not None:
+        assert max(seen) == count * (1 + draft_tokens)
+    monkeypatch.setattr(NetworkCall, "run", lambda *_: None)
+    in_turn = made()
+    assert bits(at_once) == bits(in_turn)
+    for one, other in zip(at_once, in_turn, strict=True):
+        assert (one.routing is None) == (kind == "dense")
+        assert one.routing is other.routing or torch.equal(one.routing, other.routing)
+
+
+def test_new_weights_of_layers_with_latents_are_read() -> None:
+    lm, other = latent_lm("v3"), latent_lm("v3")
+    with torch.no_grad():
+        for parameter in other.network.layers.parameters():
+            parameter.mul_(1.3)
+        other.network.layers[1].mlp.gate.e_score_correction_bias[2] += 0.5
+    engine = Engine(lm, draft_tokens=0)
+    wanted, old = bits(generate(other, PROMPTS[:12])), bits(generate(lm, PROMPTS[:12], engine))
+    assert old != wanted
+    engine.load_weights(other.network.public_tensors(), version=1)
+    assert bits(generate(lm, PROMPTS[:12], engine)) == wanted
 
 
 def reads_panels(lm: LanguageModel) -> bool:

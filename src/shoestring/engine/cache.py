@@ -71,7 +71,7 @@ class PagedPass(AttentionContext):
 
     def paged_step(self) -> PagedStep | None:
         cache = self.cache
-        if cache.library is None or self.runs is None or cache.latent:
+        if cache.library is None or (self.runs is None and not cache.latent):
             return None
         return PagedStep(cache.store.addresses(), self.tokens, self.runs, keeps_first=not self.single)
 

@@ -1,51 +1,82 @@
-"""All layers of a plain decoder in one native call, where a pass of an engine can be made so."""
+"""All layers of a network in one native call, where a pass of an engine can be made so."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 
 from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.block import Block
+from shoestring.models.latent_call import latent_call
+from shoestring.models.moe import MoE, Router, RoutingTrace
 from shoestring.ops.block import LayersCall
+from shoestring.ops.few import FEW_PAIRS
+from shoestring.ops.latent_layers import LatentLayersCall
 
 Slot = tuple[Mapping[str, Tensor | None], str]  # a module's own tensors, and the name of one
 
 
-class PlainLayers:
+class NetworkCall:
     """What `forward` of each layer does in turn. The call is made when first asked for, and anew when a
     weight lies elsewhere than before, or was written to."""
 
     def __init__(self) -> None:
-        self._call: LayersCall | None = None
+        self._call: LayersCall | LatentLayersCall | None = None
         self._slots: list[Slot] = []
         self._places: list[tuple[int, int]] = []
 
     def run(
-        self, modules: nn.ModuleList, x: Tensor, rope: tuple[Tensor, Tensor], context: AttentionContext
+        self,
+        modules: nn.ModuleList,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        context: AttentionContext,
+        trace: RoutingTrace,
     ) -> tuple[Tensor, Tensor] | None:
         """x (T, hidden) float32, which is written to -> the last layer's sum and branch; None where they have
-        to be asked one by one: one isn't plain, or has a hook that wants to see what it makes."""
+        to be asked one by one: one can't be taken so, or has a hook that wants to see what it makes."""
         layers = cast("list[Block]", [*modules])
         step = context.paged_step()
         if step is None or any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
             return None
         first = layers[0]
-        if not isinstance(first.self_attn, Attention) or first.native_calls(x) is None:
+        plain = isinstance(first.self_attn, Attention)
+        takes = first.native_calls(x) is not None if plain else _takes_latent(x, layers, trace)
+        if not takes:
             return None
+        call = self._made(layers, x)
+        if isinstance(call, LayersCall):
+            return call.run(x, rope, step, first.self_attn.scale, first.input_layernorm.dtype)
+        if call is None:
+            return None
+        x, branch, chosen = call.run(x, rope, step)
+        for gate, ids in zip(_mixtures(layers), chosen, strict=True):
+            trace.add(ids, gate.config.n_routed_experts, None)
+        return x, branch
+
+    def _made(self, layers: Sequence[Block], x: Tensor) -> LayersCall | LatentLayersCall | None:
         places = [_place(slot) for slot in self._slots]
         if not places or places != self._places:
             calls = [call for layer in layers if (call := layer.native_calls(x)) is not None]
-            self._call = LayersCall(calls) if len(calls) == len(layers) else None
+            self._call = LayersCall(calls) if len(calls) == len(layers) else latent_call(layers)
             self._slots = [slot for layer in layers for slot in _slots(layer)]
             self._places = [_place(slot) for slot in self._slots]
-        if self._call is None:
-            return None
-        return self._call.run(x, rope, step, first.self_attn.scale, first.input_layernorm.dtype)
+        return self._call
+
+
+def _takes_latent(x: Tensor, layers: Sequence[Block], trace: RoutingTrace) -> bool:
+    top_k = max((gate.config.num_experts_per_tok for gate in _mixtures(layers)), default=1)
+    return not is_grad_enabled() and trace.replay is None and x.shape[0] * top_k <= FEW_PAIRS
+
+
+def _mixtures(layers: Sequence[Block]) -> list[Router]:
+    return [layer.mlp.gate for layer in layers if isinstance(layer.mlp, MoE)]
 
 
 def _slots(layer: Block) -> list[Slot]:
-    return [(module._parameters, name) for module in layer.modules() for name in module._parameters]
+    modules = [*layer.modules()]
+    own: list[Slot] = [(module._parameters, name) for module in modules for name in module._parameters]
+    return own + [(module._buffers, name) for module in modules for name in module._buffers]
 
 
 def _place(slot: Slot) -> tuple[int, int]:

@@ -47,7 +47,7 @@ class LatentAttention(nn.Module):
         q = q.reshape(x.shape[0], self.heads, -1).contiguous()  # without a latent of their own it is a part
         blocks = context.latent_blocks(self.layer) if context.absorbs else None
         if blocks is not None:
-            norm, up = (self.kv_a_layernorm, LATENT_EPS), self._up.of(self.kv_b_proj.weight)
+            norm, up = (self.kv_a_layernorm, LATENT_EPS), self.absorbed()
             out = latent_decode(q, latent, key, norm, rope, up, blocks, self.widths, self.scale)
             return self.o_proj(out.view(x.shape[0], -1))
         latent = rms_norm(latent, self.kv_a_layernorm, LATENT_EPS)
@@ -61,6 +61,10 @@ class LatentAttention(nn.Module):
                 context.keep_latent(self.layer, kept)
                 out = self._expanded(q, latent, key, rope, context)
         return self.o_proj(out.reshape(x.shape[0], -1))
+
+    def absorbed(self) -> tuple[Tensor, Tensor]:
+        """W_UK (H, rank, nope) and W_UV (H, value, rank)."""
+        return self._up.of(self.kv_b_proj.weight)
 
     def renew(self) -> None:
         self._up.renew(self.kv_b_proj.weight)
@@ -81,7 +85,7 @@ class LatentAttention(nn.Module):
     ) -> Tensor:
         """q_nope W_UK meets the latents directly, and their weighted sum goes through W_UV: attention with
         one key head of kv_lora_rank + qk_rope_head_dim -> (T, H, v_head_dim)."""
-        keys_up, values_up = self._up.of(self.kv_b_proj.weight)
+        keys_up, values_up = self.absorbed()
         q_nope, q_rope = q.split((self.widths.nope, self.widths.rope), dim=-1)
         q = torch.bmm(q_nope.transpose(0, 1), keys_up.transpose(1, 2)).transpose(0, 1)
         q = torch.cat((q, self.rotate(q_rope, *rope)), dim=-1)

@@ -33,7 +33,8 @@ class MLP(nn.Module):
         self.down_proj = Linear(intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = self.weights() if x.shape[0] <= FEW_ROWS else None
+        few = x.shape[0] <= FEW_ROWS and not self.gate_up_proj.reads_panels
+        weights = self.weights() if few else None
         library = few_library(x, *weights) if weights is not None else None
         if library is not None and weights is not None:
             return few_swiglu(library, x, *weights)
@@ -114,6 +115,10 @@ class Router(nn.Module):
             self.e_score_correction_bias = kept.float()
         return self
 
+    def wide(self) -> Tensor:
+        """The weight in float32."""
+        return self._wide.of(self.weight)
+
     def renew(self) -> None:
         self._wide.renew(self.weight)
 
@@ -126,12 +131,10 @@ class Router(nn.Module):
         replayed = trace.next_choice()
         library = few_library(x) if replayed is None and x.shape[0] <= FEW_PAIRS else None
         if library is not None:
-            ids, weights = few_routes(
-                library, x, self._wide.of(self.weight), self.e_score_correction_bias, self.rule
-            )
+            ids, weights = few_routes(library, x, self.wide(), self.e_score_correction_bias, self.rule)
             trace.add(ids, c.n_routed_experts, None)
             return ids, weights
-        wide = self.weight.float() if torch.is_grad_enabled() else self._wide.of(self.weight)
+        wide = self.weight.float() if torch.is_grad_enabled() else self.wide()
         logits = F.linear(x.float(), wide)
         scores = logits.sigmoid() if c.scoring_func == "sigmoid" else logits.softmax(-1)
         ids = choose_experts(scores.detach(), self.e_score_correction_bias, c)

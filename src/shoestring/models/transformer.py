@@ -11,7 +11,7 @@ from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.block import Block
 from shoestring.models.cache import CausalRows
 from shoestring.models.config import ModelConfig
-from shoestring.models.layers_call import PlainLayers
+from shoestring.models.layers_call import NetworkCall
 from shoestring.models.linear import Linear
 from shoestring.models.mla import LatentAttention
 from shoestring.models.moe import MoE, Router, RoutingTrace
@@ -58,7 +58,7 @@ class Transformer(nn.Module):
             MTPModule(config, first + depth) for depth in range(config.num_nextn_predict_layers)
         )
         self._head = Head()
-        self._plain_layers = PlainLayers()
+        self._call = NetworkCall()
         # where the model is quantised for serving (models.quantize): one matrix if the head is tied
         self.quantized_embedding: Quantized | None = None
         self.quantized_head: Quantized | None = None
@@ -119,9 +119,8 @@ class Transformer(nn.Module):
         trace = RoutingTrace(routing, context.row_of)
         x = self.embed(ids.reshape(-1)).float()
         rope = rope_tables(self.inv_freq, positions.reshape(-1), self.rope_factor)
-        x, branch = self._plain_layers.run(self.layers, x, rope, context) or self._each_layer(
-            x, rope, context, trace
-        )
+        made = self._call.run(self.layers, x, rope, context, trace)
+        x, branch = made or self._each_layer(x, rope, context, trace)
         _, x = add_rms_norm(x, branch, self.norm, self.config.rms_norm_eps)
         return _output(x if ids.dim() == 1 else x.view(*ids.shape, -1), trace)
 

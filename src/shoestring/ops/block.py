@@ -51,7 +51,7 @@ class BlockCalls:
         words = [word for product in products for word in product.words()]
         words += [0 if norm is None else norm.data_ptr() for norm in norms]
         words += [shape.heads, shape.kv_heads, shape.dim]
-        self.words = torch.tensor([*words, _bits(shape.eps)], dtype=torch.int64)
+        self.words = torch.tensor([*words, double_word(shape.eps)], dtype=torch.int64)
 
     def inputs(
         self, x: Tensor, branch: Tensor | None, rope: tuple[Tensor, Tensor], dtype: torch.dtype
@@ -77,18 +77,20 @@ class BlockCalls:
 
 @dataclass(frozen=True)
 class PagedStep:
-    """A pass's place in the cache: stores (layers, 2) int64, where each layer's keys and values lie;
-    keeps_first: tokens of one sequence see each other, so all are put to their places before any is read."""
+    """A pass's place in the cache: stores (layers, parts) int64, where each layer's keys and values lie, or
+    its latents, which need no runs; keeps_first: tokens of one sequence see each other, so all are put to
+    their places before any is read."""
 
     stores: Tensor
     tokens: PagedTokens
-    runs: DecodeRuns
+    runs: DecodeRuns | None
     keeps_first: bool
 
     def words(self, scale: float) -> Tensor:
+        assert self.runs is not None
         placed = self.tokens.tables, self.tokens.rows, self.tokens.places, self.runs.order, self.runs.runs
         words = [tensor.data_ptr() for tensor in placed]
-        words += [len(self.runs.runs), self.tokens.tables.shape[1], int(self.keeps_first), _bits(scale)]
+        words += [len(self.runs.runs), self.tokens.tables.shape[1], int(self.keeps_first), double_word(scale)]
         return torch.tensor(words, dtype=torch.int64)
 
 
@@ -122,7 +124,7 @@ class LayersCall:
         return x, branch
 
 
-def _bits(value: float) -> int:
+def double_word(value: float) -> int:
     """A double as the integer that is written alike."""
     return int.from_bytes(struct.pack("<d", value), "little", signed=True)
 

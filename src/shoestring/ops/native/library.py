@@ -46,6 +46,7 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
 _BF16 = {
     "pack_panels_bf16": [_P] * 2 + [_N] * 2,
     "panel_linear_bf16": [_P] * 4 + [_N] * 3,
+    "latent_layers_bf16": [_P] * 9 + [_N] * 2,
     "head_logits_bf16": [_P] * 3 + [_N] * 3,
     "head_sample_bf16": [_P] * 5 + [_N] * 3 + [_F],
     "transpose_bf16": [_P] * 2 + [_N] * 2,
@@ -60,11 +61,8 @@ _KERNELS = {f"{kind}_{name}": args for kind, args in _COMMON.items() for name in
 _KERNELS |= {f"{k}_{pair}": a for k, a in _PAIRED.items() for pair in ("f32_f32", "f32_bf16", "bf16_bf16")}
 _KERNELS |= _F32
 _CODED = ("plain loops", "AVX2", "AVX-512 VNNI", "AVX-512 VNNI and AMX")  # native/quantized.cpp, coded_kind
-_PRODUCTS = (
-    "head_logits_bf16",
-    "head_sample_bf16",
-    "panel_linear_bf16",
-)  # only where the processor has bf16 products
+# only where the processor has bf16 products
+_PRODUCTS = ("head_logits_bf16", "head_sample_bf16", "panel_linear_bf16", "latent_layers_bf16")
 
 
 _Kernel = tuple[Callable[..., None], tuple[bool, ...]]  # and which of its arguments are addresses
