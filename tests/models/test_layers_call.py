@@ -1,5 +1,6 @@
 """All layers of a plain decoder in one native call: the same bits as one after the other."""
 
+import copy
 import dataclasses
 import shutil
 
@@ -10,6 +11,7 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.lm import LanguageModel
 from shoestring.models.layers_call import NetworkCall
+from shoestring.models.linear import Linear
 from shoestring.models.quantize import Form, quantize_network
 from shoestring.models.transformer import Transformer
 from shoestring.ops.block import LayersCall
@@ -145,6 +147,21 @@ def test_new_weights_of_layers_with_latents_are_read() -> None:
     assert old != wanted
     engine.load_weights(other.network.public_tensors(), version=1)
     assert bits(generate(lm, PROMPTS[:12], engine)) == wanted
+
+
+@pytest.mark.parametrize("kind", ["plain", "int8", "latent"])
+def test_a_copy_of_the_network_reads_its_own_weights(kind: str) -> None:
+    lm = latent_lm("v3") if kind == "latent" else wide_lm("llama", form="int8" if kind == "int8" else None)
+    wanted = bits(generate(lm, PROMPTS[:2]))
+    network = copy.deepcopy(lm.network)
+    with torch.no_grad():
+        for tensor in lm.network.state_dict().values():
+            tensor.zero_()
+        if kind == "int8":
+            for linear in (module for module in lm.network.modules() if isinstance(module, Linear)):
+                assert linear.quantized is not None
+                linear.quantized.scales.zero_()
+    assert bits(generate(dataclasses.replace(lm, network=network), PROMPTS[:2])) == wanted
 
 
 def reads_panels(lm: LanguageModel) -> bool:

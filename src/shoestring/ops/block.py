@@ -39,7 +39,14 @@ class Product:
         return [8 * weight.element_size(), *weight.shape, weight.data_ptr(), 0, 0, bias, 0]
 
 
-class BlockCalls:
+class ByAddress:
+    """A call that knows its tensors by where they lie. A copy of the network makes its own."""
+
+    def __deepcopy__(self, memo: object) -> None:
+        return None
+
+
+class BlockCalls(ByAddress):
     """The calls of one layer. products: qkv, output, gate and up, down; norms: before attention, before the
     feed-forward network, of queries and of keys (None where there are none)."""
 
@@ -94,7 +101,7 @@ class PagedStep:
         return torch.tensor(words, dtype=torch.int64)
 
 
-class LayersCall:
+class LayersCall(ByAddress):
     """All layers of a network in one call: with a call or two for each, what Python does between them is a
     quarter of a small model's step."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shoestring.ops.block import PagedStep, Product, double_word
+from shoestring.ops.block import ByAddress, PagedStep, Product, double_word
 from shoestring.ops.few import RouterRule
 from shoestring.ops.latent_heads import HeadWidths
 from shoestring.ops.native import Library
@@ -75,7 +75,7 @@ class LatentLayer:
         return [*words, *[0] * 9]
 
 
-class LatentLayersCall:
+class LatentLayersCall(ByAddress):
     def __init__(self, library: Library, shape: LatentShape, layers: Sequence[LatentLayer]) -> None:
         self._library, self._layers = library, layers  # their tensors' addresses are in the words
         self.shape = shape

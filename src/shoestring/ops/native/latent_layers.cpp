@@ -1,6 +1,7 @@
 // All layers of a latent-attention network in one call, for a step's few tokens: the kernels that each layer calls
 // (ops/norm.py, panels.py, latent_heads.py, few.py), in its order. What Python does between them is a third of the step.
 #include "coded.h"
+#include "panels.h"
 #include "rowwise.h"
 
 #define KERNELS(NAME, X)                                                                                           \
@@ -38,7 +39,7 @@ struct LatentStep {
     int64_t table_width;
 };
 
-#if defined(__AVX512BF16__) && defined(__AVX512VL__)
+#ifdef HAS_PRODUCT
 // Numbers that one pass needs at a time, each part on a cache line of its own
 class Room {
     Scratch room_;
