@@ -168,14 +168,18 @@ def reads_panels(lm: LanguageModel) -> bool:
     return panel_library(lm.network.layers[0].mlp.down_proj.weight) is not None
 
 
-def test_a_layer_with_a_hook_is_asked_itself(calls: list[int]) -> None:
-    lm = wide_lm("llama")
-    wanted = generate(lm, PROMPTS[:2])
+@pytest.mark.parametrize("form", [None, "int8"])
+@pytest.mark.parametrize("place", ["layer", "mlp", "down_proj"])
+def test_what_has_a_hook_is_asked_itself(place: str, form: Form | None, calls: list[int]) -> None:
+    lm = wide_lm("llama", form=form)
+    wanted = [c.ids for c in generate(lm, PROMPTS[:2])]
     made = len(calls)
     assert made
+    layer = lm.network.layers[1]
+    module = {"layer": layer, "mlp": layer.mlp, "down_proj": layer.mlp.down_proj}[place]
     seen: list[int] = []
-    hook = lm.network.layers[1].register_forward_hook(lambda *_: seen.append(1))
-    assert bits(generate(lm, PROMPTS[:2])) == bits(wanted)
+    hook = module.register_forward_hook(lambda *_: seen.append(1))
+    assert [c.ids for c in generate(lm, PROMPTS[:2])] == wanted
     assert len(calls) == made
     assert len(seen) >= PARAMS.max_tokens
     hook.remove()

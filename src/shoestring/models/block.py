@@ -5,7 +5,7 @@ from torch import Tensor, is_grad_enabled, nn
 
 from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.config import ModelConfig
-from shoestring.models.linear import Linear
+from shoestring.models.linear import Linear, is_watched
 from shoestring.models.mla import LatentAttention
 from shoestring.models.moe import MLP, MoE, RoutingTrace
 from shoestring.ops.block import BlockCalls, BlockShape, Product, fits_block
@@ -63,14 +63,14 @@ class Block(nn.Module):
     def native_calls(self, x: Tensor) -> BlockCalls | None:
         """The native calls that do the same, where the layer is a plain one and nothing is learned: of one
         that is quantised or lies in panels for any number of tokens, else for a few."""
-        if is_grad_enabled():
+        attention, mlp = self.self_attn, self.mlp
+        if is_grad_enabled() or not (isinstance(attention, Attention) and isinstance(mlp, MLP)):
+            return None
+        linears = attention.qkv_proj, attention.o_proj, mlp.gate_up_proj, mlp.down_proj
+        if any(map(is_watched, (attention, mlp, *linears))):
             return None
         if self._lasting is not None:
             return self._lasting
-        attention, mlp = self.self_attn, self.mlp
-        if not (isinstance(attention, Attention) and isinstance(mlp, MLP)):
-            return None
-        linears = attention.qkv_proj, attention.o_proj, mlp.gate_up_proj, mlp.down_proj
         quantized = all(linear.quantized is not None for linear in linears)
         few = x.shape[0] <= FEW_ROWS and linears[0].numerics != "fp8"
         if not (quantized or few or all(linear.reads_panels for linear in linears)):

@@ -8,6 +8,7 @@ from torch import Tensor, is_grad_enabled, nn
 from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.block import Block
 from shoestring.models.latent_call import latent_call
+from shoestring.models.linear import is_watched
 from shoestring.models.moe import MoE, Router, RoutingTrace
 from shoestring.ops.block import LayersCall
 from shoestring.ops.few import FEW_PAIRS
@@ -22,6 +23,7 @@ class NetworkCall:
 
     def __init__(self) -> None:
         self._call: LayersCall | LatentLayersCall | None = None
+        self._modules: list[nn.Module] = []
         self._slots: list[Slot] = []
         self._places: list[tuple[int, int]] = []
 
@@ -37,7 +39,7 @@ class NetworkCall:
         to be asked one by one: one can't be taken so, or has a hook that wants to see what it makes."""
         layers = cast("list[Block]", [*modules])
         step = context.paged_step()
-        if step is None or any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
+        if step is None or any(map(is_watched, self._modules or layers)):
             return None
         first = layers[0]
         plain = isinstance(first.self_attn, Attention)
@@ -59,7 +61,8 @@ class NetworkCall:
         if not places or places != self._places:
             calls = [call for layer in layers if (call := layer.native_calls(x)) is not None]
             self._call = LayersCall(calls) if len(calls) == len(layers) else latent_call(layers)
-            self._slots = [slot for layer in layers for slot in _slots(layer)]
+            self._modules = [module for layer in layers for module in layer.modules()]
+            self._slots = [slot for module in self._modules for slot in _slots(module)]
             self._places = [_place(slot) for slot in self._slots]
         return self._call
 
@@ -73,10 +76,8 @@ def _mixtures(layers: Sequence[Block]) -> list[Router]:
     return [layer.mlp.gate for layer in layers if isinstance(layer.mlp, MoE)]
 
 
-def _slots(layer: Block) -> list[Slot]:
-    modules = [*layer.modules()]
-    own: list[Slot] = [(module._parameters, name) for module in modules for name in module._parameters]
-    return own + [(module._buffers, name) for module in modules for name in module._buffers]
+def _slots(module: nn.Module) -> list[Slot]:
+    return [(own, name) for own in (module._parameters, module._buffers) for name in own]
 
 
 def _place(slot: Slot) -> tuple[int, int]:

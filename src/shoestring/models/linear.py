@@ -15,6 +15,11 @@ from shoestring.ops.panels import Panels, pack_panels, panel_library, panel_line
 from shoestring.ops.quantized import Quantized, quantized_linear
 
 
+def is_watched(module: nn.Module) -> bool:
+    """Whether a hook wants to see what it is given or makes, which a native call of several would pass by."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 class Linear(nn.Linear):
     """(T, in_features) -> (T, out_features). Where `packs` is set and nothing is learned the product reads a
     packed copy of the weight, which costs its memory once more. `numerics` is "weights" (the weights' own

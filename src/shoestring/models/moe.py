@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shoestring.models.config import ModelConfig
-from shoestring.models.linear import Linear
+from shoestring.models.linear import Linear, is_watched
 from shoestring.ops.experts import grouped_experts
 from shoestring.ops.few import (
     FEW_PAIRS,
@@ -41,8 +41,11 @@ class MLP(nn.Module):
         return self.down_proj(silu_mul(self.gate_up_proj(x)))
 
     def weights(self) -> tuple[Tensor, Tensor] | None:
-        """gate_up and down, where they are all there is to it: no bias, products in the weights' dtype."""
+        """gate_up and down, where they are all there is to it: no bias, products in the weights' dtype, and
+        nobody who watches."""
         first, last = self.gate_up_proj, self.down_proj
+        if any(map(is_watched, (self, first, last))):
+            return None
         if first.bias is not None or last.bias is not None or first.numerics == "fp8":
             return None
         if first.quantized is not None or last.quantized is not None:
@@ -192,8 +195,8 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(count, config.hidden_size, inner))
 
     def weights(self) -> tuple[Tensor, Tensor] | None:
-        """gate_up and down, where products are in their dtype."""
-        return self.gate_up_proj, self.down_proj
+        """gate_up and down, where products are in their dtype and nobody watches."""
+        return None if is_watched(self) else (self.gate_up_proj, self.down_proj)
 
     def forward(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         return grouped_experts(x, ids, weights, self.gate_up_proj, self.down_proj)
