@@ -9,9 +9,9 @@ import pytest
 from scripted_engine import ScriptedEngine
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
-from shoestring.serve.engine_thread import FAULTS, EngineThread, Watched
+from shoestring.serve.engine_thread import CROWD, FAULTS, EngineThread, Watched
 from shoestring.serve.errors import ApiError
-from shoestring.serve.job import Job
+from shoestring.serve.job import Job, News
 from tiny import tiny_lm
 
 LM = tiny_lm()
@@ -200,3 +200,44 @@ def test_what_runs_when_it_stops_is_told() -> None:
         assert job.error.status == 503
 
     run(lambda: engine, work)
+
+
+@pytest.mark.parametrize(("samples", "pace"), [(15, 1e6), (16, 1e6), (16, 0.0)])
+def test_in_a_crowd_tokens_come_together(samples: int, pace: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first and the end at once, nothing lost; a few are told of each token."""
+    told: list[int] = []
+    jobs: list[Job] = []
+
+    hear = Job.told
+
+    def counted(self: Job, news: list[News]) -> None:
+        told.append(sum(len(one.ids) for one in news))
+        hear(self, news)
+
+    monkeypatch.setattr(Job, "told", counted)
+
+    async def work(thread: EngineThread) -> None:
+        for i in range(samples):
+            jobs.append(submit(thread, f"a{i}")[0])
+        async with asyncio.timeout(20):
+            while not all(job.over for job in jobs):
+                await asyncio.sleep(0.01)
+
+    thread = EngineThread(lambda: Engine(LM, max_batch=16), pace)
+
+    async def whole() -> None:
+        jobs_made = asyncio.create_task(work(thread))
+        await asyncio.sleep(0)  # all are asked for before the engine's first step
+        thread.start()
+        await jobs_made
+        await thread.stop()
+
+    asyncio.run(whole())
+    made = [len(job.completions[0].ids) for job in jobs if job.completions]
+    assert len(made) == samples
+    assert sum(told) == sum(made)
+    if pace and samples >= CROWD:
+        assert len(told) == 2 * samples
+        assert told[:samples] == [1] * samples
+    else:
+        assert told == [1] * sum(made)

@@ -135,7 +135,7 @@ def _load(name: str, model: str, settings: ServeSettings) -> Served:
         )
 
     facts = model_facts(Path(model)) if Path(model).is_dir() else None
-    return Served(name, lm, EngineThread(make), facts)
+    return Served(name, lm, EngineThread(make, settings.pace_seconds), facts)
 
 
 class Server(uvicorn.Server):

@@ -13,6 +13,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from shoestring.engine.request import Completion, SamplingParams
@@ -21,6 +22,7 @@ from shoestring.errors import BadInput, ShoestringError
 from shoestring.serve.errors import ApiError
 from shoestring.serve.job import Job, News
 
+CROWD = 16  # running samples from which on a request's tokens may wait for each other
 STRIKES = 2  # faults of the engine at which a request was there
 FAULTS, WITHIN_SECONDS = 5, 300  # more faults than that in so long: the engine stays down
 
@@ -43,6 +45,7 @@ class _Running:
     job: Job
     number: int
     shown: list[int] = field(default_factory=list)
+    told_at: float = -inf
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,11 @@ _Told = tuple[Job, list[News], list[Completion] | None, ApiError | None]
 
 
 class EngineThread:
-    def __init__(self, make: Callable[[], Watched]) -> None:
-        """`make` gives a new engine over the same weights."""
-        self._make = make
+    def __init__(self, make: Callable[[], Watched], pace_seconds: float = 0.0) -> None:
+        """`make` gives a new engine over the same weights. pace_seconds: what is told of a request in a crowd
+        comes at least so long, times the samples that run, after what was told of it before; its first token
+        and its end come at once."""
+        self._make, self._pace = make, pace_seconds
         self.engine = make()
         self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._running: dict[int, _Running] = {}
@@ -155,12 +160,16 @@ class EngineThread:
     def _look(self) -> list[_Told]:
         """What every request made in this step, and those that ended."""
         told: list[_Told] = []
+        now, crowd = time.monotonic(), sum(len(running.shown) for running in self._running.values())
+        wait = self._pace * crowd if crowd >= CROWD else 0.0
         self.usage = self.engine.usage()
         finished, progress = dict(self.engine.take_finished()), self.engine.all_progress()
         for running in list(self._running.values()):
             completions = finished.get(running.number)
             if completions is not None:
                 self._forget(running)
+            elif now - running.told_at < wait:
+                continue
             made = progress.get(running.number, []) if completions is None else completions
             news = []
             for sample, m in enumerate(made):
@@ -169,6 +178,7 @@ class EngineThread:
                     news.append(News(sample, m.ids[at:], m.logprobs[at:], m.top_logprobs[at:]))
                     running.shown[sample] = len(m.ids)
             if news or completions is not None:
+                running.told_at = now
                 told.append((running.job, news, completions, None))
         return told
 

@@ -41,6 +41,7 @@ class ServeSettings(Settings):
     request_seconds: float = Field(default=600, gt=0)  # from the start of a reply's making to its end
     queue_seconds: float = Field(default=600, gt=0)
     stall_seconds: float = Field(default=30, gt=0)  # a reader that takes nothing for so long is dropped
+    pace_seconds: float = Field(default=0.001, ge=0)  # between a stream's events, times the samples, of 16
     keep_alive_seconds: float = Field(default=10, gt=0)  # between comments while nothing is sent
     drain_seconds: float = Field(default=30, ge=0)  # after SIGTERM, for what runs
 
