@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -52,18 +53,22 @@ def bits(made: list[Completion]) -> list[tuple[list[int], list[float]]]:
     return [(c.ids, c.logprobs) for c in made]
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def rows_of(call: type[LayersCall] | type[LatentLayersCall], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The tokens of each pass that went in one call."""
     seen: list[int] = []
-    run = LayersCall.run
+    run = call.run
 
-    def counted(self: LayersCall, x: torch.Tensor, *rest):
+    def counted(self: Any, x: torch.Tensor, *rest):
         seen.append(len(x))
         return run(self, x, *rest)
 
-    monkeypatch.setattr(LayersCall, "run", counted)
+    monkeypatch.setattr(call, "run", counted)
     return seen
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    return rows_of(LayersCall, monkeypatch)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -112,14 +117,7 @@ def test_layers_with_latents_make_what_they_make_in_turn(
     kind: str, count: int, draft_tokens: int, monkeypatch
 ) -> None:
     lm = latent_lm(kind)
-    seen: list[int] = []
-    run = LatentLayersCall.run
-
-    def counted(self: LatentLayersCall, x: torch.Tensor, *rest):
-        seen.append(len(x))
-        return run(self, x, *rest)
-
-    monkeypatch.setattr(LatentLayersCall, "run", counted)
+    seen = rows_of(LatentLayersCall, monkeypatch)
     asked = dataclasses.replace(PARAMS, record_routing=kind != "dense")
 
     def made() -> list[Completion]:

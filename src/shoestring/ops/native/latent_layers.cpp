@@ -4,18 +4,15 @@
 #include "panels.h"
 #include "rowwise.h"
 
-#define KERNELS(NAME, X)                                                                                           \
-    API void latent_decode_##NAME(const X*, const X*, const X*, const X*, const float*, const float*, const X*,    \
-                                  const X*, X*, const int64_t*, const int64_t*, const int64_t*, X*, int64_t,       \
-                                  int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, \
-                                  int64_t, float, float, int);                                                     \
-    API void few_routes_##NAME(const X*, const float*, const float*, int64_t*, float*, int64_t, int64_t, int64_t,  \
-                               int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float, int);                  \
-    API void few_experts_##NAME(const X*, const int64_t*, const float*, const X*, const X*, const X*, const X*,    \
-                                X*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int);                    \
-    API void silu_mul_forward_##NAME(const X*, X*, int64_t, int64_t, int);
-
-KERNELS(bf16, bf16)
+API void latent_decode_bf16(const bf16*, const bf16*, const bf16*, const bf16*, const float*, const float*, const bf16*,
+                              const bf16*, bf16*, const int64_t*, const int64_t*, const int64_t*, bf16*, int64_t,
+                              int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
+                              int64_t, float, float, int);
+API void few_routes_bf16(const bf16*, const float*, const float*, int64_t*, float*, int64_t, int64_t, int64_t,
+                           int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, float, int);
+API void few_experts_bf16(const bf16*, const int64_t*, const float*, const bf16*, const bf16*, const bf16*, const bf16*,
+                            bf16*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int);
+API void silu_mul_forward_bf16(const bf16*, bf16*, int64_t, int64_t, int);
 API void panel_linear_bf16(const bf16*, const bf16*, const bf16*, bf16*, int64_t, int64_t, int64_t, int);
 
 // As ops/latent_layers.py writes them, word for word. A layer has a network of its own (gate_up, down) or experts.
