@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from typer.testing import CliRunner
 
 from shoestring.cli.app import app
-from shoestring.cluster.torchrun import Place
+from shoestring.cluster.torchrun import KEY, NOBODY, Place
 from shoestring.models.checkpoint import load_checkpoint
 from tiny_v3 import tiny_v3
 
@@ -68,6 +69,25 @@ def test_ranks_without_torchrun_are_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["sft", str(tmp_path / "x.toml"), "--ranks", "expert=2"])
     assert done.exit_code == 2
     assert "--ranks expert=2 is for torchrun" in done.output
+
+
+def test_a_rank_that_goes_home_is_not_torn_down(tmp_path: Path) -> None:
+    """A thread of gloo's that outlives the interpreter aborts the process."""
+    store = TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    PrefixStore("attempt 0", store).set(KEY, NOBODY)
+    told = TOLD | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    code = (
+        "import sys\n"
+        "class Late:\n"
+        "    def __del__(self, write=open, path=sys.argv[1]): write(path, 'w')\n"
+        "sys.late = Late()\n"
+        "from shoestring.cli import main\n"
+        "main()"
+    )
+    left = tmp_path / "torn down"
+    done = subprocess.run([sys.executable, "-c", code, left], env=os.environ | told, timeout=120)
+    assert done.returncode == 0
+    assert not left.exists()
 
 
 @pytest.mark.slow

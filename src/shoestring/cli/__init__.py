@@ -20,7 +20,12 @@ def main() -> None:
     place = place_here()
     assert place is not None
     if place.rank:
-        sys.exit(follow_torchrun(place))
+        code = follow_torchrun(place)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # at once: a thread of gloo's that lets go of a tensor while the interpreter is torn down aborts the
+        # process ("terminate called without an active exception"), and torchrun then fails the whole run
+        os._exit(code)
     try:
         app()
     finally:
