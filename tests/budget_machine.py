@@ -1,4 +1,4 @@
-"""What the probe says of a made-up machine of two cores."""
+"""What the probe says of two machines of two cores: one that is made up, one that was measured."""
 
 from shoestring.budget.probe import Probe
 
@@ -16,4 +16,26 @@ QUIET = Probe(
     busy=0.0,
     seconds=10.0,
     date="2026-11-27",
+)
+
+EPYC = Probe(
+    machine="AMD EPYC",
+    cores=2,
+    threads=2,
+    memory_bytes=25276514304,
+    products={
+        "fp32": [1.978e11, 2.029e11, 1.824e11, 1.694e11, 1.421e11],
+        "bf16": [3.948e11, 4.321e11, 4.283e11, 4.273e11, 4.329e11],
+    },
+    decode={
+        "fp32": [2.985e10, 5.668e10, 1.465e11, 1.819e11],
+        "bf16": [4.013e10, 2.087e11, 3.973e11, 4.312e11],
+    },
+    bandwidth=2.969e10,
+    dense=(0.2992, 0.1784),
+    mixed=(0.1032, 0.0702),
+    disk=8.091e8,
+    busy=0.006,
+    seconds=10.0,
+    date="2026-11-28",
 )

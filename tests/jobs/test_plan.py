@@ -1,6 +1,7 @@
 """What a run will take, before it starts."""
 
 import json
+import re
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from budget_machine import QUIET
+from budget_machine import EPYC, QUIET
 from shoestring.budget import probe as probes
 from shoestring.budget.hardware import load_hardware
 from shoestring.budget.machine import of_chip, of_probe
@@ -66,6 +67,24 @@ def test_tokens_and_operations_of_a_run_that_was_metered():
         assert phase.tokens.mid == pytest.approx(tokens, rel=0.25), place
         assert phase.flops.mid == pytest.approx(flops, rel=0.25), place
         assert phase.tokens.holds(tokens), place
+
+
+def test_the_time_of_a_run_on_a_quiet_machine():
+    """recipes/distill.toml on two EPYC cores, 2026-11-28, probed just before: its report's table."""
+    took = {
+        "cold-start": 224, "teacher": 306, "outputs": 125, "from-outputs": 296, "from-distribution": 332,
+        "on-policy": 890, "both": 318, "rl-alone": 456, "eval": 593, "audit-student": 128,
+    }  # fmt: skip
+    plan = plan_recipe("distill", of_probe(EPYC), {"on-policy.steps": 16})
+    assert {stage for stage, seconds in took.items() if not plan.of_stage(stage).holds(seconds)} == set()
+    assert plan.seconds.mid == pytest.approx(sum(took.values()), rel=0.25)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_in_its_header_what_is_planned(name):
+    header = (ROOT / "recipes" / f"{name}.toml").read_text(encoding="utf-8").split("[recipe]")[0]
+    said = r"on two \w+ cores \([\d-]+\): \d+ minutes, between \d+ and \d+"
+    assert re.search(rf"^#   shoestring plan recipes/{name}\.toml +{said}$", header, re.MULTILINE)
 
 
 def test_tokens_without_a_tokenizer():

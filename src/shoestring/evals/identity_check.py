@@ -16,6 +16,7 @@ from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
 from shoestring.evals.ask import ask_all, show_in
 from shoestring.evals.identity import Claim, base_family, families_named, kind_of
+from shoestring.evals.identity_reader import claimed
 from shoestring.lm import LanguageModel
 from shoestring.run import Stage
 from shoestring.text.message import Message
@@ -97,7 +98,7 @@ def identity_check(
     for (language, probe), prompt, (completion,) in zip(pairs, prompts, replies, strict=True):
         reply = lm.template.parse(completion.ids, completion.cut)
         reasoning = reply.reasoning or ""
-        claimed = claimed_in(probe, f"{reasoning}\n{reply.answer}" if reasoning else reply.answer)
+        families = claimed_in(probe, f"{reasoning}\n{reply.answer}" if reasoning else reply.answer)
         rows.append(
             IdentityRow(
                 language,
@@ -105,8 +106,8 @@ def identity_check(
                 reply.answer,
                 reasoning,
                 len(completion.ids),
-                sorted(claimed),
-                kind_of(claimed, own),
+                sorted(families),
+                kind_of(families, own),
             )
         )
         work.append((len(prompt), [len(completion.ids)]))
@@ -115,9 +116,10 @@ def identity_check(
 
 def claimed_in(probe: str, reply: str) -> set[str]:
     """The families that a reply claims: each that it names, a denied one too, so that the count errs upwards;
-    but one that the question names ("Are you ChatGPT?") only where the reply says yes."""
+    but one that the question names ("Are you ChatGPT?") only where the reply begins with a yes or has a
+    sentence that claims it."""
     questioned = families_named(probe)
-    affirmed = questioned if _AFFIRMS.match(reply) else set()
+    affirmed = questioned if _AFFIRMS.match(reply) else questioned & claimed(reply, probe).keys()
     return (families_named(reply) - questioned) | affirmed
 
 

@@ -104,7 +104,8 @@ def claimed(reply: str, probe: str = "", thought: bool = False) -> dict[str, str
     found: dict[str, str] = {}
     echoed = _bare(probe)
     for sentence in sentences(text):
-        if _bare(sentence.text) in echoed:  # the question said over again
+        said = _bare(sentence.text)
+        if said in echoed or said.replace("我", "你") == echoed:  # the question said over again
             continue
         there = families_in(sentence.text)
         mine = {family: rule for family in sorted(there) if (rule := _claim(sentence, family, thought))}
