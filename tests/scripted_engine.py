@@ -27,6 +27,7 @@ Say = Callable[[str, int], str]  # the prompt's text and the sample's number -> 
 
 @dataclass
 class Sample:
+    prompt: list[int]
     script: list[int]
     steering: Steering | None
     ids: list[int] = field(default_factory=list)
@@ -36,7 +37,9 @@ class Sample:
 
     @property
     def so_far(self) -> Made:
-        return Made(self.ids, [-0.5] * len(self.ids), [{i: -0.5, 0: -1.5} for i in self.ids], self.over)
+        done = _completion(self) if self.over is not None else None
+        known = ([{}, *({i: -1.0} for i in self.prompt[1:])], len(self.prompt) // 2)
+        return Made(self.ids, [-0.5] * len(self.ids), [{i: -0.5, 0: -1.5} for i in self.ids], *known, done)
 
 
 class ScriptedEngine:
@@ -59,7 +62,8 @@ class ScriptedEngine:
         samples = []
         for i in range(params.n):
             script = [*self.lm.tokenizer.encode(self.say(text, i)), self.lm.template.stop_ids[0]]
-            samples.append(Sample(script, params.guide.start(i) if params.guide is not None else None))
+            steering = params.guide.start(i) if params.guide is not None else None
+            samples.append(Sample(list(prompt), script, steering))
         self.running[self._number] = (list(prompt), params, samples)
         return self._number
 
@@ -117,21 +121,21 @@ class ScriptedEngine:
         done = [n for n, (_, _, samples) in self.running.items() if all(s.over for s in samples)]
         taken = []
         for number in done:
-            prompt, _, samples = self.running.pop(number)
-            taken.append((number, [_completion(prompt, sample) for sample in samples]))
+            _, _, samples = self.running.pop(number)
+            taken.append((number, [_completion(sample) for sample in samples]))
         return taken
 
 
-def _completion(prompt: list[int], sample: Sample) -> Completion:
+def _completion(sample: Sample) -> Completion:
     return Completion(
         sample.ids,
         [-0.5] * len(sample.ids),
         "raw",
         sample.over or FinishReason.ABORT,
         0,
-        top_logprobs=sample.so_far.top_logprobs,
-        prompt_logprobs=[{}, *({i: -1.0} for i in prompt[1:])],
-        cached_tokens=len(prompt) // 2,
+        top_logprobs=[{i: -0.5, 0: -1.5} for i in sample.ids],
+        prompt_logprobs=[{}, *({i: -1.0} for i in sample.prompt[1:])],
+        cached_tokens=len(sample.prompt) // 2,
         stopped_by=sample.stopped_by,
     )
 

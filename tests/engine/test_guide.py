@@ -153,3 +153,54 @@ def test_guides_hold_where_others_are_drafted(draft_tokens):
         assert [c.stopped_by for c in done[number]] == [c.stopped_by for c in alone]
     assert engine.drafts is not None
     assert engine.drafts.drafted > 0
+
+
+class Steady:
+    """Forbids the same at every place, and wakes up at some."""
+
+    def __init__(self, forced: dict[int, int], stop: int) -> None:
+        self.forced, self.stop = forced, stop
+        self.mask = torch.ones(WORDS, dtype=torch.bool)
+        self.mask[3] = False
+
+    def start(self, sample: int) -> "_Steady":
+        return _Steady(self)
+
+
+class _Steady:
+    def __init__(self, guide: Steady) -> None:
+        self.guide, self.made = guide, 0
+
+    def allowed(self) -> Tensor | None:
+        return self.guide.mask if self.made % 40 >= 10 else None
+
+    def forced(self) -> int | None:
+        return self.guide.forced.get(self.made)
+
+    def take(self, token: int) -> None:
+        self.made += 1
+
+    def stop(self) -> str:
+        return "enough" if self.made >= self.guide.stop else ""
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+@pytest.mark.parametrize("make", [tiny_lm, tiny_v3])
+def test_what_only_watches_is_drafted_and_its_tokens_are_those_without(make, temperature):
+    """The tiny models go round in circles, which is looked up; a guide that wakes up between a draft's
+    tokens holds from there on."""
+    lm = make()
+    guide = Steady({23: 40, 24: 41, 60: 42, 61: 5}, 95)
+    params = params_of(guide, max_tokens=120, temperature=temperature)
+    plain = Engine(lm, draft_tokens=0).generate([PROMPT * 3], params)[0][0]
+    engine = Engine(lm, draft_tokens=3)
+    made = engine.generate([PROMPT * 3], params)[0][0]
+    assert (made.ids, made.stopped_by) == (plain.ids, plain.stopped_by)
+    assert made.stopped_by == "enough"
+    assert [made.ids[place] for place in guide.forced] == list(guide.forced.values())
+    counted = engine.drafts or engine.lookups
+    assert counted is not None
+    if temperature == 0 or engine.drafts is not None:  # a sampled text of this model repeats nothing
+        assert counted.drafted > 0
+    if temperature == 0 and engine.lookups is not None:
+        assert counted.accepted > 0

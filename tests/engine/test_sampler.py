@@ -12,7 +12,7 @@ from shoestring.engine import logprobs as logprobs_module
 from shoestring.engine.adjust import TokenCounts, adjust_
 from shoestring.engine.engine import Engine
 from shoestring.engine.logprobs import likeliest
-from shoestring.engine.request import SamplingParams
+from shoestring.engine.request import FinishReason, SamplingParams
 from shoestring.engine.sampler import Sampler
 from shoestring.engine.sequence import Request, Sequence
 from shoestring.errors import BadInput
@@ -280,6 +280,7 @@ def test_what_logprobs_mean(params, meaning):
         ("presence_penalty", 2.5),
         ("frequency_penalty", math.nan),
         ("repetition_penalty", 0.0),
+        ("repetition_penalty", 1e-40),
         ("temperature", math.nan),
         ("top_logprobs", -1),
         ("prompt_logprobs", -1),
@@ -290,6 +291,27 @@ def test_what_logprobs_mean(params, meaning):
 def test_params_that_mean_nothing_are_refused(name, value):
     with pytest.raises(BadInput, match=name):
         SamplingParams(**{name: value})
+
+
+def test_a_temperature_that_no_number_can_be_divided_by_is_greedy(lm):
+    for temperature in (5e-324, 1e-39, 9e-6):
+        assert SamplingParams(temperature=temperature).temperature == 0
+    assert SamplingParams(temperature=1e-5).temperature == 1e-5
+    asked = [SamplingParams(max_tokens=5, temperature=t, top_p=0.95) for t in (0.0, 1e-39, 1e-5)]
+    assert len({tuple(Engine(lm).generate([PROMPT], p)[0][0].ids) for p in asked}) == 1
+
+
+def test_a_request_whose_own_numbers_break_fails_alone(lm):
+    """Its biases add up to infinity; the model and who runs beside it are sound."""
+    broken = SamplingParams(max_tokens=4, logit_bias=((7, 3e38), (7, 3e38)))
+    engine = Engine(lm)
+    poisoned, sound = engine.submit(PROMPT, broken), engine.submit(PROMPT, SamplingParams(4, ignore_eos=True))
+    done = dict(engine.completed())
+    assert len(done[sound][0].ids) == 4
+    (made,) = done[poisoned]
+    assert (made.ids, made.finish_reason) == ([], FinishReason.ABORT)
+    assert "no number" in made.stopped_by
+    assert Engine(lm).generate([PROMPT], broken)[0][0].finish_reason is FinishReason.ABORT
 
 
 def test_a_bias_on_what_is_no_token_is_refused(lm):

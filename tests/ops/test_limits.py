@@ -72,6 +72,17 @@ def test_the_two_forms_agree(vocab, masked):
     assert torch.equal(logits, keep_plain(wanted, limits))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-39, 1e-38, 1e-5, 1.0, 1e300])
+@pytest.mark.parametrize(("top_k", "top_p", "min_p"), [(0, 0.95, 0.0), (2**64, 1.0, 1.0), (3, 1e-9, 5e-324)])
+def test_no_number_breaks_the_draw(temperature, top_k, top_p, min_p):
+    logits = logits_of(4, 600)
+    limits = Limits([temperature] * 4, [top_k] * 4, [top_p] * 4, [min_p] * 4)
+    ids, _ = draw_limited(logits.clone(), uniform_of(4), limits, [None] * 4)
+    assert ((ids >= 0) & (ids < 600)).all()
+    if temperature in (0.0, 1e-39, 1e-38):
+        assert torch.equal(ids, logits.argmax(-1))
+
+
 def test_without_limits_it_is_the_plain_sampler():
     logits, uniform = logits_of(64, 1000), uniform_of(64)
     for temperature in (0.0, 0.6, 1.0):

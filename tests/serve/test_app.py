@@ -7,51 +7,10 @@ from typing import Any
 
 import pytest
 
-from scripted_engine import ScriptedEngine, house_of, serving
+from room import LM, Room, say, wait_for
 from shoestring.serve import conformance
-from shoestring.serve.house import House
 from shoestring.serve.keys import KeySettings, hashed, new_key
 from shoestring.serve.probe import Probe
-from tiny import tiny_lm
-
-LM = tiny_lm(window=4096)
-LONG = "count "
-
-
-def say(prompt: str, sample: int) -> str:
-    """What the scripted model says, by the last user's turn."""
-    asked = prompt.rpartition("<|im_start|>user\n")[2].partition("<|im_end|>")[0]
-    if asked.startswith("say "):
-        return asked.removeprefix("say ")
-    if asked.startswith(LONG):
-        return " ".join(str(i) for i in range(int(asked.split()[1])))
-    if "tool_response" in prompt or "<|im_start|>tool" in prompt:
-        return "It is 18 degrees."
-    return f"<think>\nI add them up, way {sample}.\n</think>\nforty-two 漢🙂"
-
-
-class Room:
-    """A server and what is behind it."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.engines: list[ScriptedEngine] = []
-        self.lines: list[str] = []
-        keys = settings.pop("keys", ())
-        fault = settings.pop("fault", lambda text: "")
-
-        def make() -> ScriptedEngine:
-            self.engines.append(ScriptedEngine(LM, say, fault))
-            return self.engines[-1]
-
-        self.house: House = house_of(LM, make, keys, self.lines.append, **settings)
-        self._serving = serving(self.house)
-
-    def __enter__(self) -> "Room":
-        self.probe: Probe = self._serving.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._serving.__exit__(*error)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +22,6 @@ def room() -> Iterator[Room]:
 @pytest.fixture(scope="module")
 def probe(room: Room) -> Probe:
     return room.probe
-
-
-def wait_for(fine: Any, seconds: float = 5) -> None:
-    until = time.monotonic() + seconds
-    while not fine():
-        assert time.monotonic() < until, "it never came"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("name", conformance.checks())

@@ -241,3 +241,35 @@ def test_in_a_crowd_tokens_come_together(samples: int, pace: float, monkeypatch:
         assert told[:samples] == [1] * samples
     else:
         assert told == [1] * sum(made)
+
+
+def test_an_abort_is_seen_in_what_is_used() -> None:
+    """Though no step follows it."""
+    engine = step_by_step()
+
+    async def work(thread: EngineThread) -> None:
+        job = await first_token(thread, engine)
+        assert thread.usage.blocks_used > 0
+        thread.abort(job)
+        engine.gate.set()
+        async with asyncio.timeout(10):
+            while thread.usage.blocks_used:
+                await asyncio.sleep(0.001)
+
+    run(lambda: engine, work)
+
+
+def test_a_samples_end_is_told_while_others_go_on() -> None:
+    async def work(thread: EngineThread) -> None:
+        job, changed = submit(thread, "q", SamplingParams(max_tokens=900, n=2))
+        news: list[News] = []
+        async with asyncio.timeout(10):
+            while not any(piece.completion for piece in news):
+                await changed.wait()
+                changed.clear()
+                news += job.news()
+            assert not job.over
+            assert {piece.sample for piece in news if piece.completion} == {0}
+            thread.abort(job)
+
+    run(lambda: ScriptedEngine(LM, lambda text, i: "x" * 2000 if i else "a"), work)

@@ -8,7 +8,7 @@ from shoestring.engine.engine import Engine
 from shoestring.engine.guide import Steering
 from shoestring.engine.guides import Reading
 from shoestring.engine.request import FinishReason, SamplingParams
-from shoestring.serve.guides import FAILED, MustAnswer, Sealed
+from shoestring.serve.guides import ANSWERED, FAILED, AnswerLimit, MustAnswer, Sealed
 from tiny import tiny_lm
 
 LM = tiny_lm()
@@ -19,14 +19,40 @@ def test_a_turn_that_owes_an_answer_doesnt_end_in_its_thinking() -> None:
     reading = Reading.with_state(LM.tokenizer, LM.template, "undecided")
     steering = MustAnswer(reading, LM.template.stop_ids, LM.config.vocab_size).start(0)
     seen = []
-    for token in LM.tokenizer.encode("<think>a</think>b"):
+    for token in LM.tokenizer.encode("<think>a</think>\n b"):
         steering.take(token)
         mask = steering.allowed()
         seen.append(mask is None or bool(mask[STOP]))
-    inside = len("<think>")
-    assert seen[: inside - 1] == [True] * (inside - 1)
-    assert seen[inside - 1 : inside + len("a</think>") - 1] == [False] * len("a</think>")
-    assert all(seen[inside + len("a</think>") - 1 :])
+    inside = len("<think>") - 1
+    assert seen[:inside] == [True] * inside
+    assert seen[inside:-1] == [False] * len("<a</think>\n ")  # white space says nothing yet
+    assert seen[-1]
+
+
+def test_a_form_says_itself_whether_its_answer_may_be_empty() -> None:
+    reading = Reading.with_state(LM.tokenizer, LM.template, "thinking")
+    steering = MustAnswer(reading, LM.template.stop_ids, LM.config.vocab_size, says=False).start(0)
+    for token in LM.tokenizer.encode("a</think>"):
+        assert steering.allowed() is not None
+        steering.take(token)
+    assert steering.allowed() is None
+
+
+def test_a_reply_without_thinking_owes_nothing() -> None:
+    reading = Reading.with_state(LM.tokenizer, LM.template, "undecided")
+    steering = MustAnswer(reading, LM.template.stop_ids, LM.config.vocab_size).start(0)
+    for token in LM.tokenizer.encode("\n hello"):
+        assert steering.allowed() is None
+        steering.take(token)
+
+
+def test_an_answers_own_tokens_are_counted_from_its_first_word() -> None:
+    reading = Reading.with_state(LM.tokenizer, LM.template, "thinking")
+    steering, stops = AnswerLimit(reading, 3).start(0), []
+    for token in LM.tokenizer.encode("long thought</think>\nabc"):
+        steering.take(token)
+        stops.append(steering.stop())
+    assert stops == [""] * (len(stops) - 1) + [ANSWERED]
 
 
 class Broken:

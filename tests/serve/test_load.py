@@ -1,5 +1,6 @@
 """A server that 64 clients use and misuse, with the real engine behind it: nothing leaks, nothing is lost."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -8,6 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SOUND = {"statuses": {"whole": {"200": 9, "503": 2}}, "empty_200": 0, "memory_mib": []}
+
+
+@pytest.mark.parametrize("name", ["num_requests_running", "num_samples_running", "kv_cache_usage_perc"])
+def test_what_is_left_over_is_a_fault(name: str) -> None:
+    spec = importlib.util.spec_from_file_location("serve_load", ROOT / "benchmarks/serve_load.py")
+    assert spec is not None
+    assert spec.loader is not None
+    serve_load = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = serve_load  # its dataclasses look themselves up
+    spec.loader.exec_module(serve_load)
+    assert serve_load.faults(SOUND | {"left_over": {name: 0.0}}) == []
+    assert serve_load.faults(SOUND | {"left_over": {name: 0.01}}) == [f"{name} is 0.01"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from serve.browser import browser as start_browser
 from serve.browser import chromium, opened, ready, until
-from serve.stub_chat import Server
+from serve.stub_chat import RICH, Server
 
 pytestmark = [pytest.mark.slow, chromium]
 
@@ -94,6 +94,8 @@ def test_thinking_is_live_with_seconds_tokens_and_budget(page, server):
         ("busy", "failed", "the queue is full (256 requests) Try again in 7 s."),
         ("fails", "failed", "the engine failed"),
         ("broken", "failed", "ended before the reply did"),
+        ("empty", "done", "No answer came: the model ended its reply after the thinking."),
+        ("nothing", "done", "No answer came: the model ended its reply without a word."),
     ],
 )
 def test_how_a_reply_can_end(page, asked, state, said):
@@ -222,6 +224,122 @@ def test_reload_in_mid_stream_keeps_what_came_and_says_so(page, server):
     assert server.asked[0].gone  # the server was told by it
 
 
+@pytest.fixture
+def beside(page, server):
+    """Another tab of the same browser."""
+    other = page.context.new_page()
+    other.goto(server.url)
+    ready(other)
+    yield other
+    other.close()
+
+
+def said(page) -> list[str]:
+    return page.locator(".bubble").all_inner_texts()
+
+
+def test_two_tabs_lose_no_message(page, beside, server):
+    ask(page, "first")
+    wait_state(page, "done")
+    beside.locator("#conversations .open >> text=first").click()  # it has come up there by itself
+    wait_state(beside, "done")
+    ask(page, "from here")
+    until(page, "document.querySelectorAll('.reply[data-state=done]').length === 2")
+    until(beside, "document.querySelectorAll('.reply[data-state=done]').length === 2")
+    assert said(beside) == ["first", "from here"]
+    ask(beside, "from there")
+    until(beside, "document.querySelectorAll('.reply[data-state=done]').length === 3")
+    until(page, "document.querySelectorAll('.reply[data-state=done]').length === 3")
+    page.reload()
+    ready(page)
+    page.locator("#conversations .open").click()
+    until(page, "document.querySelectorAll('.reply[data-state=done]').length === 3")
+    assert said(page) == ["first", "from here", "from there"]
+    assert [m["content"] for m in server.asked[2].body["messages"] if m["role"] == "user"] == said(page)
+
+
+def test_tabs_that_hear_nothing_of_each_other_lose_no_message(server, browser):
+    with opened(browser) as context:
+        context.add_init_script("window.BroadcastChannel = class { constructor() { throw new Error() } }")
+        page, other = context.new_page(), context.new_page()
+        page.goto(server.url)
+        ready(page)
+        ask(page, "first")
+        wait_state(page, "done")
+        other.goto(server.url)
+        ready(other)
+        other.locator("#conversations .open").click()
+        wait_state(other, "done")
+        for one, text in ((page, "from here"), (other, "from there")):
+            ask(one, text)
+            until(one, "document.querySelectorAll('.reply[data-state=done]').length === 2")
+        other.wait_for_selector(".said .branches >> text=/ 2")
+        page.reload()
+        ready(page)
+        page.locator("#conversations .open").click()
+        page.wait_for_selector(".said .branches >> text=/ 2")
+        shown = said(page)[1]
+        page.locator(".said .branches button:not([disabled])").click()
+        assert {shown, said(page)[1]} == {"from here", "from there"}
+
+
+def test_a_tab_that_is_opened_in_mid_stream_follows_it_and_can_stop_it(page, server):
+    ask(page, "slow answer")
+    wait_state(page, "answering")
+    other = page.context.new_page()
+    other.goto(server.url)
+    ready(other)
+    other.locator("#conversations .open").click()
+    wait_state(other, "answering")
+    before = other.locator(".reply .markdown").last.inner_text()
+    other.wait_for_timeout(1200)
+    assert len(other.locator(".reply .markdown").last.inner_text()) > len(before)
+    assert page.locator(".reply").get_attribute("data-state") == "answering"  # it wasn't taken for broken off
+    other.click("#send")
+    wait_state(other, "stopped")
+    wait_state(page, "stopped")
+    assert other.locator("#send").get_attribute("aria-label") == "Send"
+
+
+def test_a_tab_that_is_closed_in_mid_stream_leaves_its_reply_to_the_other(page, beside, server):
+    ask(beside, "slow answer")
+    wait_state(beside, "answering")
+    page.locator("#conversations .open").click()
+    wait_state(page, "answering")
+    beside.close(run_before_unload=True)
+    wait_state(page, "broken").get_by_role("button", name="Go on").wait_for()
+    ask(page, "next")
+    wait_state(page, "done")
+
+
+def test_what_is_deleted_in_one_tab_is_gone_in_the_other(page, beside):
+    ask(page, "first")
+    wait_state(page, "done")
+    beside.locator("#conversations .open").click()
+    page.locator(".row").hover()
+    page.get_by_role("button", name="Delete").click()
+    until(beside, "document.querySelectorAll('#conversations .open').length === 0")
+    assert beside.locator(".reply").count() == 0
+    page.get_by_role("button", name="Undo").click()
+    until(beside, "document.querySelectorAll('#conversations .open').length === 1")
+
+
+def test_an_import_with_words_for_numbers_is_shown(page, tmp_path):
+    reply = {"model": "m", "thinking": "hm", "answer": "so", "state": "done", "budget": "x", "usage": "y"}
+    nodes = {
+        "a": {"parent": "", "role": "user", "text": "hello"},
+        "b": {"parent": "a", "role": "assistant", "reply": reply | {"usage": {"completion_tokens": 3}}},
+    }
+    tree = {"title": "theirs", "nodes": nodes, "chosen": {"": "a", "a": "b"}}
+    file = tmp_path / "theirs.json"
+    file.write_text(json.dumps({"format": "shoestring-conversations", "conversations": [tree]}))
+    page.set_input_files("#import-file", file)
+    page.locator("#conversations .open >> text=theirs").click()
+    assert wait_state(page, "done").locator(".markdown").last.inner_text() == "so"
+    ask(page, "next")
+    until(page, "document.querySelectorAll('.reply[data-state=done]').length === 2")
+
+
 def test_hostile_markdown_is_shown_and_not_run(page):
     asked_elsewhere: list[str] = []
     page.on("request", lambda request: asked_elsewhere.append(request.url))
@@ -275,7 +393,17 @@ LONG_TASKS = """
 }"""
 
 
-LAST = {"long": "word29999", "long code": "x14999 = 14999", "long thinking": "word29999"}
+LAST = {
+    "long": "word29999",
+    "long code": "x14999 = 14999",
+    "long thinking": "word29999",
+    "long table": "x9999",
+    "long list": "x5999 of",
+    "long item": "x29999",
+    "long quote": "x7499 said",
+    "long maths": "x9999 +",
+    "long code in a list": "x7499 = 1",
+}
 
 
 @pytest.mark.parametrize("kind", LAST)
@@ -358,19 +486,28 @@ def test_dark_and_light(page):
         assert (int(re.findall(r"\d+", paper)[0]) < 90) is dark
 
 
-def test_it_opens_without_the_server_once_it_was_there(server, browser):
+def test_it_opens_without_the_server_once_it_was_there(server, browser, tmp_path):
     with opened(browser) as context:
         page = context.new_page()
         page.goto(server.url)
         ask(page, "kept")
         wait_state(page, "done")
-        until(page, "navigator.serviceWorker.controller !== null")
-        page.reload()  # now through the worker, which keeps the files
-        ready(page)
+        page.evaluate("navigator.serviceWorker.ready.then(() => null)")
         context.set_offline(True)
+        server.__exit__()  # one visit was all
         page.reload()
         page.wait_for_selector("#trouble >> text=can't be reached")
         assert page.locator("#conversations .open").all_inner_texts() == ["kept"]
+        file = tmp_path / "rich.md"  # formulas and colours, which nothing has asked for yet
+        rich = f"<!-- user -->\n## You\n\nhello\n\n<!-- assistant -->\n## m\n\n<!-- answer -->\n{RICH}"
+        file.write_text(rich)
+        page.set_input_files("#import-file", file)
+        page.locator("#conversations .open >> text=hello").click()
+        page.locator(".katex-display").wait_for()
+        page.locator("code .hljs-keyword").first.wait_for()
+        assert page.evaluate("document.fonts.ready.then(() => document.fonts.check('16px KaTeX_Main'))")
+        page.goto(f"{server.url}runs.html")
+        page.wait_for_selector("#trouble >> text=can't be reached")
 
 
 def test_over_plain_http_from_another_machine(server, browser):
@@ -395,6 +532,38 @@ def test_a_browser_that_keeps_nothing_says_so(server, browser):
         assert "This browser keeps nothing here" in page.locator("#where").inner_text()
         ask(page, "one")
         wait_state(page, "done")
+
+
+NO_SITE_DATA = """
+for (const name of ['localStorage', 'sessionStorage', 'indexedDB']) {
+  Object.defineProperty(window, name, { get() { throw new DOMException('denied', 'SecurityError') } });
+}
+for (const [of, name] of [[Navigator.prototype, 'serviceWorker'], [window, 'BroadcastChannel']]) {
+  Object.defineProperty(of, name, { get() { throw new DOMException('denied', 'SecurityError') } });
+}"""
+
+
+def test_it_works_where_site_data_is_blocked(server, browser):
+    server.key = "secret"
+    with opened(browser) as context:
+        context.add_init_script(NO_SITE_DATA)
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(server.url)
+        page.wait_for_selector("#settings[open]")
+        page.fill("#key", "secret")
+        page.check("#remember-key")
+        page.select_option("#theme", "dark")
+        page.get_by_role("button", name="Done").click()
+        ready(page)
+        assert "This browser keeps nothing here" in page.locator("#where").inner_text()
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        ask(page, "one")
+        wait_state(page, "done")
+        page.goto(f"{server.url}runs.html")
+        page.wait_for_selector("#trouble:not([hidden])")  # the stub has no runs
+        assert errors == []
 
 
 def test_it_can_be_installed_as_an_app(page, server):

@@ -14,7 +14,10 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node
 
 IMPORTS = "".join(
     f"import * as {module} from {json.dumps((WEB / 'js' / f'{module}.js').as_uri())};\n"
-    for module in ("api", "blocks", "context", "conversation", "options", "reply", "sse", "transfer", "words")
+    for module in (
+        *("api", "blocks", "context", "conversation", "kept", "merge", "options", "reply", "sse", "transfer"),
+        "words",
+    )
 )
 
 
@@ -149,6 +152,19 @@ def test_thinking_alone_that_is_cut_says_so():
     assert "before an answer began" in in_node(source)
 
 
+@pytest.mark.parametrize(("thought", "said"), [("hm", "after the thinking"), ("", "without a word")])
+def test_a_reply_without_an_answer_says_so(thought, said):
+    source = """
+    const one = reply.newReply("m", null, 0);
+    if (value) reply.take(one, { kind: "thinking", text: value }, 1);
+    reply.take(one, { kind: "finish", reason: "stop", details: {} }, 2);
+    return [one.state, reply.isEmpty(one), reply.stateWords(one)];"""
+    state, empty, words = in_node(source, thought)
+    assert (state, empty) == ("done", True)
+    assert words.startswith("No answer came")
+    assert said in words
+
+
 def test_going_on_keeps_the_text_and_adds_the_tokens():
     found = in_node(
         """
@@ -242,6 +258,52 @@ def test_markdown_out_and_in_even_of_text_that_looks_like_our_marks():
     assert found[2] == "first line"
 
 
+BAD_FIELDS = [
+    {"budget": "x"},
+    {"budget": -1},
+    {"budget": {"a": 1}},
+    {"usage": {"completion_tokens": 3}},
+    {"usage": {"prompt_tokens": "x", "completion_tokens": 3}},
+    {"usage": "x"},
+    {"times": {"asked": "x", "end": []}, "chunks": "x", "earlier": {"thinking": "x"}},
+    {"times": None, "chunks": None},
+]
+
+
+@pytest.mark.parametrize("fields", BAD_FIELDS, ids=str)
+def test_numbers_of_a_file_are_numbers(fields):
+    raw = {"model": "m", "thinking": "hm", "answer": "so", "state": "done"} | fields
+    tree = {"nodes": {"a": {"parent": "", "role": "assistant", "reply": raw}}, "chosen": {"": "a"}}
+    found = in_node(
+        """
+        const [one] = transfer.fromFile("x.json", JSON.stringify(value), 9);
+        const [node] = Object.values(one.nodes);
+        return [node.reply, reply.tokens(node.reply), context.contextUse(one, "", { max_model_len: 9 })];""",
+        {"format": "shoestring-conversations", "conversations": [tree]},
+    )
+    said, tokens, use = found
+    assert said["budget"] is None
+    assert said["usage"] is None
+    assert isinstance(said["times"]["asked"], int)
+    assert tokens == {"thinking": 0, "answer": 0, "exact": False}
+    assert use["used"] > 0  # NaN would have become null
+
+
+def test_good_numbers_of_a_file_are_kept():
+    usage = {"prompt_tokens": 7, "completion_tokens": 9, "junk": "x"}
+    usage |= {"completion_tokens_details": {"reasoning_tokens": 4, "junk": {}}}
+    raw = {"thinking": "hm", "budget": 64, "usage": usage, "earlier": {"thinking": 2, "answer": 1}}
+    tree = {"nodes": {"a": {"parent": "", "role": "assistant", "reply": raw}}}
+    source = """
+    const [one] = transfer.fromFile("x.json", JSON.stringify(value), 9);
+    const [node] = Object.values(one.nodes);
+    return [node.reply.budget, node.reply.usage, reply.tokens(node.reply)];"""
+    budget, kept, tokens = in_node(source, {"format": "shoestring-conversations", "conversations": [tree]})
+    assert budget == 64
+    assert "junk" not in json.dumps(kept)
+    assert tokens == {"thinking": 6, "answer": 6, "exact": True}
+
+
 def test_rows_of_messages_are_read():
     rows = [
         {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
@@ -276,6 +338,89 @@ def test_what_was_being_written_is_settled_as_broken():
     return [transfer.settle(one, 5), b.reply.state, a.reply.state, transfer.settle(one, 6)];"""
     )
     assert in_node(source) == [True, "broken", "done", False]
+
+
+def test_of_two_tabs_neither_loses_a_message():
+    found = in_node(
+        TREE
+        + """
+        const base = merge.basis(one);
+        const other = structuredClone(one);
+        const third = conversation.add(other, b.id, { role: "user", text: "theirs" }, 5);
+        const mine = conversation.add(one, b.id, { role: "user", text: "mine" }, 6);
+        other.pinned = true; other.title = "theirs"; one.title = "mine"; one.chosen[first.id] = a.id;
+        const news = merge.fold(one, other, base);
+        const texts = Object.values(one.nodes).map((node) => node.text);
+        return [texts.filter(Boolean), one.chosen[b.id] === mine.id,
+          one.chosen[first.id] === a.id, one.nodes[third.id].text, one.title, one.pinned, one.changed,
+          news.changed, merge.fold(one, other, merge.basis(other)).moved];"""
+    )
+    texts, chosen, branch, theirs, title, pinned, changed, news, again = found
+    assert texts == ["first line\nmore", "second", "mine", "theirs"]
+    assert chosen  # what is shown here stays
+    assert branch
+    assert (theirs, title, pinned, changed, news) == ("theirs", "mine", True, 6, True)
+    assert again == []
+
+
+def test_of_a_reply_that_two_tabs_have_the_later_is_kept():
+    found = in_node(
+        TREE
+        + """
+        const held = b.reply;
+        const later = (state, answer, moved) => {
+          const other = structuredClone(one);
+          Object.assign(other.nodes[b.id].reply, { state, answer, moved });
+          return other;
+        };
+        Object.assign(held, { state: "answering", answer: "some", moved: 10 });
+        const wrong = structuredClone(one);
+        transfer.settle(wrong, 99); // a tab that took it for left alone
+        const ours = merge.fold(one, wrong, {}, (id) => id === b.id).moved.length;
+        const settled = [merge.fold(structuredClone(one), wrong).moved.length, wrong.nodes[b.id].reply.state];
+        const live = merge.fold(wrong, later("answering", "some more", 11)).moved.length;
+        const older = merge.fold(one, later("done", "so", 9)).moved.length;
+        const newer = merge.fold(one, later("done", "some more", 12)).moved.length;
+        return [ours, settled, live, wrong.nodes[b.id].reply.state, older, newer, b.reply === held,
+          held.answer];"""
+    )
+    assert found == [0, [1, "broken"], 1, "answering", 0, 1, True, "some more"]
+
+
+def test_what_another_tab_writes_is_not_settled():
+    source = (
+        TREE
+        + """
+    b.reply.state = "thinking";
+    return [transfer.settle(one, 5, (id) => id === b.id), b.reply.state];"""
+    )
+    assert in_node(source) == [False, "thinking"]
+
+
+def test_what_a_browser_refuses_to_keep_is_held():
+    found = in_node(
+        """
+        const denied = { get() { throw new Error("denied"); }, configurable: true };
+        Object.defineProperty(globalThis, "localStorage", denied);
+        const one = new options.Options();
+        one.set({ theme: "dark" });
+        one.setKey("secret", true);
+        const { key } = one;
+        one.setKey("", true);
+        const there = {};
+        globalThis.sessionStorage = {
+          getItem: (name) => there[name] ?? null,
+          removeItem: (name) => delete there[name],
+          setItem: (name, text) => {
+            if (text.length > 3) throw new Error("full");
+            there[name] = text;
+          },
+        };
+        const read = ["abc", "abcdef", "x"].map((text) => (kept.inTab.set("a", text), kept.inTab.get("a")));
+        kept.inTab.remove("a");
+        return [key, one.key, new options.Options().theme, read, kept.inTab.get("a"), there];"""
+    )
+    assert found == ["secret", "", "dark", ["abc", "abcdef", "x"], None, {}]
 
 
 DOCUMENT = """# Title
@@ -327,7 +472,7 @@ def test_blocks_are_the_same_however_the_text_is_cut():
           const splitter = new blocks.BlockSplitter();
           const found = [];
           for (let i = 0; i < value.length; i += size) found.push(...splitter.push(value.slice(i, i + size)));
-          return [...found, ...splitter.end()];
+          return [...found, ...splitter.end()].map(({ text, source }) => (text === source ? text : null));
         };
         const whole = cut(value.length);
         const same = [1, 2, 3, 5, 17, 64].map((size) => JSON.stringify(cut(size)) === JSON.stringify(whole));
@@ -345,6 +490,25 @@ def test_blocks_are_the_same_however_the_text_is_cut():
     assert blocks[-1] == "last line without an end"
 
 
+FOREVER = [  # a piece, how often it comes, and how long the block may get that it is in
+    ("word ", 20_000, 5000),
+    ("- an item of a list\n", 5000, 5000),
+    ("a line\n", 9000, 5000),
+    ("| a | b |\n|---|---|\n", 5000, 9000),
+    ("| a cell | another |\n", 5000, 9000),
+    ("> quoted words\n", 7000, 9000),
+    ("  - an item of an item\n", 5000, 9000),
+    ("- ", 40_000, 13_000),
+    ("| word ", 20_000, 13_000),
+    ("> word ", 20_000, 13_000),
+    ("  lazy words\n", 9000, 9000),
+    ("$$ x + ", 20_000, 17_000),
+    ("$$\n", 20_001, 9000),
+    ("\\[ x\n", 9000, 9000),
+    ("漢字", 40_000, 9000),
+]
+
+
 def test_what_never_ends_is_split_so_that_the_open_block_stays_small():
     found = in_node(
         """
@@ -353,17 +517,65 @@ def test_what_never_ends_is_split_so_that_the_open_block_stays_small():
           let most = 0;
           let all = "";
           for (let i = 0; i < times; i += 1) {
-            all += splitter.push(piece).join("");
-            most = Math.max(most, splitter.open.text.length);
+            all += splitter.push(piece).map((block) => block.text).join("");
+            most = Math.max(most, splitter.open.source.length);
           }
-          all += splitter.end().join("");
+          all += splitter.end().map((block) => block.text).join("");
           return [most, all === piece.repeat(times)];
         };
-        const forever = [["word ", 20000], ["- an item of a list\\n", 5000], ["a line\\n", 9000]];
-        return forever.map(([piece, times]) => longest(piece, times));"""
+        return value.map(([piece, times]) => longest(piece, times));""",
+        [[piece, times] for piece, times, _ in FOREVER],
     )
     assert all(whole for _, whole in found)
-    assert max(most for most, _ in found) < 5000
+    for (most, _), (piece, _, bound) in zip(found, FOREVER, strict=True):
+        assert most < bound, piece
+
+
+@pytest.mark.parametrize("piece", [piece for piece, *_ in FOREVER])
+def test_what_was_split_is_split_the_same_however_it_came(piece):
+    found = in_node(
+        """
+        return [value.length, 1, 7, 997].map((size) => {
+          const splitter = new blocks.BlockSplitter();
+          const found = [];
+          for (let i = 0; i < value.length; i += size) found.push(...splitter.push(value.slice(i, i + size)));
+          return [...found, ...splitter.end()];
+        });""",
+        (piece * 10_000)[:30_000],
+    )
+    assert len(found[0]) > 1
+    assert all(blocks == found[0] for blocks in found[1:])
+
+
+def test_a_block_that_was_split_looks_as_if_it_were_not():
+    table = "before\n| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 3000
+    nested = "- top\n" + "    - deep\n" * 2000
+    code = "- item\n\n  ```python\n" + "  x = 1\n" * 3000 + "  ```\n- next\n"
+    found = in_node(
+        """
+        return value.map((text) => {
+          const splitter = new blocks.BlockSplitter();
+          return [...splitter.push(text), ...splitter.end()].map(({ source }) => source);
+        });""",
+        [table, nested, code],
+    )
+    tables, lists, codes = found
+    assert len(tables) > 3
+    assert tables[0].startswith("before\n| a | b |\n")
+    assert all(source.startswith("| a | b |\n|---|---|\n| 1 | 2 |\n") for source in tables[1:])
+    assert len(lists) > 3
+    assert all(source.startswith("- ") for source in lists)
+    assert len(codes) == 3
+    assert codes[1].startswith("```python\n  x = 1\n")
+    assert codes[2] == "- next\n"
+
+
+def test_maths_that_never_ends_is_text_and_so_is_its_late_end():
+    text = "$$\n" + "a + b\n" * 2000 + "$$\nafter\n\n$$\nx\n$$\n"
+    source = """
+    const splitter = new blocks.BlockSplitter();
+    return [...splitter.push(value), ...splitter.end()].map(({ source }) => source);"""
+    assert in_node(source, text)[-1] == "$$\nx\n$$\n"
 
 
 def test_open_code_is_known_as_code():
@@ -371,7 +583,7 @@ def test_open_code_is_known_as_code():
     const splitter = new blocks.BlockSplitter();
     splitter.push("text\\n\\n```js\\nlet x");
     return splitter.open;"""
-    assert in_node(source) == {"text": "```js\nlet x", "code": True}
+    assert in_node(source) == {"text": "```js\nlet x", "source": "```js\nlet x", "code": True}
 
 
 def test_the_context_meter():

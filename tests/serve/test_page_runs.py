@@ -1,5 +1,7 @@
 """The Runs page in a real Chromium, over the real endpoints."""
 
+import json
+import re
 import socket
 import threading
 import time
@@ -86,6 +88,10 @@ def test_a_run_that_goes_on_is_followed(page, running):
     step(stage, 4)
     page.wait_for_selector("figcaption >> text=0.4")
     assert "4 of 9" in page.locator(".now").inner_text()
+    eta = json.loads((folder.path / "status.json").read_text())["eta_seconds"]
+    assert eta > 0
+    left = re.search(r"about ([\d.]+) s left in this stage", page.locator(".now").inner_text())
+    assert float(left.group(1)) == pytest.approx(eta, abs=0.6)  # which the page rounds
     page.wait_for_selector("#step option >> nth=3", state="attached")
     stage.finish({"steps": 4})
     evaluate(unit(folder, 3, RECIPE["stage"][2]), RIGHT)

@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 
 from chat_shapes import QWEN3, R1
+from guided import say
 from shoestring.engine.engine import Engine
 from shoestring.lm import LanguageModel
 from shoestring.serve.engine_thread import EngineThread
 from shoestring.serve.errors import ApiError
 from shoestring.serve.plan import Plan, plan_chat, plan_completion
 from shoestring.serve.refusals import UNSUPPORTED, read_body
-from shoestring.serve.schema import ChatRequest, CompletionRequest
+from shoestring.serve.schema import ChatRequest, CompletionRequest, TokenizeRequest
 from shoestring.serve.served import Served
 from shoestring.serve.settings import ServeSettings
+from shoestring.serve.tokens import tokenized
 from shoestring.serve.written import encode, filled
 from tiny import CHATML, byte_tokenizer, tiny_lm
 
@@ -34,6 +36,7 @@ def served(template: str = CHATML, window: int = 2048) -> Served:
 
 TINY = served()
 Q = [{"role": "user", "content": "q"}]
+PREFIX = {"role": "assistant", "content": "{", "prefix": True}
 
 
 def chat(at: Served = TINY, most: int | None = None, **fields: Any) -> Plan:
@@ -212,6 +215,15 @@ def test_what_others_know_is_refused_with_a_reason(name: str) -> None:
         ),
         ({"messages": [*Q, {"role": "assistant", "content": "", "prefix": True}]}, "messages"),
         ({"messages": [{"role": "user", "content": "q", "prefix": True}]}, "messages.0.prefix"),
+        ({"messages": [*Q, PREFIX | {"name": "Al"}]}, "messages.1.name"),
+        ({"messages": [*Q, PREFIX | {"tool_call_id": "x"}]}, "messages.1.tool_call_id"),
+        ({"messages": [*Q, PREFIX], "response_format": {"type": "json_object"}}, "response_format"),
+        ({"ignore_eos": True, "response_format": {"type": "json_object"}}, "ignore_eos"),
+        ({"thinking": {"type": "disabled", "budget_tokens": 5}}, "thinking.budget_tokens"),
+        ({"reasoning_effort": "none", "thinking_token_budget": 5}, "thinking_token_budget"),
+        ({"reasoning_effort": "low", "thinking_token_budget": 5}, "reasoning_effort"),
+        ({"logit_bias": {"1" * 4301: 1}}, "logit_bias"),
+        ({"max_answer_tokens": 0}, "max_answer_tokens"),
     ],
 )
 def test_refusals_name_the_field(fields: dict[str, Any], param: str) -> None:
@@ -301,3 +313,100 @@ def test_prompts_may_be_ids() -> None:
     assert completion(prompt=[[1, 2], [3]]).prompts == [[1, 2], [3]]
     with pytest.raises(ApiError, match="vocabulary"):
         completion(prompt=[99999])
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("temperature", (0, 1e-39, 5e-324, 2), (-0.1, 2.1, 1e400)),
+        ("top_p", (1e-9, 1), (0, 1.1)),
+        ("top_k", (-1, 0, 1, 2**31 - 1), (-2, 2**31, 2**64)),
+        ("min_p", (0, 1), (-0.1, 1.1)),
+        ("presence_penalty", (-2, 2), (-2.1, 2.1)),
+        ("frequency_penalty", (-2, 2), (-2.1, 2.1)),
+        ("repetition_penalty", (0.01, 2), (0, 1e-40, 2.1)),
+        ("n", (1, 16), (0, 17)),
+        ("seed", (-(2**63), 2**63 - 1), (2**63,)),
+        ("max_tokens", (1, 2**40), (0,)),
+        ("max_answer_tokens", (1, 2**40), (0,)),
+        ("answer_reserve", (0, 2**40), (-1,)),
+        ("thinking_token_budget", (0, 2**40), (-1,)),
+    ],
+)
+def test_each_number_has_its_ends(name: str, good: tuple[float, ...], bad: tuple[float, ...]) -> None:
+    for value in good:
+        chat(**{name: value})
+    for value in bad:
+        assert refused(**{name: value}).param == name
+
+
+def test_an_end_of_the_numbers_breaks_no_engine() -> None:
+    """Each of these was drawn from what is no number once."""
+    engine = Engine(TINY.lm)
+    for fields in (
+        {"temperature": 1e-39},
+        {"temperature": 1e-38, "top_p": 1},
+        {"temperature": 1e-5, "top_p": 0.999},
+        {"top_k": 2**31 - 1, "min_p": 1},
+        {"repetition_penalty": 0.01, "frequency_penalty": -2},
+        {"logit_bias": {"7": 100}, "repetition_penalty": 2},
+    ):
+        plan = chat(max_tokens=3, ignore_eos=True, **fields)
+        assert len(engine.generate(plan.prompts, plan.params)[0][0].ids) == 3
+
+
+def test_a_prefix_that_only_thinks_may_have_a_form() -> None:
+    thinks = {"role": "assistant", "reasoning": "so", "prefix": True}
+    plan = chat(messages=[*Q, thinks], response_format={"type": "json_object"})
+    assert plan.state == "thinking"
+
+
+def test_a_turn_that_only_thought_is_one_by_either_name() -> None:
+    for name in ("reasoning", "reasoning_content"):
+        plan = chat(messages=[*Q, {"role": "assistant", name: "because"}, *Q])
+        assert plan.headers["X-Reasoning-History"] == "kept 0, dropped 1"
+
+
+def test_an_answers_limit_bounds_what_is_kept_for_it() -> None:
+    plan = chat(max_tokens=400, max_answer_tokens=20)
+    assert (plan.limits.reserve, plan.limits.answer) == (20, 20)
+    assert plan.applied()["max_answer_tokens"] == 20
+
+
+@pytest.mark.parametrize("arguments", ['{"x": "\\ud83d"}', '{"x": NaN}', '{"x": 1e999}', "[1]", "{"])
+def test_earlier_arguments_have_to_be_json(arguments: str) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "get", "arguments": arguments}}
+    error = refused(messages=[*Q, {"role": "assistant", "tool_calls": [call]}])
+    assert error.param == "messages.1.tool_calls.0.function.arguments"
+
+
+def test_an_echo_too_large_to_be_written_beside_others_is_refused() -> None:
+    prompts = [[1] * 2000] * 12
+    completion(prompt=prompts, echo=True, logprobs=19)
+    with pytest.raises(ApiError, match="at most 500,000") as caught:
+        completion(prompt=prompts, echo=True, logprobs=20)
+    assert caught.value.param == "logprobs"
+
+
+@pytest.mark.parametrize(("name", "value"), [("tools", []), ("add_generation_prompt", False)])
+def test_what_only_messages_have_is_refused_with_a_prompt(name: str, value: Any) -> None:
+    body = json.dumps({"prompt": "a", name: value}).encode()
+    with pytest.raises(ApiError) as caught:
+        tokenized(read_body(TokenizeRequest, body), TINY)
+    assert caught.value.param == name
+
+
+@pytest.mark.parametrize("text", ["<think>\nso", "<think>\nso\n</think>\n", "<think>\n</think> "])
+@pytest.mark.parametrize("fields", [{}, {"thinking": {"type": "enabled"}}, {"thinking_token_budget": 9}])
+def test_a_reply_that_thinks_goes_on_to_an_answer(text: str, fields: dict[str, Any]) -> None:
+    """Though the model ends its turn inside its thinking, or right after it."""
+    plan, tokenizer, ends = chat(max_tokens=80, **fields), TINY.lm.tokenizer, TINY.lm.template.stop_ids
+    assert plan.params.guide is not None
+    said = say(plan.params.guide, tokenizer, [*tokenizer.encode(text), ends[0]], 80, ends)
+    assert said.text.partition("</think>")[2].removesuffix("<|im_end|>").strip()
+
+
+def test_a_reply_that_doesnt_think_ends_as_it_wants() -> None:
+    plan, tokenizer, ends = chat(max_tokens=80), TINY.lm.tokenizer, TINY.lm.template.stop_ids
+    assert plan.params.guide is not None
+    assert say(plan.params.guide, tokenizer, [ends[0]], 80, ends).ids == [ends[0]]

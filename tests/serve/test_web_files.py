@@ -42,6 +42,12 @@ def test_imports_lead_to_files_that_are_there():
         assert all((file.parent / link).resolve().is_file() for link in links), file.name
 
 
+def test_the_worker_keeps_every_file_that_the_pages_need():
+    named = re.search(r"FILES = `([^`]+)`", (WEB / "sw.js").read_text()).group(1).split()
+    needed = [f.relative_to(WEB).as_posix() for f in WEB.rglob("*") if f.is_file() and f.suffix != ".txt"]
+    assert sorted(named) == sorted({"./", *needed} - {"sw.js"})
+
+
 def test_our_own_files_name_no_other_host():
     for file in [*WEB.glob("*.*"), *WEB.glob("js/*"), *WEB.glob("css/*")]:
         links = set(re.findall(r"https?://[\w./-]+", file.read_text()))

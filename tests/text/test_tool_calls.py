@@ -12,8 +12,10 @@ from shoestring.text.template import Template
 from shoestring.text.tokenizer import SpecialTokens, Tokenizer
 from shoestring.text.tool_calls import (
     CALL,
+    CALL_END,
     CALLS,
     CALLS_END,
+    SEPARATOR,
     TAG,
     TAG_END,
     WRITTEN,
@@ -199,3 +201,14 @@ def test_a_file_with_calls_in_fields_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"messages": turns}))
     with pytest.raises(BadInput, match="row 1: calls belong in an assistant's content"):
         ConversationFile(tmp_path / "a.jsonl", 0)
+
+
+@pytest.mark.parametrize("value", ['"\\ud83d"', "NaN", "-Infinity", "1e999"])
+def test_what_no_client_could_read_is_no_call(value):
+    for written in (
+        f'{TAG}{{"name": "get", "arguments": {{"x": {value}}}}}{TAG_END}',
+        f'{CALL}function{SEPARATOR}get\n```json\n{{"x": {value}}}\n```{CALL_END}',
+    ):
+        (call,) = read_calls(written).calls
+        assert "JSON" in call.fault
+        assert call.arguments == ""

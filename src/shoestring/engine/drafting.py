@@ -87,6 +87,9 @@ def take_drafted(sequence: Sequence, drafts: list[int], drawn: list[Token], coun
         if ended or not right:
             count.drafted += i + 1 if ended else len(drafts)
             return i + 1
+        if sequence.undrafted:  # a guide woke up: what was drawn after this token was drawn without it
+            count.drafted += i + 1
+            return i + 1
     count.drafted += len(drafts)
     sequence.take(drawn[len(drafts)])
     return len(drafts) + 1

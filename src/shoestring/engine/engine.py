@@ -272,9 +272,7 @@ class Engine:
 
 def _made(request: Request, started: Sequence[Running]) -> list[Made]:
     """Of each sample; `started` are those that aren't finished."""
-    made = [Made([], [], [], None) for _ in range(request.params.n)]
-    for sequence in started:
-        made[sequence.sample] = Made(sequence.ids, sequence.logprobs, sequence.top_logprobs, None)
-    for sample, done in request.done.items():
-        made[sample] = Made(done.ids, done.logprobs, done.top_logprobs, done.finish_reason)
-    return made
+    known = (request.prompt_logprobs, request.cached or 0)
+    made = {s.sample: Made(s.ids, s.logprobs, s.top_logprobs, *known) for s in started}
+    made |= {i: Made(c.ids, c.logprobs, c.top_logprobs, *known, c) for i, c in request.done.items()}
+    return [made.get(sample, Made([], [], [])) for sample in range(request.params.n)]

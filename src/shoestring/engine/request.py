@@ -13,14 +13,18 @@ from shoestring.errors import BadInput
 class FinishReason(StrEnum):
     STOP = "stop"  # an end-of-turn id, or what a guide stopped
     LENGTH = "length"  # max_tokens or the context limit: the reply is cut
-    ABORT = "abort"
+    ABORT = "abort"  # given up, or nothing could follow: `Completion.stopped_by` says why
+
+
+COLDEST = 1e-5  # temperatures below it are greedy: divided by them, logits are past what float32 holds
+REPETITION = 1e-6, 1e6  # the same of what divides or multiplies a logit
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """temperature 0 is greedy. Random numbers are keyed on (seed, request key, sample, position), so a sample
-    does not depend on its neighbours, on preemption or on the order of work. What is done to the logits, and
-    in which order: docs/sampling.md."""
+    """temperature 0 is greedy, and one below COLDEST is 0. Random numbers are keyed on (seed, request key,
+    sample, position), so a sample does not depend on its neighbours, on preemption or on the order of work.
+    What is done to the logits, and in which order: docs/sampling.md."""
 
     max_tokens: int = 256
     temperature: float = 1.0
@@ -48,6 +52,8 @@ class SamplingParams:
                 f"temperature {self.temperature} and top_k {self.top_k} must be at least 0, "
                 f"top_p {self.top_p} above 0 and at most 1"
             )
+        if self.temperature < COLDEST:
+            object.__setattr__(self, "temperature", 0.0)
         if not 0 <= self.min_p <= 1:
             raise BadInput(f"min_p {self.min_p} must be at least 0 and at most 1")
         if not (abs(self.presence_penalty) <= 2 and abs(self.frequency_penalty) <= 2):
@@ -55,8 +61,11 @@ class SamplingParams:
                 f"presence_penalty {self.presence_penalty} and frequency_penalty {self.frequency_penalty} "
                 "must be from -2 to 2"
             )
-        if not 0 < self.repetition_penalty < math.inf:
-            raise BadInput(f"repetition_penalty {self.repetition_penalty} must be above 0 (1: none)")
+        least, most = REPETITION
+        if not least <= self.repetition_penalty <= most:
+            raise BadInput(
+                f"repetition_penalty {self.repetition_penalty} must be from {least:g} to {most:g} (1: none)"
+            )
         if self.top_logprobs < 0 or (self.prompt_logprobs or 0) < 0:
             raise BadInput(
                 f"top_logprobs {self.top_logprobs} and prompt_logprobs {self.prompt_logprobs} must be at "

@@ -11,12 +11,15 @@ from torch import Tensor
 from shoestring.engine.adjust import adjust_
 from shoestring.engine.logprobs import likeliest
 from shoestring.engine.sequence import Sequence, Token
+from shoestring.errors import ShoestringError
 from shoestring.models.transformer import Transformer
 from shoestring.ops.limits import Limits, draw_limited
 from shoestring.ops.sample import uniforms
 
 NOTHING_ALLOWED = "nothing is allowed to come next: the request's guides leave no token"
 FORCED_FORBIDDEN = "token {} must come next by one of the request's guides, and another forbids it"
+
+DAMAGED = "the model's logits are not finite (NaN): its weights are damaged or training diverged"
 
 
 class Sampler:
@@ -26,7 +29,15 @@ class Sampler:
     def draw(self, hidden: Tensor, wanted: list[tuple[Sequence, int]]) -> list[Token]:
         """hidden (R, d), and for each row its sequence and the number of the token in it -> the tokens, by
         the sequence's own random number for that place. A sequence whose guides leave nothing is marked as
-        failed; what comes back for it is no token."""
+        failed; what comes back for it is no token. Raises ShoestringError where the model gives none of them
+        a number; where it gives others one, the logprob is NaN."""
+        drawn = self._drawn(hidden, wanted)
+        bad = [row for row, token in enumerate(drawn) if token.logprob != token.logprob]
+        if bad and len(bad) == len(drawn) and not self.network.head(hidden).isfinite().all(-1).any():
+            raise ShoestringError(DAMAGED)
+        return drawn
+
+    def _drawn(self, hidden: Tensor, wanted: list[tuple[Sequence, int]]) -> list[Token]:
         drawn: dict[int, Token] = {}
         plain: dict[float, list[int]] = {}  # by temperature
         masks: dict[int, Tensor | None] = {}  # of rows that go over the logits
@@ -60,7 +71,7 @@ class Sampler:
         ids = [0] * len(wanted)
         if rows:
             part = hidden if len(rows) == len(wanted) else hidden[rows]
-            for row, token in zip(rows, self.draw(part, [wanted[row] for row in rows]), strict=True):
+            for row, token in zip(rows, self._drawn(part, [wanted[row] for row in rows]), strict=True):
                 ids[row] = token.id
         return ids
 
@@ -113,6 +124,7 @@ def _steer(sequence: Sequence) -> tuple[Token | None, Tensor | None]:
     steering = sequence.steering
     assert steering is not None
     forced, mask = steering.forced(), steering.allowed()
+    sequence.mask = mask
     if mask is not None and not (mask.any() if forced is None else mask[forced]):
         sequence.failure = NOTHING_ALLOWED if forced is None else FORCED_FORBIDDEN.format(forced)
         return Token(0, 0.0), None

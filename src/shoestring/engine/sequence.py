@@ -10,8 +10,9 @@ from shoestring.engine.adjust import TokenCounts
 from shoestring.engine.blocks import NO_BLOCKS, Table
 from shoestring.engine.lookup import Lookup
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
-from shoestring.errors import ShoestringError
 from shoestring.ops.sample import stream_key
+
+NOT_FINITE = "no number (NaN) came out for the next token of this request, and others have theirs"
 
 
 class Token(NamedTuple):
@@ -37,6 +38,7 @@ class Sequence:
     lookup: Lookup | None = None  # where its tokens have stood before, if that was asked
     stopped_by: str = ""  # its guide's word
     failure: str = ""  # why there is no next token
+    mask: Tensor | None = None  # of its guides, that its newest token was drawn under
 
     def __post_init__(self) -> None:
         params = self.request.params
@@ -46,17 +48,21 @@ class Sequence:
 
     @property
     def undrafted(self) -> bool:
-        """Its next token depends on the one before by more than the model, so it isn't drafted ahead."""
-        return self.steering is not None or self.counts is not None
+        """Its next token depends on the one before by more than the model, so it isn't drafted ahead: its
+        logits are changed by what it made, or its guides force a token, or no longer allow just what they
+        allowed the newest one."""
+        if self.counts is not None or self.steering is None:
+            return self.counts is not None
+        return self.steering.forced() is not None or self.steering.allowed() is not self.mask
 
     def take(self, token: Token) -> None:
-        """The next token. Raises ShoestringError where its logprob is not a number."""
+        """The next token. One whose logprob is no number is the end of its sequence (`Sampler.draw` raises
+        where it's the model's fault)."""
         if self.failure:
             return
         if token.logprob != token.logprob:
-            raise ShoestringError(
-                "the model's logits are not finite (NaN): its weights are damaged or training diverged"
-            )
+            self.failure = NOT_FINITE
+            return
         self.ids.append(token.id)
         self.logprobs.append(token.logprob)
         if token.top is not None:

@@ -2,17 +2,24 @@
 
 from dataclasses import dataclass
 
-from shoestring.engine.request import FinishReason
+from shoestring.engine.request import Completion, FinishReason
 
 
 @dataclass(frozen=True)
 class Made:
-    """Of one sample so far; its lists go on growing. finish_reason: None while it isn't finished."""
+    """Of one sample so far; its lists go on growing. prompt_logprobs, cached_tokens: as a Completion's, once
+    a token was made. completion: None while it isn't finished."""
 
     ids: list[int]
     logprobs: list[float]
     top_logprobs: list[dict[int, float]]
-    finish_reason: FinishReason | None
+    prompt_logprobs: list[dict[int, float]] | None = None
+    cached_tokens: int = 0
+    completion: Completion | None = None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        return None if self.completion is None else self.completion.finish_reason
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,9 @@ def draw_limited(
     of_mask = torch.full((rows,), -1)
     of_mask[masked] = torch.arange(len(masked))
     numbers = torch.tensor([limits.temperature, limits.top_p, limits.min_p], dtype=torch.float64)
+    top_ks = torch.tensor([min(k, vocab) for k in limits.top_k])
     library.call(
-        "draw_limited", (logits,), logits, uniform.double().contiguous(), numbers, torch.tensor(limits.top_k),
+        "draw_limited", (logits,), logits, uniform.double().contiguous(), numbers, top_ks,
         together, of_mask, ids, logprobs, rows, vocab, int(drop),
     )  # fmt: skip
     return ids, logprobs

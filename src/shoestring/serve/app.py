@@ -2,6 +2,7 @@
 `reply.py`."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from shoestring.serve.errors import ApiError
+from shoestring.serve.errors import ApiError, fault
 from shoestring.serve.house import House
 from shoestring.serve.intake import check_host, read_json
 from shoestring.serve.keys import Caller
@@ -181,17 +182,22 @@ def _errors(app: FastAPI, house: House) -> None:
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         text = f"{request.method} {request.url.path}: {error.detail}"
-        return JSONResponse(ApiError(error.status_code, text).body(), error.status_code, error.headers)
+        refusal = ApiError(error.status_code, text)
+        house.refused(request.url.path, refusal)
+        return JSONResponse(refusal.body(), error.status_code, error.headers)
 
     async def query_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         param = ".".join(map(str, first["loc"][1:]))
         refusal = ApiError(400, f"{request.url.path}: {param}: {first['msg']}", param)
+        house.refused(request.url.path, refusal)
         return JSONResponse(refusal.body(), 400)
 
     async def bug(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(ApiError(500, f"a fault of the server ({type(error).__name__})").body(), 500)
+        traceback.print_exception(error)
+        house.refused(request.url.path, fault(error))
+        return JSONResponse(fault(error).body(), 500)
 
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]]
     handlers = {ApiError: api_error, HTTPException: http_error, Exception: bug}

@@ -6,7 +6,7 @@ from typing import Any
 
 from shoestring.engine.guide import LOOP
 from shoestring.engine.request import Completion, FinishReason
-from shoestring.serve.guides import FAILED
+from shoestring.serve.guides import ANSWERED, FAILED
 from shoestring.serve.logprobs import Likelihood
 from shoestring.serve.plan import Plan
 from shoestring.serve.reader import Delta, ReplyReader
@@ -24,6 +24,7 @@ class Choice:
     reader: ReplyReader = field(init=False)
     ids: list[int] = field(default_factory=list)
     likelihoods: list[Likelihood] = field(default_factory=list)
+    prompt_logprobs: list[dict[int, float]] | None = None  # known once a token was made
     ended_by: str = ""  # TIME or SHUTDOWN
     completion: Completion | None = None
 
@@ -33,12 +34,15 @@ class Choice:
     def take(
         self, ids: Sequence[int], logprobs: Sequence[float], top: Sequence[dict[int, float]]
     ) -> list[Delta]:
-        """New tokens; what there is to tell of them."""
+        """New tokens; what there is to tell of them. One that was made only so that the prompt was read is
+        none."""
+        if not self.plan.made_shown:
+            return []
         self.ids += ids
         if self.plan.logprobs is not None:
             tops = top or [{}] * len(ids)
             self.likelihoods += [Likelihood(*x) for x in zip(ids, logprobs, tops, strict=True)]
-        return self.reader.push(ids) if self.plan.made_shown else []
+        return self.reader.push(ids)
 
     def end(self, completion: Completion | None, why: str = "") -> list[Delta]:
         """It is over: the engine says so, or `why` it was ended."""
@@ -46,10 +50,15 @@ class Choice:
         return self.reader.finish(self.cut)
 
     @property
+    def over(self) -> bool:
+        return self.completion is not None or bool(self.ended_by)
+
+    @property
     def cut(self) -> bool:
         if self.reader.stopped:
             return False
-        return self.completion is None or self.completion.cut or bool(self.failure)
+        done = self.completion
+        return done is None or done.cut or done.stopped_by == ANSWERED or bool(self.failure)
 
     @property
     def reason(self) -> str:
@@ -78,7 +87,7 @@ class Choice:
         found: dict[str, Any] = {"reason": self._why()}
         if self.plan.chat:
             found["thinking"] = self._thinking()
-        if self.cut and parser.thinking:
+        if parser.thinking:  # where nothing kept it from it, one may end itself there too
             found["truncated_in"] = "reasoning"
         elif self.cut:
             found["truncated_in"] = "content"
@@ -105,7 +114,7 @@ class Choice:
         if self.failure:
             return "failed"
         if completion.stopped_by:
-            return LOOP if completion.stopped_by == LOOP else "guide"
+            return completion.stopped_by if completion.stopped_by in (LOOP, ANSWERED) else "guide"
         if completion.finish_reason is FinishReason.STOP:
             return "end_of_turn"
         return "context_window" if self.plan.limits.window else "max_tokens"

@@ -40,12 +40,30 @@ class Watched(Protocol):
 
 @dataclass(eq=False)
 class _Running:
-    """A job in the engine's thread: how much of each sample the loop knows."""
+    """A job in the engine's thread: how much of each sample the loop knows, and which of them are over."""
 
     job: Job
     number: int
     shown: list[int] = field(default_factory=list)
+    over: set[int] = field(default_factory=set)
     told_at: float = -inf
+
+    def news(self, made: Sequence[Made | Completion]) -> list[News]:
+        """What it doesn't know yet."""
+        news = []
+        for sample, m in enumerate(made):
+            at, ended = self.shown[sample], m.completion if isinstance(m, Made) else None
+            if len(m.ids) > at or (ended is not None and sample not in self.over):
+                known = (m.prompt_logprobs, m.cached_tokens, ended)
+                news.append(News(sample, m.ids[at:], m.logprobs[at:], m.top_logprobs[at:], *known))
+                self.shown[sample] = len(m.ids)
+                if ended is not None:
+                    self.over.add(sample)
+        return news
+
+    def ends(self, made: Sequence[Made]) -> bool:
+        """Whether a sample is over that the loop doesn't know to be."""
+        return sum(m.completion is not None for m in made) > len(self.over)
 
 
 @dataclass(frozen=True)
@@ -143,6 +161,7 @@ class EngineThread:
             if number is not None:
                 self._running.pop(number)
                 self.engine.abort(number)
+                self.usage = self.engine.usage()  # no step may follow
             return
         if job.over:  # given up before it came here
             return
@@ -165,18 +184,12 @@ class EngineThread:
         self.usage = self.engine.usage()
         finished, progress = dict(self.engine.take_finished()), self.engine.all_progress()
         for running in list(self._running.values()):
-            completions = finished.get(running.number)
+            completions, made = finished.get(running.number), progress.get(running.number, [])
             if completions is not None:
                 self._forget(running)
-            elif now - running.told_at < wait:
+            elif now - running.told_at < wait and not running.ends(made):
                 continue
-            made = progress.get(running.number, []) if completions is None else completions
-            news = []
-            for sample, m in enumerate(made):
-                at = running.shown[sample]
-                if len(m.ids) > at:
-                    news.append(News(sample, m.ids[at:], m.logprobs[at:], m.top_logprobs[at:]))
-                    running.shown[sample] = len(m.ids)
+            news = running.news(made if completions is None else completions)
             if news or completions is not None:
                 running.told_at = now
                 told.append((running.job, news, completions, None))
@@ -210,6 +223,7 @@ class EngineThread:
             return
         try:
             self.engine = self._make()
+            self.usage = self.engine.usage()
             self.health = Health(True, why, self.health.restarts + 1)
         except Exception as error:
             traceback.print_exc()

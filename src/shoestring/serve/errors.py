@@ -49,6 +49,11 @@ class ApiError(Exception):
         return found
 
 
+def fault(error: Exception) -> ApiError:
+    """A bug of the server: who asked is told its kind, the operator has its traceback."""
+    return ApiError(500, f"a fault of the server ({type(error).__name__})")
+
+
 def refused(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """A request that can't be served as it is written."""
     return ApiError(400, message, param, code)

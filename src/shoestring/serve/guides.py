@@ -15,6 +15,7 @@ from shoestring.serve.served import Served
 from shoestring.serve.structure import Structure
 
 FAILED = "guide failed"
+ANSWERED = "max_answer_tokens"  # the stop of an answer that has all the tokens that it may
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,17 @@ def steer(
     if reading.state != "answer" and limits.guarded:
         budget = ThinkingBudget(reading, limits.total, limits.budget, limits.reserve)
         parts.append(budget)
+    if budget is not None or structure is not None:  # a form says itself what an answer is, be it nothing
+        stop_ids, words = served.lm.template.stop_ids, served.lm.config.vocab_size
+        parts.append(MustAnswer(reading, stop_ids, words, says=structure is None))
+    if limits.answer is not None:
+        parts.append(AnswerLimit(reading, limits.answer))
     if loop_guard:
         loop = LoopGuard(reading)
         parts.append(loop)
     if stops:
         parts.append(StopStrings(reading, stops))
     if structure is not None:
-        parts.append(MustAnswer(reading, served.lm.template.stop_ids, served.lm.config.vocab_size))
         try:
             parts.append(GrammarGuide(served.grammars, reading, structure.kind, structure.text))
         except BadInput as error:
@@ -65,11 +70,11 @@ def steer(
 
 
 class MustAnswer:
-    """A turn doesn't end inside its thinking: what has to have a form has to be said first."""
+    """A turn that thinks doesn't end inside its thinking, nor right after it: an answer comes."""
 
-    def __init__(self, reading: Reading, stop_ids: Sequence[int], words: int) -> None:
-        """words: rows of the model's head."""
-        self.reading = reading
+    def __init__(self, reading: Reading, stop_ids: Sequence[int], words: int, says: bool = True) -> None:
+        """words: rows of the model's head. says: the answer has to say something, white space aside."""
+        self.reading, self.says = reading, says
         self.but_stops = torch.ones(words, dtype=torch.bool)
         self.but_stops[list(stop_ids)] = False
 
@@ -79,20 +84,55 @@ class MustAnswer:
 
 class _MustAnswer:
     def __init__(self, guide: MustAnswer) -> None:
-        self._but_stops, self._reader = guide.but_stops, guide.reading.start()
+        self._guide, self._reader = guide, guide.reading.start()
+        self._owed = self._reader.state == "thinking"
+        self._over = self._reader.state == "answer"
 
     def allowed(self) -> Tensor | None:
-        return self._but_stops if self._reader.state == "thinking" else None
+        return self._guide.but_stops if self._owed else None
 
     def forced(self) -> int | None:
         return None
 
     def take(self, token: int) -> None:
-        if self._reader.state != "answer":
-            self._reader.take(token)
+        if self._over:
+            return
+        said, state = self._reader.take(token), self._reader.state
+        if state == "thinking":
+            self._owed = True
+        elif state == "answer":
+            self._owed = self._owed and self._guide.says and not said.strip()
+            self._over = not self._owed
 
     def stop(self) -> str:
         return ""
+
+
+class AnswerLimit:
+    """Ends the reply after so many tokens of its answer, from the first that says something of it."""
+
+    def __init__(self, reading: Reading, most: int) -> None:
+        self.reading, self.most = reading, most
+
+    def start(self, sample: int) -> "_AnswerLimit":
+        return _AnswerLimit(self)
+
+
+class _AnswerLimit:
+    def __init__(self, limit: AnswerLimit) -> None:
+        self._most, self._reader, self._made = limit.most, limit.reading.start(), 0
+
+    def allowed(self) -> Tensor | None:
+        return None
+
+    def forced(self) -> int | None:
+        return None
+
+    def take(self, token: int) -> None:
+        self._made += bool(self._made or self._reader.take(token))
+
+    def stop(self) -> str:
+        return ANSWERED if self._made >= self._most else ""
 
 
 class Sealed:

@@ -12,12 +12,16 @@ from shoestring.serve.errors import ApiError
 
 @dataclass(frozen=True)
 class News:
-    """What one sample made since the last look."""
+    """What one sample made since the last look, and what is known of its prompt. completion: it is over,
+    while others of its request go on."""
 
     sample: int
     ids: list[int]
     logprobs: list[float]
     top: list[dict[int, float]]
+    prompt_logprobs: list[dict[int, float]] | None = None
+    cached_tokens: int = 0
+    completion: Completion | None = None
 
 
 class Job:
@@ -29,7 +33,7 @@ class Job:
         """changed: set whenever there is news, or the end; several jobs may share one."""
         self.prompt, self.params, self.key = list(prompt), params, key
         self.started: float | None = None  # time.monotonic() of its first token
-        self.made = [0] * params.n
+        self.cached_tokens = 0  # of its prompt, that were in the cache
         self.completions: list[Completion] | None = None
         self.error: ApiError | None = None
         self._news: list[News] = []
@@ -48,8 +52,7 @@ class Job:
     def told(self, news: Sequence[News]) -> None:
         if self.started is None:
             self.started = time.monotonic()
-        for piece in news:
-            self.made[piece.sample] += len(piece.ids)
+        self.cached_tokens = max([self.cached_tokens, *(piece.cached_tokens for piece in news)])
         self._news += news
         self._changed.set()
 

@@ -5,7 +5,7 @@ name = "alice"
 sha256 = "..."                 # of the key; `shoestring serve --new-key alice` makes one
 requests_per_minute = 60       # these four are optional
 concurrent = 4
-tokens_per_day = 200000        # of prompts and replies
+tokens_per_day = 200000        # of prompts that were read, and of what was made
 max_tokens = 4096              # of one request's reply
 """
 
@@ -76,7 +76,7 @@ class Caller:
         return self.settings.max_tokens if self.settings is not None else None
 
     def spend(self, tokens: int) -> None:
-        """What was delivered counts, nothing else."""
+        """What was read and made counts, whether or not anybody stayed to take it."""
         self._today()
         self.tokens += tokens
 

@@ -14,13 +14,14 @@ LEAST_SHARE = 4  # the reserve is at most this part of a small total
 class Limits:
     """Tokens. total: of thinking and answer. budget: of thinking, where one was asked for. reserve: what of
     the total is kept for the answer. closing: what it takes to end the thinking. window: whether the total is
-    what the context window leaves, less than was asked for."""
+    what the context window leaves, less than was asked for. answer: at most so many of the answer."""
 
     total: int
     budget: int | None = None
     reserve: int = 0
     closing: int = 0
     window: bool = False
+    answer: int | None = None
 
     @property
     def guarded(self) -> bool:
@@ -36,7 +37,12 @@ class Limits:
         return most if self.budget is None else min(self.budget, most)
 
     def to_json(self) -> dict[str, Any]:
-        return {"max_tokens": self.total, "thinking_tokens": self.thinking, "answer_reserve": self.reserve}
+        return {
+            "max_tokens": self.total,
+            "thinking_tokens": self.thinking,
+            "answer_reserve": self.reserve,
+            "max_answer_tokens": self.answer,
+        }
 
 
 @dataclass(frozen=True)
@@ -64,24 +70,32 @@ def chat_limits(
     ApiError 400 where two fields for one limit differ."""
     asked = _one(request, "max_tokens", "max_completion_tokens")
     total, window = total_tokens(asked, bounds, room)
-    kept = (
-        min(bounds.reserve, total // LEAST_SHARE)
-        if request.answer_reserve is None
-        else request.answer_reserve
-    )
-    budget = 0 if thinking is False else _budget(request, total)
-    return Limits(total, budget, max(0, min(kept, total - closing)), closing, window)
+    answer, kept = request.max_answer_tokens, request.answer_reserve
+    if kept is None:
+        kept = min(bounds.reserve, total // LEAST_SHARE, answer or total)
+    budget = _budget(request, total, thinking)
+    return Limits(total, budget, max(0, min(kept, total - closing)), closing, window, answer)
 
 
-def _budget(request: ChatRequest, total: int) -> int | None:
+def _budget(request: ChatRequest, total: int, thinking: bool | None) -> int | None:
     given = request.thinking.budget_tokens if request.thinking is not None else None
     other = request.thinking_token_budget
     if given is not None and other is not None and given != other:
         raise refused("'thinking.budget_tokens' and 'thinking_token_budget' differ", "thinking_token_budget")
     budget = other if given is None else given
+    effort = request.reasoning_effort
+    if thinking is False:
+        if budget:
+            named = "thinking_token_budget" if given is None else "thinking.budget_tokens"
+            raise refused(f"thinking is off and '{named}' asks for some; leave one of them out", named)
+        return 0
     if budget is not None:
+        if effort is not None:
+            raise refused(
+                "'reasoning_effort' beside a budget in tokens; send one of them", "reasoning_effort"
+            )
         return budget
-    share = SHARES.get(request.reasoning_effort) if request.reasoning_effort is not None else None
+    share = SHARES.get(effort) if effort is not None else None
     return None if share is None else int(share * total)
 
 

@@ -11,6 +11,7 @@ from shoestring.serve.line import Line
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
+TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000)
 PREFIX = "shoestring:"
 MODEL = "model_name"
 
@@ -19,7 +20,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._before: dict[str, EngineUsage] = {}  # when it was last looked at
-        counter, gauge, seconds = self._counter, self._gauge, self._seconds
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.prompt_tokens = counter("prompt_tokens", "Tokens of prompts that were read.")
         self.generation_tokens = counter("generation_tokens", "Tokens that were made.")
         self.reasoning_tokens = counter("reasoning_tokens", "Of these, tokens of thinking.")
@@ -35,14 +36,17 @@ class Metrics:
         self.prefix_hits = counter("prefix_cache_hits", "Prompt tokens found there.")
         self.preemptions = counter("num_preemptions", "Sequences that had to make room.")
         self.restarts = gauge("engine_restarts", "Times that the engine was made anew after a fault.")
-        self.first_token = seconds("time_to_first_token_seconds", "From arrival to the first token.")
-        self.between_tokens = seconds(
+        self.first_token = histogram("time_to_first_token_seconds", "From arrival to the first token.")
+        self.between_tokens = histogram(
             "inter_token_latency_seconds", "Between tokens of one sample, its mean.", TOKEN_SECONDS
         )
-        self.whole = seconds("e2e_request_latency_seconds", "From arrival to the end.")
-        self.queued = seconds("request_queue_time_seconds", "In the line.")
-        self.prefill = seconds("request_prefill_time_seconds", "From the engine to the first token.")
-        self.decode = seconds("request_decode_time_seconds", "From the first token to the end.")
+        self.whole = histogram("e2e_request_latency_seconds", "From arrival to the end.")
+        self.queued = histogram("request_queue_time_seconds", "In the line.")
+        self.prefill = histogram("request_prefill_time_seconds", "From the engine to the first token.")
+        self.decode = histogram("request_decode_time_seconds", "From the first token to the end.")
+        self.prompts = histogram("request_prompt_tokens", "Tokens of a request's prompts.", TOKENS)
+        self.replies = histogram("request_generation_tokens", "Tokens made for a request.", TOKENS)
+        self.longest = histogram("request_max_num_generation_tokens", "Of its longest sample.", TOKENS)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
@@ -70,8 +74,11 @@ class Metrics:
             self.success.labels(model, choice.reason).inc()
             for guard in choice.guards:
                 self.guards.labels(model, guard).inc()
+        made = sum(len(c.ids) for c in choices)
         self.prompt_tokens.labels(model).inc(prompt)
-        self.generation_tokens.labels(model).inc(sum(len(c.ids) for c in choices))
+        self.generation_tokens.labels(model).inc(made)
+        for counted, tokens in ((self.prompts, prompt), (self.replies, made), (self.longest, times.longest)):
+            counted.labels(model).observe(tokens)
         self.reasoning_tokens.labels(model).inc(sum(c.reader.parser.reasoning_tokens for c in choices))
         self.whole.labels(model).observe(times.whole)
         self.queued.labels(model).observe(times.queued)
@@ -88,7 +95,7 @@ class Metrics:
     def _gauge(self, name: str, what: str) -> Gauge:
         return Gauge(PREFIX + name, what, [MODEL], registry=self.registry)
 
-    def _seconds(self, name: str, what: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:
+    def _histogram(self, name: str, what: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:
         return Histogram(PREFIX + name, what, [MODEL], registry=self.registry, buckets=buckets)
 
 

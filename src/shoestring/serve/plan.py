@@ -2,25 +2,24 @@
 engine."""
 
 import dataclasses
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from shoestring.engine.guides import State
 from shoestring.engine.request import SamplingParams
-from shoestring.errors import BadInput
-from shoestring.serve.errors import ApiError, refused
+from shoestring.serve.errors import refused
 from shoestring.serve.guides import Steered, steer
 from shoestring.serve.limits import Bounds, Limits, chat_limits, thinking_wanted, total_tokens
-from shoestring.serve.schema import MAX_STOPS, ChatRequest, CompletionRequest, ReasoningField, Sampling
+from shoestring.serve.sampling import params_of, stops_of
+from shoestring.serve.schema import ChatRequest, CompletionRequest, ReasoningField, Sampling
 from shoestring.serve.served import Served
 from shoestring.serve.settings import ServeSettings
-from shoestring.serve.structure import structure_of, tool_structure
+from shoestring.serve.structure import Structure, structure_of, tool_structure
 from shoestring.serve.tools import ToolUse, tool_use
 from shoestring.serve.written import read_prompts
 
-MAX_STOP_CHARS = 256
+MAX_ECHOED = 500_000  # logprobs of prompts in one reply, alternatives among them: about 15 MB
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ def plan_chat(request: ChatRequest, served: Served, settings: ServeSettings, mos
     structure = structure_of(request.response_format)
     if structure is not None and use.functions:
         raise refused("'response_format' beside 'tools' isn't supported", "response_format")
+    _check_structure(request, structure)
     if structure is None:
         lm = served.lm
         structure = tool_structure(use, lm.template.tool_form, lm.tokenizer.special_ids)
@@ -74,10 +74,10 @@ def plan_chat(request: ChatRequest, served: Served, settings: ServeSettings, mos
     reading = served.readings[prompt.state]
     bounds = Bounds(settings.max_tokens, most, settings.answer_reserve)
     limits = chat_limits(request, bounds, room, len(reading.closing), thinking)
-    stops = _stops(request)
+    stops = stops_of(request)
     guarded = settings.loop_guard if request.loop_guard is None else request.loop_guard
     steered = steer(reading, served, limits, stops, structure, guarded)
-    params = _params(request, served, settings, limits.total, steered, request.top_logprobs or 0)
+    params = params_of(request, served, settings, limits.total, steered, request.top_logprobs or 0)
     shown = request.include_reasoning is not False
     return Plan(
         [prompt.ids],
@@ -112,11 +112,13 @@ def plan_completion(
         raise refused("'max_tokens' 0 without 'echo' asks for nothing", "max_tokens")
     asked = request.max_tokens if made_shown else 1
     total, window = total_tokens(asked, Bounds(settings.max_tokens, most), room)
-    stops, structure = _stops(request), structure_of(request.response_format)
+    stops, structure = stops_of(request), structure_of(request.response_format)
+    _check_structure(request, structure)
     limits = Limits(total, window=window)
     steered = steer(served.readings["answer"], served, limits, stops, structure, bool(request.loop_guard))
-    params = _params(request, served, settings, total, steered, request.logprobs or 0)
+    params = params_of(request, served, settings, total, steered, request.logprobs or 0)
     if request.echo and request.logprobs is not None:
+        _check_echoed(prompts, n, request.logprobs)
         params = dataclasses.replace(params, prompt_logprobs=request.logprobs)
     return Plan(
         prompts,
@@ -134,6 +136,31 @@ def plan_completion(
     )
 
 
+def _check_structure(request: Sampling, structure: Structure | None) -> None:
+    """Raises ApiError 400 for what would keep a form from holding for the whole answer."""
+    if structure is None:
+        return
+    if request.ignore_eos:
+        raise refused("'ignore_eos' writes past the end of a 'response_format'; send one", "ignore_eos")
+    last = request.messages[-1] if isinstance(request, ChatRequest) else None
+    if last is not None and last.prefix and last.content:
+        raise refused(
+            "a prefix with content beside 'response_format' isn't supported: the form begins with the reply",
+            "response_format",
+        )
+
+
+def _check_echoed(prompts: Sequence[Sequence[int]], n: int, alternatives: int) -> None:
+    """Raises ApiError 400 where the reply would be too large to be made beside others."""
+    tokens = n * sum(map(len, prompts))
+    if tokens * (1 + alternatives) > MAX_ECHOED:
+        raise refused(
+            f"'echo' of {tokens:,} tokens with 'logprobs' {alternatives} is {tokens * (1 + alternatives):,} "
+            f"numbers, at most {MAX_ECHOED:,} in one reply; send fewer prompts or lower 'logprobs'",
+            "logprobs",
+        )
+
+
 def _room(ids: Sequence[int], window: int, param: str) -> int:
     """Tokens that the window leaves for a reply."""
     if len(ids) >= window:
@@ -146,74 +173,7 @@ def _room(ids: Sequence[int], window: int, param: str) -> int:
     return window - len(ids)
 
 
-def _stops(request: Sampling) -> tuple[str, ...]:
-    stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    if len(stops) > MAX_STOPS:
-        raise refused(f"{len(stops)} stop strings, at most {MAX_STOPS}", "stop")
-    if any(not 0 < len(stop) <= MAX_STOP_CHARS for stop in stops):
-        raise refused(f"a stop string has 1 to {MAX_STOP_CHARS} characters", "stop")
-    return stops
-
-
 def _usage_chunk(request: Sampling) -> bool:
     if request.stream_options is not None and not request.stream:
         raise refused("'stream_options' needs 'stream': true", "stream_options")
     return request.stream_options is not None and bool(request.stream_options.include_usage)
-
-
-def _params(
-    request: Sampling,
-    served: Served,
-    settings: ServeSettings,
-    total: int,
-    steered: Steered,
-    alternatives: int,
-) -> SamplingParams:
-    n = request.n or 1
-    if n > settings.max_n:
-        raise refused(f"n {n} is above this server's {settings.max_n}", "n")
-    vocab = served.lm.config.vocab_size
-    seed = secrets.randbelow(2**31) if request.seed is None else request.seed
-    stop_ids = None
-    if request.stop_token_ids:
-        _in_vocabulary(request.stop_token_ids, vocab, "stop_token_ids")
-        stop_ids = tuple(dict.fromkeys([*served.lm.template.stop_ids, *request.stop_token_ids]))
-    try:
-        return SamplingParams(
-            max_tokens=total,
-            temperature=_or(request.temperature, settings.temperature),
-            top_p=_or(request.top_p, settings.top_p),
-            top_k=max(0, request.top_k or 0),
-            min_p=request.min_p or 0.0,
-            n=n,
-            seed=seed,
-            stop_token_ids=stop_ids,
-            ignore_eos=bool(request.ignore_eos),
-            presence_penalty=request.presence_penalty or 0.0,
-            frequency_penalty=request.frequency_penalty or 0.0,
-            repetition_penalty=_or(request.repetition_penalty, 1.0),
-            logit_bias=_biases(request, vocab),
-            top_logprobs=alternatives,
-            guide=steered.guide,
-        )
-    except BadInput as error:
-        raise ApiError(400, str(error)) from None
-
-
-def _biases(request: Sampling, vocab: int) -> tuple[tuple[int, float], ...]:
-    if not request.logit_bias:
-        return ()
-    if not all(token.isascii() and token.isdigit() for token in request.logit_bias):
-        raise refused("'logit_bias' has token ids as keys", "logit_bias")
-    biases = tuple((int(token), bias) for token, bias in request.logit_bias.items())
-    _in_vocabulary([token for token, _ in biases], vocab, "logit_bias")
-    return biases
-
-
-def _in_vocabulary(ids: Sequence[int], vocab: int, param: str) -> None:
-    if (worst := max(ids)) >= vocab:
-        raise refused(f"'{param}': token {worst}, and the vocabulary has {vocab}", param)
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value

@@ -39,6 +39,9 @@ class Prompter:
         goes_on = messages.pop() if messages[-1].prefix else None
         if goes_on is not None and goes_on.role != "assistant":
             raise refused("'prefix' is for an assistant's message", _at(len(messages), "prefix"))
+        for field in ("tool_calls", "tool_call_id", "name"):
+            if goes_on is not None and getattr(goes_on, field) not in (None, []):
+                raise refused(f"a prefix can't have '{field}'", _at(len(messages), field))
         for i, message in enumerate(messages):
             if message.prefix:
                 raise refused("'prefix' is for the last message alone", _at(i, "prefix"))
@@ -77,8 +80,6 @@ class Prompter:
         """The prompt with the beginning of its reply, as the client gives it (DeepSeek's prefix): inside the
         thinking where it brings thinking and no answer yet."""
         reasoning, answer = thought(message, 0) or "", text_of(message, "messages")
-        if message.tool_calls:
-            raise refused("a prefix can't have tool calls", "messages")
         if not reasoning and not answer:
             raise refused("the prefix is empty: give it content or reasoning_content", "messages")
         closing = (
@@ -141,7 +142,7 @@ def _plain(message: ChatMessage, place: int, names: dict[str, str]) -> Message:
     if role == "tool":
         _check_result(message, place, names)
         return Message(role="tool", content=content)
-    if message.content is None and not message.tool_calls and not message.reasoning_content:
+    if message.content is None and not message.tool_calls and not thought(message, place):
         raise refused(f"'{_at(place, 'content')}' is needed", _at(place, "content"))
     if role != "assistant":
         return Message(role=role, content=content)

@@ -3,6 +3,7 @@ nothing for too long, ends its request and frees what it holds."""
 
 import asyncio
 import json
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from shoestring.serve import stream
 from shoestring.serve.choice import usage
-from shoestring.serve.errors import ApiError
+from shoestring.serve.errors import ApiError, fault
 from shoestring.serve.keys import Caller
 from shoestring.serve.line import Ticket
 from shoestring.serve.metrics import Metrics
@@ -21,6 +22,7 @@ from shoestring.serve.shape import Shape
 from shoestring.serve.talk import Idle, Said, Talk, Waiting
 from shoestring.serve.watch import Watch
 
+MUCH = 2000  # tokens and logprobs of what is written at once: some milliseconds
 GONE = 499  # as nginx logs a client that closed its connection
 Note = Callable[["TalkReply", int], None]
 
@@ -61,11 +63,18 @@ class TalkReply(Response):
                 else:
                     await self._whole(ticket, send)
         except ApiError as error:
-            self.status_code = error.status
-            if self._begun:
-                await self._send(send, stream.error(error.body()) + stream.DONE, more=False)
-            else:
-                await self._send_json(send, error.status, error.body(), error.headers())
+            await self._refuse(send, error)
+        except Exception as error:  # a fault of ours: who asked, the log and the counts are told of it
+            traceback.print_exc()
+            await self._refuse(send, fault(error))
+
+    async def _refuse(self, send: Send, error: ApiError) -> None:
+        """As a status where none was sent yet, else as a last chunk."""
+        self.status_code = error.status
+        if self._begun:
+            await self._send(send, stream.error(error.body()) + stream.DONE, more=False)
+        else:
+            await self._send_json(send, error.status, written(error.body()), error.headers())
 
     async def _whole(self, ticket: Ticket, send: Send) -> None:
         told: list[list[Delta]] = [[] for _ in self.talk.choices]
@@ -74,7 +83,7 @@ class TalkReply(Response):
             async for event in events:
                 if isinstance(event, Said):
                     told[event.choice.index] += event.deltas
-        body = self.shape.whole(self.talk.choices, told, self._usage())
+        body = await self._built(lambda: written(self.shape.whole(self.talk.choices, told, self._usage())))
         self._finished()
         await self._send_json(send, 200, body, headers)
 
@@ -83,7 +92,7 @@ class TalkReply(Response):
         headers = self._queue_headers(ticket)
         async with aclosing(self.talk.events(ticket)) as events:
             async for event in events:
-                lines = self._lines(event)
+                lines = await self._built(lambda now=event: self._lines(now))
                 if lines:
                     if not self._begun:
                         await self._start(send, 200, stream.HEADERS["Content-Type"], stream.HEADERS | headers)
@@ -103,8 +112,16 @@ class TalkReply(Response):
             return stream.KEEP_ALIVE
         chunks = self.shape.chunks(event.choice, event.deltas)
         if event.last:
-            chunks.append(self.shape.last(event.choice))
+            chunks += self.shape.end(event.choice)
         return b"".join(map(stream.event, chunks))
+
+    async def _built(self, work: Callable[[], bytes]) -> bytes:
+        """Beside the event loop where it is much, so that others' streams go on."""
+        plan = self.talk.plan
+        tokens = plan.params.n * self.talk.prompt_tokens if plan.echo else 0
+        tokens += 0 if plan.stream else self.talk.made_tokens
+        numbers = tokens * (1 if plan.logprobs is None else 2 + plan.logprobs)
+        return work() if numbers < MUCH else await asyncio.to_thread(work)
 
     def _usage(self) -> dict[str, Any]:
         return usage(self.talk.prompt_tokens, self.talk.cached_tokens, self.talk.choices)
@@ -123,8 +140,7 @@ class TalkReply(Response):
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
         await self._within(send({"type": "http.response.start", "status": status, "headers": raw}))
 
-    async def _send_json(self, send: Send, status: int, body: Any, headers: dict[str, str]) -> None:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    async def _send_json(self, send: Send, status: int, text: bytes, headers: dict[str, str]) -> None:
         await self._start(send, status, "application/json", {"Content-Length": str(len(text)), **headers})
         await self._send(send, text, more=False)
 
@@ -155,10 +171,14 @@ class TalkReply(Response):
         self.metrics.finished(talk.served.name, talk.prompt_tokens, talk.choices, talk.times)
 
     def _over(self) -> None:
-        """Whoever asked pays for what was made for them, and the log gets its line."""
-        if self.talk.made_tokens:
+        """Whoever asked pays for what was read and made for them, and the log gets its line."""
+        if self.talk.times.first is not None:
             self.caller.spend(self.talk.prompt_tokens + self.talk.made_tokens)
         self.note(self, self.status_code)
+
+
+def written(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -118,11 +118,11 @@ class Sampling(Body):
     seed: Int64 | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=-1)
+    top_k: int | None = Field(default=None, ge=-1, lt=2**31)
     min_p: float | None = Field(default=None, ge=0, le=1)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(default=None, gt=0, le=2)
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         default=None, max_length=MAX_BIASES
     )
@@ -143,6 +143,7 @@ class ChatRequest(Sampling):
     thinking: Thinking | None = None
     thinking_token_budget: int | None = Field(default=None, ge=0)  # vLLM's name of thinking.budget_tokens
     answer_reserve: int | None = Field(default=None, ge=0)  # tokens of the total that thinking may not take
+    max_answer_tokens: int | None = Field(default=None, ge=1)  # of the answer alone, calls among it
     reasoning_effort: Effort | None = None
     chat_template_kwargs: TemplateSwitches | None = None
     include_reasoning: bool | None = None

@@ -42,6 +42,12 @@ class Shape:
         """Each delta as one chunk's JSON."""
         return [chunk for delta in deltas if (chunk := self._chunk(choice, delta)) is not None]
 
+    def end(self, choice: Choice) -> list[str]:
+        """The last chunks of a choice; of one that made nothing its prompt comes first, where that is
+        asked."""
+        echo = None if self.plan.chat else self._text_chunk(choice, Delta("content"))
+        return [chunk for chunk in (echo, self.last(choice)) if chunk is not None]
+
     def last(self, choice: Choice) -> str:
         """The chunk that says why a choice ended."""
         body: dict[str, Any] = {"index": choice.index}
@@ -133,13 +139,13 @@ class Shape:
         return self.plan.prompts[choice.index // self.plan.params.n]
 
     def _echoed(self, choice: Choice) -> list[Likelihood]:
-        """Of the prompt's tokens; they are known when the reply is over."""
-        done = choice.completion
-        if not self.plan.echo or self.plan.logprobs is None or done is None or done.prompt_logprobs is None:
+        """Of the prompt's tokens; they are known when the first token is."""
+        found = choice.prompt_logprobs
+        if not self.plan.echo or self.plan.logprobs is None or found is None:
             return []
         return [
             Likelihood(token, known.get(token) if i else None, known)
-            for i, (token, known) in enumerate(zip(self._prompt(choice), done.prompt_logprobs, strict=True))
+            for i, (token, known) in enumerate(zip(self._prompt(choice), found, strict=True))
         ]
 
     def _of(self, choice: Choice, tokens: Sequence[int]) -> list[Likelihood]:

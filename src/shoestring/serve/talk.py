@@ -82,21 +82,21 @@ class Talk:
 
     @property
     def cached_tokens(self) -> int:
-        done = [job.completions[0] for job in self._jobs if job.completions]
-        return sum(completion.cached_tokens for completion in done)
+        return sum(job.cached_tokens for job in self._jobs)
 
     @property
     def made_tokens(self) -> int:
         return sum(len(choice.ids) for choice in self.choices)
 
     async def _wait(self, ticket: Ticket) -> AsyncIterator[Place]:
-        """Until the engine has room; the place whenever it changes."""
-        loop = asyncio.get_running_loop()
-        until, before = loop.time() + self.settings.queue_seconds, 0
-        while not await _set_within(ticket.granted, PLACE_SECONDS):
+        """Until the engine has room; the place whenever it changes, and at the latest after
+        `keep_alive_seconds`, so that nobody on the way takes the silence for the end."""
+        loop, alive = asyncio.get_running_loop(), self.settings.keep_alive_seconds
+        until, before, told_at = loop.time() + self.settings.queue_seconds, 0, loop.time()
+        while not await _set_within(ticket.granted, min(PLACE_SECONDS, alive)):
             place = self.line.place(ticket)
-            if place is not None and place.position != before:
-                before = place.position
+            if place is not None and (place.position != before or loop.time() - told_at >= alive):
+                before, told_at = place.position, loop.time()
                 yield place
             if loop.time() > until:
                 raise ApiError(
@@ -139,24 +139,31 @@ class Talk:
         for news in job.news():
             self.times.token()
             choice = self.choices[first + news.sample]
+            choice.prompt_logprobs = news.prompt_logprobs
             deltas = choice.take(news.ids, news.logprobs, news.top)
             if deltas:
                 said.append(Said(choice, deltas))
+            if news.completion is not None:
+                said.append(Said(choice, choice.end(news.completion), last=True))
         if job.error is not None:
             raise job.error
+        if job.completions and not any(completion.ids for completion in job.completions):
+            why = job.completions[0].stopped_by
+            raise ApiError(400, f"nothing could be made: {why}", code="generation_failed")
         for sample, completion in enumerate(job.completions or ()):
             choice = self.choices[first + sample]
-            said.append(Said(choice, choice.end(completion), last=True))
+            if not choice.over:
+                said.append(Said(choice, choice.end(completion), last=True))
         return said
 
     def _give_up(self, open_jobs: set[int], why: str) -> list[Said]:
         """End what still runs with what it has. Raises ApiError where that is nothing at all."""
-        if not self.made_tokens:
+        if self.times.first is None:
             what = "the server is shutting down" if why == SHUTDOWN else "the time for a request is over"
             raise ApiError(503, f"{what}; nothing was made", code=why, retry_after=10)
         n = self.plan.params.n
         left = [self.choices[number * n + sample] for number in sorted(open_jobs) for sample in range(n)]
-        return [Said(choice, choice.end(None, why), last=True) for choice in left]
+        return [Said(choice, choice.end(None, why), last=True) for choice in left if not choice.over]
 
     def wake(self) -> None:
         """Look at once, as when the server has to end."""

@@ -12,6 +12,9 @@ def tokenized(request: TokenizeRequest, served: Served) -> dict[str, Any]:
     """Raises ApiError 400."""
     if (request.prompt is None) == (request.messages is None):
         raise refused("send either 'prompt' or 'messages'", "prompt")
+    for name in ("tools", "add_generation_prompt"):
+        if request.prompt is not None and getattr(request, name) is not None:
+            raise refused(f"'{name}' needs 'messages'", name)
     tokenizer = served.lm.tokenizer
     if request.messages is not None:
         ids = served.prompter.conversation_ids(request)

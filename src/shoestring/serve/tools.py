@@ -21,6 +21,7 @@ from shoestring.text.tool_calls import (
     ToolCall,
     ToolCard,
     read_calls,
+    read_json,
 )
 
 MAX_CALLS = 8  # in one turn that has to call: a small model may find no end
@@ -111,7 +112,7 @@ def told(calls: Sequence[Call], place: int) -> list[ToolCall]:
     for i, call in enumerate(calls):
         where = f"messages.{place}.tool_calls.{i}.function.arguments"
         try:
-            arguments = json.loads(call.function.arguments or "{}")
+            arguments = read_json(call.function.arguments or "{}")
         except (ValueError, RecursionError):
             arguments = None
         if not isinstance(arguments, dict):
@@ -160,7 +161,7 @@ def _openai(name: str, arguments: str) -> dict[str, Any]:
 def _object_in(text: str) -> str | None:
     """Arguments that a model wrote as a string of JSON, as OpenAI's own form has them."""
     try:
-        value = json.loads(text)
+        value = read_json(text)
     except (ValueError, RecursionError):
         return None
     return _text(value) if isinstance(value, dict) else None

@@ -84,9 +84,17 @@ def read_calls(answer: str) -> Asked:
     return Asked(answer[: first.start()], tuple(calls))
 
 
+def read_json(text: str) -> Any:
+    """What can be written again: Python's own reader takes NaN, numbers past a double's range and halves of
+    surrogate pairs, which no client could read. Raises ValueError, or RecursionError."""
+    value = json.loads(text)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
+
+
 def _tagged(inner: str) -> ToolCall:
     try:
-        value = json.loads(inner)
+        value = read_json(inner)
     except (ValueError, RecursionError):
         return ToolCall("", "", fault="the call is not JSON")
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
@@ -99,7 +107,7 @@ def _fenced(inner: str) -> ToolCall:
     if found is None:
         return ToolCall("", "", fault="the call is not a name and a block of JSON")
     try:
-        return _call(found[1].strip(), json.loads(found[2]))
+        return _call(found[1].strip(), read_json(found[2]))
     except (ValueError, RecursionError):
         return ToolCall(found[1].strip(), "", fault="the arguments are not JSON")
 

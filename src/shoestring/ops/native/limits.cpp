@@ -11,6 +11,7 @@
 
 constexpr float LOWEST = std::numeric_limits<float>::lowest();  // below what can be drawn is only -inf
 constexpr double SHORT_MASS = 1e-6, SHORT_LOGIT = 1e-5;  // as in ops/limits.py
+constexpr double LEAST_SCALE = 1e-30, MOST_SCALE = 1e30;  // past these a float32 times a logit is no number
 
 struct Row {
     float* x;  // logits
@@ -132,9 +133,15 @@ static Cut cut_at_mass(const Candidates& from, double target) {
     return {*std::min_element(from.x.begin(), from.x.begin() + from.count), from.count};  // rounding: all of them
 }
 
+// A floor that is no number, or above the largest logit, would keep nothing: the likeliest always stays
+static float floor_of(const Row& row, double share) {
+    const float floor = float(row.top + (std::log(share) - SHORT_LOGIT) / double(row.scale));
+    return floor <= row.top ? std::max(floor, LOWEST) : row.top;
+}
+
 static Cut cut_of(const Row& row, int64_t top_k, double top_p, double min_p, Candidates& scratch) {
     float floor = LOWEST;
-    if (min_p > 0.0) floor = float(row.top + (std::log(min_p) - SHORT_LOGIT) / double(row.scale));
+    if (min_p > 0.0) floor = floor_of(row, min_p);
     if (top_k > 0 && top_k < row.vocab) floor = kth_largest(row, top_k, floor, scratch);
     if (top_p >= 1.0) return {floor, row.vocab};
     double total = 0.0;
@@ -142,8 +149,7 @@ static Cut cut_of(const Row& row, int64_t top_k, double top_p, double min_p, Can
         for (int64_t b = 0; b < row.blocks(); b++)
             total += weigh(row.x + b * BLOCK, row.size(b), row.scale, row.top, nullptr);
         // all words below this weight together are less than what top_p leaves out
-        const double least = (1.0 - top_p) * total / double(row.vocab);
-        gather(row, float(row.top + (std::log(least) - SHORT_LOGIT) / double(row.scale)), scratch);
+        gather(row, floor_of(row, (1.0 - top_p) * total / double(row.vocab)), scratch);
         weigh_all(row, scratch);
     } else {
         gather(row, floor, scratch);
@@ -239,7 +245,8 @@ API void draw_limited_f32(float* logits, const double* uniform, const double* nu
             if (!first_pass(x, vocab, mask, tops.data())) continue;
             const float top = largest(tops.data(), int64_t(tops.size()));
             if (!std::isfinite(top)) continue;
-            const Row row{x, vocab, temperature > 0.0 ? float(1.0 / temperature) : 1.0f, top, tops.data()};
+            const double scale = temperature > 0.0 ? std::clamp(1.0 / temperature, LEAST_SCALE, MOST_SCALE) : 1.0;
+            const Row row{x, vocab, float(scale), top, tops.data()};
             const Cut cut = cut_of(row, top_ks[r], top_p, min_p, scratch);
             const double draw = temperature > 0.0 ? uniform[r] : -1.0;
             if (cut.at == LOWEST) {

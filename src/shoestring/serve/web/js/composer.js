@@ -2,6 +2,7 @@
 
 import { contextUse, warning } from "./context.js";
 import { byId, el } from "./dom.js";
+import { inTab } from "./kept.js";
 import { wordButton } from "./reply_view.js";
 
 const DRAFT = "shoestring.draft";
@@ -15,7 +16,7 @@ export class Composer {
     Object.assign(this, { options, does });
     this.field = byId("draft");
     this.button = byId("send");
-    this.field.value = sessionStorage.getItem(DRAFT) ?? "";
+    this.field.value = inTab.get(DRAFT) ?? "";
     this.field.addEventListener("input", () => this.#typed());
     this.field.addEventListener("keydown", (event) => this.#key(event));
     byId("composer").addEventListener("submit", (event) => {
@@ -67,7 +68,7 @@ export class Composer {
   }
 
   #typed() {
-    sessionStorage.setItem(DRAFT, this.field.value);
+    inTab.set(DRAFT, this.field.value);
     this.button.disabled = !this.#busy && !this.field.value.trim();
     if (this.#conversation) this.#meter();
   }

@@ -9,13 +9,15 @@ export function estimate(text) {
   return Math.ceil(wide + (text.length - wide) / 3.6);
 }
 
+const isCounted = (usage) => Number.isFinite(usage?.prompt_tokens + usage?.completion_tokens);
+
 /**
  * {used, exact, window, share} for what would be sent with `draft`; window and share are null where the server
  * doesn't say how long the window is. Thinking of earlier turns isn't sent again, so it doesn't count.
  */
 export function contextUse(conversation, draft, model) {
   const shown = path(conversation);
-  const counted = shown.findLastIndex((node) => node.reply?.usage);
+  const counted = shown.findLastIndex((node) => isCounted(node.reply?.usage));
   const { usage } = counted < 0 ? {} : shown[counted].reply;
   const thought = usage?.completion_tokens_details?.reasoning_tokens ?? 0;
   let used = usage ? usage.prompt_tokens + usage.completion_tokens - thought : estimate(conversation.system);

@@ -1,5 +1,7 @@
 /** What the reader has set, kept in this browser. The API key is kept for this tab only, unless asked. */
 
+import { inBrowser, inTab } from "./kept.js";
+
 const KEPT = "shoestring.options";
 const KEY = "shoestring.key";
 
@@ -22,9 +24,9 @@ export class Options extends EventTarget {
     super();
     let kept = {};
     try {
-      kept = JSON.parse(localStorage.getItem(KEPT)) ?? {};
+      kept = JSON.parse(inBrowser.get(KEPT)) ?? {};
     } catch {
-      // not ours, or refused: the defaults
+      // not ours: the defaults
     }
     const known = Object.keys(DEFAULTS).filter((name) => name in kept);
     Object.assign(this, DEFAULTS, Object.fromEntries(known.map((name) => [name, kept[name]])));
@@ -32,23 +34,19 @@ export class Options extends EventTarget {
 
   set(values) {
     Object.assign(this, values);
-    try {
-      const kept = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, this[name]]));
-      localStorage.setItem(KEPT, JSON.stringify(kept));
-    } catch {
-      // a browser that keeps nothing: they hold until the page is closed
-    }
+    const kept = Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, this[name]]));
+    inBrowser.set(KEPT, JSON.stringify(kept));
     this.dispatchEvent(new Event("change"));
   }
 
   get key() {
-    return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "";
+    return inTab.get(KEY) ?? inBrowser.get(KEY) ?? "";
   }
 
   setKey(key, remember) {
-    localStorage.removeItem(KEY);
-    sessionStorage.removeItem(KEY);
-    if (key) (remember ? localStorage : sessionStorage).setItem(KEY, key);
+    inBrowser.remove(KEY);
+    inTab.remove(KEY);
+    if (key) (remember ? inBrowser : inTab).set(KEY, key);
   }
 }
 

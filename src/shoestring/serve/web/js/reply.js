@@ -21,6 +21,7 @@ export function newReply(model, budget, now) {
     eta: null,
     chunks: { thinking: 0, answer: 0 }, // a token each, nearly: what is shown until usage has come
     times: { asked: now, first: null, answer: null, end: null },
+    moved: now, // when it last changed: of two that tabs have of it the later is the truer
     usage: null,
     earlier: { thinking: 0, answer: 0 }, // tokens of calls before this one, where it was gone on with
     applied: null, // limits, temperature, seed: as the server says that they held
@@ -32,6 +33,7 @@ export function newReply(model, budget, now) {
 }
 
 export function take(reply, event, now) {
+  reply.moved = now;
   switch (event.kind) {
     case "queued":
       if (!reply.times.first)
@@ -83,7 +85,7 @@ const GUARDS = {
 
 /** It ended without the server's word: "stopped", "failed" or "broken". */
 export function endEarly(reply, state, now, error = "") {
-  Object.assign(reply, { state, error });
+  Object.assign(reply, { state, error, moved: now });
   reply.times.end ??= now;
 }
 
@@ -132,8 +134,15 @@ const plain = {
   broken: "Cut off: the page was closed or reloaded while this was written. What had come is kept.",
 };
 
+/** It is done, and there is nothing in it. */
+export const isEmpty = (reply) => reply.state === "done" && !reply.answer.trim();
+
 /** The state in words, for the eye and for screen readers. */
 export function stateWords(reply) {
+  if (isEmpty(reply))
+    return reply.thinking.trim()
+      ? "No answer came: the model ended its reply after the thinking."
+      : "No answer came: the model ended its reply without a word.";
   if (reply.state === "queued") {
     const place = reply.position ? `, number ${reply.position}` : "";
     return `${plain.queued}${place}${reply.eta ? `, about ${Math.ceil(reply.eta)} s` : ""}`;

@@ -2,7 +2,7 @@
 
 import { branches, paired } from "./conversation.js";
 import { copyText, el, iconButton } from "./dom.js";
-import { ENDED_EARLY, isLive, pace, spans, stateWords, tokens } from "./reply.js";
+import { ENDED_EARLY, isEmpty, isLive, pace, spans, stateWords, tokens } from "./reply.js";
 import { StreamView } from "./stream_view.js";
 import { ThinkingPanel } from "./thinking.js";
 import { plural, seconds } from "./words.js";
@@ -48,7 +48,7 @@ export class ReplyView {
     this.waiting.hidden = !waits;
     if (waits)
       this.waiting.lastChild.textContent = `${stateWords(reply)} · ${seconds(spans(reply, now).waited)}`;
-    this.banner.hidden = !ENDED_EARLY.has(reply.state);
+    this.banner.hidden = !ENDED_EARLY.has(reply.state) && !isEmpty(reply);
     if (!this.banner.hidden) this.banner.textContent = stateWords(reply);
     this.notes.replaceChildren(...reply.notes.map((text) => el("p", { class: "note", text })));
     this.figures.textContent = figures(reply, now);

@@ -1,5 +1,8 @@
 /** Conversations, kept in this browser (IndexedDB) and nowhere else. */
 
+import { inBrowser } from "./kept.js";
+import { basis, fold } from "./merge.js";
+import { isLive } from "./reply.js";
 import { settle } from "./transfer.js";
 
 const LIVE = "shoestring.live.";
@@ -17,6 +20,9 @@ async function openDatabase() {
   return request(asked);
 }
 
+const NOTHING = { moved: [], changed: false };
+const hasLive = ({ nodes }) => Object.values(nodes).some(({ reply }) => reply && isLive(reply));
+
 /** A browser that refuses IndexedDB (some private windows) gets a store that lasts as long as the page. */
 export async function openStore() {
   try {
@@ -28,6 +34,7 @@ export async function openStore() {
 
 class Store {
   lasting = true;
+  #bases = new Map(); // conversation id -> as it and the database last agreed
 
   constructor(database) {
     this.database = database;
@@ -37,23 +44,55 @@ class Store {
     return this.database.transaction("conversations", mode).objectStore("conversations");
   }
 
-  /** With what `keepLive` kept of replies that the page left behind put back in. */
-  async all() {
+  /** With what pages that were closed left of their replies put back in; `writing()`: as other tabs tell it. */
+  async all(writing) {
     const found = await request(this.#conversations("readonly").getAll());
-    for (const conversation of found) {
-      const left = recover(conversation);
-      if (!settle(conversation, Date.now()) && !left.length) continue;
-      await this.put(conversation);
-      for (const key of left) localStorage.removeItem(key);
-    }
+    for (const one of found) this.#bases.set(one.id, basis(one));
+    const elsewhere = found.some(hasLive) ? await writing() : new Set();
+    for (const one of found) await this.settle(one, elsewhere);
     return found;
   }
 
-  async put(conversation) {
-    await request(this.#conversations("readwrite").put(conversation));
+  /**
+   * What `keepLive` kept is put back, and what is written neither here nor `elsewhere` says that it was cut off.
+   * Whether anything changed.
+   */
+  async settle(conversation, elsewhere, writes = () => false) {
+    const left = recover(conversation);
+    const isWritten = (id) => writes(id) || elsewhere.has(id);
+    if (!settle(conversation, Date.now(), isWritten) && !left.length) return false;
+    await this.put(conversation, writes);
+    for (const key of left) inBrowser.remove(key);
+    return true;
+  }
+
+  /**
+   * Together with what another tab may have put since: in one transaction, so that neither loses a message. What
+   * `fold` says that `conversation` has got by it.
+   */
+  async put(conversation, writes) {
+    const conversations = this.#conversations("readwrite");
+    const other = await request(conversations.get(conversation.id));
+    const news = other ? fold(conversation, other, this.#bases.get(conversation.id), writes) : NOTHING;
+    await request(conversations.put(conversation));
+    this.#bases.set(conversation.id, basis(conversation));
+    return news;
+  }
+
+  /** As it is kept, or undefined. */
+  async get(id) {
+    return request(this.#conversations("readonly").get(id));
+  }
+
+  /** `other`, as it is kept, put into `conversation`. */
+  take(conversation, other, writes) {
+    const news = fold(conversation, other, this.#bases.get(other.id), writes);
+    this.#bases.set(other.id, basis(other));
+    return news;
   }
 
   async remove(id) {
+    this.#bases.delete(id);
     await request(this.#conversations("readwrite").delete(id));
   }
 }
@@ -66,8 +105,17 @@ class MemoryStore {
     return [...this.#kept.values()];
   }
 
+  async settle() {
+    return false;
+  }
+
   async put(conversation) {
     this.#kept.set(conversation.id, structuredClone(conversation));
+    return NOTHING;
+  }
+
+  async get() {
+    return undefined; // no other tab sees it
   }
 
   async remove(id) {
@@ -80,22 +128,19 @@ class MemoryStore {
  * it back, so what had come is kept to the last token.
  */
 export function keepLive(nodes) {
-  for (const node of nodes) {
-    try {
-      localStorage.setItem(LIVE + node.id, JSON.stringify(node.reply));
-    } catch {
-      // full, or refused: what the database had a moment ago is still there
-    }
-  }
+  // where it is full, or refused, what the database had a moment ago is still there
+  for (const node of nodes) inBrowser.set(LIVE + node.id, JSON.stringify(node.reply));
 }
 
 /** The keys whose replies were put back. */
 function recover(conversation) {
   const left = [];
   for (const node of Object.values(conversation.nodes)) {
-    const kept = localStorage.getItem(LIVE + node.id);
+    const kept = inBrowser.get(LIVE + node.id);
     if (kept === null) continue;
-    node.reply = JSON.parse(kept);
+    const reply = JSON.parse(kept);
+    // in place: what shows it holds it. The page may have come back since, and written on
+    if ((reply.moved ?? 0) >= (node.reply.moved ?? 0)) Object.assign(node.reply, reply);
     left.push(LIVE + node.id);
   }
   return left;

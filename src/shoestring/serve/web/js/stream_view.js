@@ -54,14 +54,14 @@ export class StreamView {
     if (this.#queue.length) this.#plan();
   }
 
-  #closed(text) {
+  #closed({ source }) {
     const block = el("div", { class: "block" });
-    if (FENCE.test(text)) {
-      const view = this.#code ?? new CodeView(text);
-      view.end(text);
+    if (FENCE.test(source)) {
+      const view = this.#code ?? new CodeView(source);
+      view.end(source);
       block.append(view.node);
     } else {
-      block.append(renderBlock(text));
+      block.append(renderBlock(source));
       for (const pre of block.querySelectorAll("pre")) pre.replaceWith(codeBox(pre.firstElementChild));
     }
     this.#clearOpen();
@@ -69,17 +69,17 @@ export class StreamView {
   }
 
   #drawOpen() {
-    const { text, code } = this.#splitter.open;
+    const { text, source, code } = this.#splitter.open;
     if (!code) {
       this.#clearOpen();
-      if (text.trim()) this.#open.append(renderBlock(text, false));
+      if (text.trim()) this.#open.append(renderBlock(source, false));
       return;
     }
     if (!this.#code) {
-      this.#code = new CodeView(text);
+      this.#code = new CodeView(source);
       this.#open.replaceChildren(this.#code.node);
     }
-    this.#code.show(text);
+    this.#code.show(source);
   }
 
   #clearOpen() {

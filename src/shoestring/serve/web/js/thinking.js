@@ -50,8 +50,8 @@ export class ThinkingPanel {
     const about = exact || !thinking ? "" : "about ";
     const parts = [thought ? seconds(thought) : "", thinking ? about + plural(thinking, "token") : ""];
     this.figures.textContent = parts.filter(Boolean).join(" · ");
-    this.budget.hidden = !reply.budget;
-    if (!reply.budget) return;
+    this.budget.hidden = !(reply.budget > 0); // whoever gave it: a bar takes numbers only
+    if (this.budget.hidden) return;
     this.budget.max = reply.budget;
     this.budget.value = Math.min(thinking, reply.budget);
     this.figures.textContent += ` of ${reply.budget.toLocaleString("en")}`;

@@ -85,15 +85,29 @@ function checked(raw) {
 }
 
 function checkedReply(raw) {
-  const reply = newReply(string(raw.model), raw.budget ?? null, Number(raw.times?.asked) || 0);
+  const { budget = null } = numbers(raw, ["budget"]);
+  const { asked = 0 } = numbers(raw.times, ["asked"]);
+  const reply = newReply(string(raw.model), budget > 0 ? budget : null, asked);
   for (const field of ["thinking", "answer", "cutIn", "why", "error"]) reply[field] = string(raw[field]);
   Object.assign(reply.times, numbers(raw.times, ["first", "answer", "end"]));
   Object.assign(reply.chunks, numbers(raw.chunks, ["thinking", "answer"]));
+  Object.assign(reply.earlier, numbers(raw.earlier, ["thinking", "answer"]));
   reply.notes = [raw.notes ?? []].flat().map(string);
-  if (raw.usage && Number.isFinite(raw.usage.completion_tokens)) reply.usage = raw.usage;
+  reply.usage = checkedUsage(raw.usage);
   const states = ["done", "cut", "looped", "stopped", "failed", "broken"];
   reply.state = states.includes(raw.state) ? raw.state : "broken";
   return reply;
+}
+
+/** What the page reads of it, or null where the two counts that it must have aren't numbers. */
+function checkedUsage(raw) {
+  const usage = numbers(raw, ["prompt_tokens", "completion_tokens", "total_tokens"]);
+  if (!("prompt_tokens" in usage && "completion_tokens" in usage)) return null;
+  return {
+    ...usage,
+    prompt_tokens_details: numbers(raw.prompt_tokens_details, ["cached_tokens"]),
+    completion_tokens_details: numbers(raw.completion_tokens_details, ["reasoning_tokens"]),
+  };
 }
 
 const string = (value) => (typeof value === "string" ? value : "");
@@ -143,12 +157,17 @@ function readReply(conversation, parent, body, now) {
   return addReply(conversation, parent, model, unguarded(thinking), unguarded(answer.trimEnd()), now);
 }
 
-/** Replies that were being written when the page went away are kept, and say that they were cut off. */
-export function settle(conversation, now) {
+/**
+ * Replies that were being written when the page went away are kept, and say that they were cut off. `elsewhere(id)`
+ * says which ones another tab still writes.
+ */
+export function settle(conversation, now, elsewhere = () => false) {
   let changed = false;
   for (const node of Object.values(conversation.nodes)) {
-    if (node.role !== "assistant" || !isLive(node.reply)) continue;
+    if (node.role !== "assistant" || !isLive(node.reply) || elsewhere(node.id)) continue;
+    const { moved = 0 } = node.reply;
     endEarly(node.reply, "broken", now);
+    node.reply.moved = moved + 0.5; // after what it has, before any text that another tab has had since
     changed = true;
   }
   return changed;

@@ -24,6 +24,15 @@ export class Turns {
     return [...this.#running.values()].some((run) => run.conversation === conversation);
   }
 
+  /** Whether the reply with this id is written by this tab. */
+  writes(id) {
+    return this.#running.has(id);
+  }
+
+  get writing() {
+    return [...this.#running.keys()];
+  }
+
   send(conversation, text) {
     const parent = leaf(conversation)?.id ?? "";
     return this.#ask(conversation, add(conversation, parent, { role: "user", text }, Date.now()));
