@@ -92,7 +92,7 @@ test-all: dev gym base peers
 
 # apart: a quarter of an hour of processes that are started and killed, in an environment that has Ray
 test-ray: dev .venv-ray/.installed
-	.venv-ray/bin/python -m pytest -q -m slow $(RAY_TESTS)
+	.venv-ray/bin/python -m pytest -q -m "" $(RAY_TESTS)
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from shoestring.cluster.exits import ending, watch
     [
         ("import sys; sys.exit(3)", "exit code 3"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9 (SIGKILL)"),
+        ("import os; os.kill(os.getpid(), 40)", "signal 40"),
     ],
 )
 def test_how_a_process_ended_is_known_from_outside(code, told):

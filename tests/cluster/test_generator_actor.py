@@ -1,13 +1,23 @@
 """The actor's own class, without Ray."""
 
+from types import SimpleNamespace
+
+import pytest
+
+from ray_runs import workers
 from shoestring.cluster.generator_actor import Asked, GeneratorActor, OwnEngine
+from shoestring.cluster.generators import Generators
+from shoestring.cluster.handover import Carrier
+from shoestring.cluster.members import Members
 from shoestring.cluster.parcel import Parcel, packed
 from shoestring.cluster.skeleton import Skeleton
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput
+from shoestring.models.numerics import use_fp8, uses_fp8
 from shoestring.text.message import Message
 from tiny import tiny_lm
+from tiny_v3 import tiny_v3
 
 PARAMS = SamplingParams(max_tokens=6, n=2, ignore_eos=True)
 
@@ -69,12 +79,44 @@ def test_a_refusal_is_of_one_request():
     assert [n for n, _ in worked.done] == [2]
 
 
+class Refusing:
+    def make(self):
+        raise BadInput("--workers engine=vllm: no module named vllm; pip install vllm")
+
+
+def test_an_engine_that_can_not_be_made_is_refused_to_who_asks_for_a_look():
+    """Raised as the actor starts it would be one more lost process, started again and again."""
+    one = GeneratorActor(Refusing())
+    for _ in range(2):
+        with pytest.raises(BadInput, match="pip install vllm"):
+            one.look()
+
+
+def test_generators_whose_engine_is_refused_end_the_stage_with_that_line(fake_ray, tmp_path):
+    ray = fake_ray(lambda _: None)
+    ray.works = lambda _: SimpleNamespace(look=GeneratorActor(Refusing()).look)
+    asked = workers(generators=2, restarts=3)
+    lm, given = tiny_lm(), (GeneratorActor, (Refusing(),))
+    members = Members(ray, "generator", 2, asked, 1.0, 0.0, given, lambda _: None, tmp_path)
+    with pytest.raises(BadInput, match="pip install vllm") as refused:
+        Generators.start(members, lm.config, 4, Carrier(ray, asked), lm.network.public_tensors())
+    assert refused.value.exit_code == 2
+    assert members.lost == 0
+
+
 def test_a_skeleton_has_the_template_of_a_model_in_use():
     lm = tiny_lm()
     ids = lm.template.render([Message(role="user", content="Hi")], add_generation_prompt=True).ids
     same = Skeleton.of(lm).model("cpu")
     assert same.template.render([Message(role="user", content="Hi")], add_generation_prompt=True).ids == ids
     assert tuple(same.template.stop_ids) == tuple(lm.template.stop_ids)
+
+
+def test_a_skeleton_computes_as_its_model_does():
+    lm = tiny_v3()
+    for on in (False, True):
+        use_fp8(lm.network, on)
+        assert uses_fp8(Skeleton.of(lm).model("cpu").network) is on
 
 
 def test_where_it_is_shows_its_phase_and_a_stack():

@@ -31,6 +31,12 @@ def test_what_does_not_fit_is_refused_by_name(config: ModelConfig, size: int, ex
         check_fits(config, size, ParallelSettings(expert=expert))
 
 
+def test_a_torch_that_is_too_old_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("torch.distributed.fsdp.FSDPModule.set_force_sum_reduction_for_comms")
+    with pytest.raises(BadInput, match=r"needs torch 2\.9 or newer, here is .*pip install --upgrade torch"):
+        check_fits(V3, 2, ParallelSettings())
+
+
 def test_every_other_combination_is_taken() -> None:
     for size in (1, 2, 3, 4, 8):
         for expert in (1, 2, 4, 8):

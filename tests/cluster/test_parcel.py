@@ -3,12 +3,12 @@ import torch
 
 from shoestring.cluster.parcel import (
     LostParcel,
+    Shelf,
     entries_of,
     first_difference,
     packed,
     read,
     unpacked,
-    write,
 )
 from shoestring.errors import ShoestringError
 from small_disk import small_disk
@@ -61,9 +61,10 @@ def test_a_short_buffer_is_refused():
 
 def test_files_are_whole_or_not_there_and_only_the_last_two_are_kept(tmp_path):
     buffer, manifest = packed(weights(tiny_lm()))
+    shelf = Shelf(tmp_path)
     for version in range(4):
-        path = write(tmp_path, buffer, manifest, version)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        path = shelf.write(buffer, manifest, version)
+    assert sorted(p.name for p in shelf.folder.iterdir()) == [
         "weights-000002.safetensors",
         "weights-000003.safetensors",
     ]
@@ -75,14 +76,39 @@ def test_files_are_whole_or_not_there_and_only_the_last_two_are_kept(tmp_path):
         read(tmp_path / "weights-000009.safetensors")
 
 
+def test_what_was_written_last_is_kept_though_its_version_is_lower(tmp_path):
+    """A resume and a roll-back go back to older weights."""
+    buffer, manifest = packed(weights(tiny_lm()))
+    shelf = Shelf(tmp_path)
+    for version in (9, 10, 0):
+        path = shelf.write(buffer, manifest, version)
+        assert entries_of(read(path)).fingerprint == manifest.fingerprint
+    assert sorted(p.name for p in shelf.folder.iterdir()) == [
+        "weights-000000.safetensors",
+        "weights-000010.safetensors",
+    ]
+
+
+def test_two_runs_share_a_folder_and_each_clears_its_own_away(tmp_path):
+    buffer, manifest = packed(weights(tiny_lm()))
+    one, other = Shelf(tmp_path), Shelf(tmp_path)
+    path = one.write(buffer, manifest, 1)
+    for version in range(2, 6):
+        other.write(buffer, manifest, version)
+    assert entries_of(read(path)).fingerprint == manifest.fingerprint
+    other.close()
+    assert [p.name for p in tmp_path.iterdir()] == [one.folder.name]
+
+
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):
     buffer, manifest = packed(weights(tiny_lm()))
     with small_disk(tmp_path / "disk", 3 * manifest.nbytes) as disk:
-        kept = write(disk, buffer, manifest, 1)
+        shelf = Shelf(disk)
+        kept = shelf.write(buffer, manifest, 1)
         (disk / "other").write_bytes(bytes(int(1.5 * manifest.nbytes)))
         with pytest.raises(ShoestringError, match=r"weights-000002.*: the disk is full; what was saved"):
-            write(disk, buffer, manifest, 2)
-        assert sorted(p.name for p in disk.iterdir()) == ["other", kept.name]
+            shelf.write(buffer, manifest, 2)
+        assert [p.name for p in shelf.folder.iterdir()] == [kept.name]
         assert entries_of(read(kept)).fingerprint == manifest.fingerprint
         (disk / "other").unlink()
-        assert entries_of(read(write(disk, buffer, manifest, 2))).fingerprint == manifest.fingerprint
+        assert entries_of(read(shelf.write(buffer, manifest, 2))).fingerprint == manifest.fingerprint

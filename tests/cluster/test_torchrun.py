@@ -11,12 +11,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import HashStore, PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from typer.testing import CliRunner
 
+from ranks_work import OPTIM
 from shoestring.cli.app import app
-from shoestring.cluster.torchrun import KEY, NOBODY, Place
+from shoestring.cluster import leading as leading_module
+from shoestring.cluster.leading import LeadingLearner
+from shoestring.cluster.torchrun import KEY, NOBODY, Leading, Place, leading
+from shoestring.cluster.world import World
+from shoestring.errors import ShoestringError
 from shoestring.models.checkpoint import load_checkpoint
+from shoestring.train.loss import sft_loss
+from shoestring.train.objectives import Objectives
 from tiny_v3 import tiny_v3
 
 TOLD = {
@@ -88,6 +95,64 @@ def test_a_rank_that_goes_home_is_not_torn_down(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, left], env=os.environ | told, timeout=120)
     assert done.returncode == 0
     assert not left.exists()
+
+
+def led_to(error: BaseException, monkeypatch: pytest.MonkeyPatch, update: bool) -> list[str]:
+    """What rank 0 tells the others where its command ends in this error, in an update or outside."""
+    told: list[str] = []
+    monkeypatch.setattr(Place, "store", lambda self: HashStore())
+    monkeypatch.setattr(Leading, "close", lambda self: told.append("home"))
+    monkeypatch.setattr(leading_module, "give", lambda world, order: told.append(type(order).__name__))
+    world = object.__new__(World)
+    learner = object.__new__(LeadingLearner)
+    learner.world, learner.settings, learner.objectives = world, OPTIM, Objectives()
+    learner.step, learner.rate_scale, learner.most_tokens = 0, 1.0, None
+
+    class Fails:
+        def update(self, *_: object) -> None:
+            raise error
+
+    learner._own = Fails()  # type: ignore[assignment]
+
+    def command() -> None:
+        with leading(Place(0, 2, "host", 1, False, "0"), []) as door:
+            door.world = world
+            if update:
+                learner.update([], sft_loss)
+            raise error
+
+    with pytest.raises(type(error)):
+        command()
+    return told
+
+
+@pytest.mark.parametrize("error", [AssertionError("ours"), KeyboardInterrupt(), RuntimeError("a bug")])
+def test_a_fault_of_rank_0_alone_does_not_wait_for_the_others(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They sit in a collective of the update, and would be met in another until the deadline."""
+    assert led_to(error, monkeypatch, update=True) == ["Call"]
+    assert led_to(error, monkeypatch, update=False) == ["home"]
+
+
+def test_what_all_ranks_find_alike_sends_them_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert led_to(ShoestringError("not finite"), monkeypatch, update=True) == ["Call", "home"]
+
+
+def test_ranks_that_do_not_go_home_leave_the_error_that_came_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(self: Leading) -> None:
+        raise RuntimeError("Timed out")
+
+    monkeypatch.setattr(Place, "store", lambda self: HashStore())
+    monkeypatch.setattr(Leading, "close", lost)
+    with (
+        pytest.raises(ShoestringError, match="no such suite"),
+        leading(Place(0, 2, "host", 1, False, "0"), []),
+    ):
+        raise ShoestringError("no such suite")
+    assert capsys.readouterr().err == "the other ranks: Timed out\n"
 
 
 @pytest.mark.slow

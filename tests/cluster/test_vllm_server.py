@@ -4,18 +4,25 @@ weights are taken in place and named, an abort leaves nothing, a server that die
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ray_runs import handles_in
 from shoestring.cluster.kept import Kept
+from shoestring.cluster.lost import WorkerLost
 from shoestring.cluster.skeleton import Skeleton
-from shoestring.cluster.vllm_server import VLLMServer
+from shoestring.cluster.vllm_line import Line
+from shoestring.cluster.vllm_server import ServedEngine, VLLMServer
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput
@@ -60,7 +67,7 @@ def until(true, seconds: float = 30.0) -> None:
 
 @pytest.fixture(scope="module")
 def engine():
-    one = VLLMServer(Skeleton.of(wide(0)), 16, 0.1, PYTHON).make()
+    one = VLLMServer(Skeleton.of(wide(0)), 16, 0.1, PYTHON, 600.0).make()
     yield one
     one.close()
 
@@ -177,17 +184,75 @@ def test_how_a_server_ended_is_told_with_its_last_error(tmp_path):
     kept.close()
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import sys; sys.exit(255)", "exit code 255"),
+        ("import sys; sys.exit(193)", "exit code 193"),
+        ("import os; os.kill(os.getpid(), 40)", "signal 40"),
+        ("import os; os.kill(os.getpid(), 9)", "signal 9 (SIGKILL)"),
+    ],
+)
+def test_how_a_server_ended_is_told_for_every_code(tmp_path, code, told):
+    kept = Kept([sys.executable, "-c", code], os.environ, tmp_path / "log")
+    until(lambda: not kept.runs)
+    assert kept.ending() == told
+    kept.close()
+
+
+@pytest.fixture
+def hung():
+    """A socket that takes connections and never answers, as a stopped server's does."""
+    with tempfile.TemporaryDirectory(prefix="sv-") as folder, socket.socket(socket.AF_UNIX) as door:
+        path = Path(folder) / "s"
+        door.bind(str(path))
+        door.listen(64)
+        yield path
+
+
+def served(line):
+    """An engine whose one sample never comes."""
+    engine = object.__new__(ServedEngine)
+    engine._line, engine._asked, engine._finished = line, {1: [Future()]}, deque()
+    return engine
+
+
+def test_a_server_that_is_silent_is_lost_after_the_deadline(hung):
+    server = SimpleNamespace(runs=True)
+    engine = served(Line(hung, server, 0.8))
+    began = time.monotonic()
+
+    def run():
+        while time.monotonic() < began + 20:
+            engine.step()
+
+    with pytest.raises(WorkerLost, match=r"its vLLM server answered nothing for \d\.\d s"):
+        run()
+    assert 0.8 < time.monotonic() - began < 10
+    with pytest.raises(WorkerLost, match=r"answered nothing to /inference/v1/abort_requests for 0\.8 s"):
+        Line(hung, server, 0.8).post("/inference/v1/abort_requests", {})
+
+
+def test_a_server_that_answers_may_take_its_time_with_a_sample(hung, monkeypatch):
+    line = Line(hung, SimpleNamespace(runs=True), 0.4)
+    monkeypatch.setattr(line, "_ask", lambda *_: (200, b""))
+    engine, until = served(line), time.monotonic() + 1.5
+    while time.monotonic() < until:
+        engine.step()
+    assert not engine.idle
+
+
 def test_without_vllm_the_line_says_what_to_install(tmp_path):
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -c "import vllm"\n')
     bare.chmod(0o755)
     with pytest.raises(BadInput, match=r"engine=vllm-server.*No module named 'vllm'.*pip install vllm"):
-        VLLMServer(Skeleton.of(wide(0)), 16, 0.1, bare).make()
+        VLLMServer(Skeleton.of(wide(0)), 16, 0.1, bare, 600.0).make()
     with pytest.raises(BadInput, match=r"engine=vllm-server: .*nowhere"):
-        VLLMServer(Skeleton.of(wide(0)), 16, 0.1, tmp_path / "nowhere").make()
+        VLLMServer(Skeleton.of(wide(0)), 16, 0.1, tmp_path / "nowhere", 600.0).make()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it is not refused")
 def test_a_v3_on_a_cpu_is_refused_before_anything_starts(tmp_path):
     with pytest.raises(BadInput, match="can't be given a DeepSeek-V3's new weights in place"):
-        VLLMServer(Skeleton.of(tiny_v3()), 16, 0.1, tmp_path / "nowhere").make()
+        VLLMServer(Skeleton.of(tiny_v3()), 16, 0.1, tmp_path / "nowhere", 600.0).make()

@@ -62,6 +62,23 @@ def test_who_holds_the_store_stays_until_the_others_have_said_who_is_to_blame(
     assert all(said.startswith("rank 2 is in 'save'") for said in (line, other)), (line, other)
 
 
+def test_a_stack_that_can_not_be_written_leaves_the_line_of_blame(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("shoestring.cluster.watch.SILENT_S", 0.5)
+    (tmp_path / "file").write_text("")
+    store = HashStore()
+    one, other = (Watch(rank, 2, store, 0.4, tmp_path / "file", torch.device("cpu")) for rank in range(2))
+    with other.phase("save"):
+        line = one.explain(RuntimeError("Timed out"))
+    time.sleep(0.5)  # the other finds the alarm
+    assert other._thread.is_alive()
+    for watch in (one, other):
+        watch.close()
+    assert line.startswith("rank 1 is in 'save'"), line
+    assert "rank 0 could not write its stack: " in line
+
+
 def lines(results: list[object]) -> list[str]:
     return [str(r) for r in results if isinstance(r, ShoestringError)]
 

@@ -8,12 +8,13 @@ from shoestring.cluster.generator_actor import GeneratorActor, Makes, OwnEngine
 from shoestring.cluster.generators import Generators
 from shoestring.cluster.handover import Carrier
 from shoestring.cluster.judges import Home, JudgeActor, Judges
-from shoestring.cluster.many import ManyLearners
+from shoestring.cluster.many import ManyLearners, OneLearner
 from shoestring.cluster.members import Members
-from shoestring.cluster.parallelize import ParallelSettings
+from shoestring.cluster.parallelize import ParallelSettings, check_fits
 from shoestring.cluster.ray_start import ray_at
 from shoestring.cluster.skeleton import Skeleton
-from shoestring.cluster.trainer import LearnerMakes, LearnerSettings, RemoteLearner, TrainerActor, one_learner
+from shoestring.cluster.trainer import RemoteLearner
+from shoestring.cluster.trainer_actor import LearnerMakes, LearnerSettings, TrainerActor
 from shoestring.cluster.vllm_engine import VLLM
 from shoestring.cluster.vllm_server import VLLMServer
 from shoestring.cluster.workers import Workers
@@ -62,27 +63,33 @@ class ClusterHandles:
         objectives: Objectives,
         adapters: Adapters | None,
     ) -> Learner:
-        """Adapters are trained in this process: they are few numbers, and their network is here anyway."""
+        """Adapters are trained in this process: they are few numbers, and their network is here anyway.
+        Raises BadInput, before anything is started, where model and trainers don't fit."""
         if adapters is not None:
             self.stage.say("lora: its matrices are trained in this process, not by the cluster's trainers")
             return Learner(lm, optim, total_steps, objectives, adapters)
+        if self.workers.trainers > 1:
+            check_fits(lm.config, self.workers.trainers, self._parallel())
         settings = LearnerSettings(Skeleton.of(lm), self._device, optim, total_steps, objectives)
         made = (TrainerActor, (settings, self._learner_of_a_rank()))
         members = self._members("trainer", self.workers.trainers, self.workers.gpus, made)
         return self._closing(RemoteLearner(lm, settings, members, self.ray))
 
     def _learner_of_a_rank(self) -> LearnerMakes:
+        if self.workers.trainers == 1:
+            return OneLearner(self.workers.recompute)
+        return ManyLearners(self._parallel(), self.stage.folder.absolute())
+
+    def _parallel(self) -> ParallelSettings:
         own = self.workers
-        if own.trainers == 1:
-            return one_learner
-        parallel = ParallelSettings(expert=own.expert, recompute=own.recompute, deadline_s=own.deadline_s)
-        return ManyLearners(parallel, self.stage.folder.absolute())
+        return ParallelSettings(expert=own.expert, recompute=own.recompute, deadline_s=own.deadline_s)
 
     def _engine(self, skeleton: Skeleton, max_batch: int) -> Makes:
         if self.workers.engine == "vllm":
             return VLLM(skeleton, max_batch, self.workers.cache_gib)
         if self.workers.engine == "vllm-server":
-            return VLLMServer(skeleton, max_batch, self.workers.cache_gib, self.workers.vllm_python)
+            own = self.workers.cache_gib, self.workers.vllm_python, self.workers.deadline_s
+            return VLLMServer(skeleton, max_batch, *own)
         return OwnEngine(skeleton, self._device, max_batch, self.workers.cache_gib)
 
     def _members(self, kind: str, count: int, gpus: float, make: tuple[type, tuple[Any, ...]]) -> Members:

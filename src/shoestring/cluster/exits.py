@@ -31,6 +31,13 @@ def ending(watched: int) -> str:
     if not mask & WANT_EXIT:
         return ""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"signal {number} ({signal.Signals(number).name})"
+        return signal_words(os.WTERMSIG(status))
     return f"exit code {os.WEXITSTATUS(status)}"
+
+
+def signal_words(number: int) -> str:
+    """ "signal 9 (SIGKILL)"; the number alone where Python has no name for it, as of most real-time ones."""
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"

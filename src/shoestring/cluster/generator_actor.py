@@ -13,7 +13,7 @@ from shoestring.cluster.parcel import LostParcel, Parcel, entries_of, first_diff
 from shoestring.cluster.skeleton import Skeleton
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import Completion, SamplingParams
-from shoestring.errors import ShoestringError
+from shoestring.errors import BadInput, ShoestringError
 
 NO_WEIGHTS = -1  # version of an engine that was handed none yet
 
@@ -96,10 +96,21 @@ class GeneratorActor(Seen):
 
     def __init__(self, makes: Makes) -> None:
         super().__init__()
-        self._makes, self._engine = makes, makes.make()
+        self._makes = makes
+        self._refused: BadInput | None = None
+        try:
+            self._engine = makes.make()
+        except BadInput as refused:  # an actor that fails to start is lost, and would be started again
+            self._refused = refused
         self._version = NO_WEIGHTS
         self._numbers: dict[int, int] = {}  # the engine's number of a request -> the caller's
         self._at("waiting for work")
+
+    def look(self) -> Look:
+        """Raises the BadInput with which the engine refused to be made, wherever it was to run."""
+        if self._refused is not None:
+            raise self._refused
+        return super().look()
 
     def take(self, parcel: Parcel, buffer: Any) -> Took:
         """New weights. buffer: what `parcel.carried` refers to, which Ray fetched on the way here, or its

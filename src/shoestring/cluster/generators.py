@@ -120,6 +120,7 @@ class Generators:
 
     def close(self) -> None:
         self.members.close()
+        self.hand_over.carrier.close()
 
     # -- actors
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shoestring.cluster.generator_actor import Took
 from shoestring.cluster.members import Member, Members
-from shoestring.cluster.parcel import LostParcel, Manifest, Parcel, packed, write
+from shoestring.cluster.parcel import LostParcel, Manifest, Parcel, Shelf, packed
 from shoestring.cluster.workers import Workers
 from shoestring.errors import BadInput, ShoestringError
 
@@ -36,6 +36,12 @@ class Carrier:
     def __init__(self, ray: Any, workers: Workers) -> None:
         self.ray, self.workers = ray, workers
         self._last: tuple[Any, Manifest, Iterable[tuple[str, Tensor]]] | None = None
+        self._shelf = None if workers.folder is None else Shelf(workers.folder.absolute())
+
+    def close(self) -> None:
+        """Called once no actor reads any more."""
+        if self._shelf is not None:
+            self._shelf.close()
 
     def parcel(self, weights: Iterable[tuple[str, Tensor]], version: int) -> Parcel:
         """Raises BadInput where no way has room."""
@@ -75,8 +81,8 @@ class Carrier:
         return "disk"
 
     def _written(self, version: int) -> Path:
-        assert self._last is not None and self.workers.folder is not None
-        return write(self.workers.folder.absolute(), self._buffer(), self._last[1], version)
+        assert self._last is not None and self._shelf is not None
+        return self._shelf.write(self._buffer(), self._last[1], version)
 
     def _buffer(self) -> np.ndarray:
         assert self._last is not None

@@ -14,6 +14,7 @@ from typing import Any
 
 from shoestring.cluster.look import Look, Seen
 from shoestring.cluster.lost import WorkerLost
+from shoestring.cluster.members import START_S as UP_S
 from shoestring.cluster.members import Member, Members
 from shoestring.errors import ShoestringError
 from shoestring.tasks.base import SCORING_S, Problem, Verdict
@@ -22,6 +23,7 @@ from shoestring.tasks.judge_worker import START_S
 from shoestring.text.message import Reply
 
 Row = tuple[str, Problem, Reply]
+POLL_S = 0.2
 SLOW_SHARE = 0.25  # of the time that a chunk may take at most, and a second judge is asked too
 
 
@@ -68,9 +70,24 @@ class JudgeActor(Seen):
 
 @dataclass
 class _Chunk:
+    """into: where its verdicts go, those of one `score`."""
+
     rows: Sequence[Row]
-    began: float = 0.0
+    into: dict[str, Verdict]
     asked: int = 0  # judges that have it
+
+    @property
+    def done(self) -> bool:
+        return self.rows[0][0] in self.into
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Of one judge. began: it has a clock of its own, whenever others were asked for the same."""
+
+    member: Member
+    chunk: _Chunk
+    began: float
 
 
 class Judges(Judge):
@@ -81,6 +98,8 @@ class Judges(Judge):
         self.retried = self.deaths = 0
         self.asked_twice = 0  # chunks that a second judge was asked for
         self._counts: dict[str, tuple[int, int]] = {}
+        self._calls: dict[Any, _Call] = {}  # under way; one outlives its `score` where another was faster
+        self._starting: dict[Any, tuple[Member, float]] = {}  # in a lost one's place, not up yet
         self._closed = False
         members.start()
         for member in list(members.all):
@@ -93,84 +112,109 @@ class Judges(Judge):
         """Raises what `Judge.score` raises, and ShoestringError where judges are lost too often."""
         if self._closed:
             raise ShoestringError("the judges are closed")
+        if not self.members.all:
+            raise ShoestringError("no judge is left")
         count = len(self.members.all) * self.workers
         size = min(CHUNK * self.workers, max(1, -(-len(replies) // (2 * count))) * self.workers)
-        chunks = [_Chunk(replies[i : i + size]) for i in range(0, len(replies), size)]
         verdicts: dict[str, Verdict] = {}
-        waiting, calls = deque(chunks), dict[Any, tuple[Member, _Chunk]]()
+        waiting = deque(_Chunk(replies[i : i + size], verdicts) for i in range(0, len(replies), size))
         while len(verdicts) < len(replies):
-            busy = [member for member, _ in calls.values()]
-            for member in [m for m in self.members.all if m not in busy]:
-                chunk = waiting.popleft() if waiting else self._slowest(calls, verdicts)
-                if chunk is None:
-                    break
-                calls[self._ask(member, chunk, lenient)] = member, chunk
-            ready, _ = self.members.ray.wait(list(calls), timeout=0.2)
+            self._hear_starting()
+            self._ask_those_free(waiting, verdicts, lenient)
+            ready, _ = self.members.ray.wait([*self._calls, *self._starting], timeout=POLL_S)
             for ref in ready:
-                member, chunk = calls.pop(ref)
-                try:
-                    self._heard(member, self.members.result(member, ref), verdicts)
-                except WorkerLost as lost:
-                    self._replace(member, lost)
-                    self._give_back(chunk, waiting, verdicts)
-            for ref, (member, chunk) in list(calls.items()):
-                late = time.monotonic() - chunk.began
-                if late > self._allowed(chunk):
-                    del calls[ref]
-                    self._replace(member, self.members.stalled(member, late))
-                    self._give_back(chunk, waiting, verdicts)
+                if ref in self._calls:
+                    self._hear(ref, waiting, verdicts)
+            self._look_after_the_late(waiting, verdicts)
         return {name: verdicts[name] for name, _, _ in replies}
 
     def close(self) -> None:
         self._closed = True
         self.members.close()
 
-    def _ask(self, member: Member, chunk: _Chunk, lenient: bool) -> Any:
-        member.phase = f"judging {len(chunk.rows)} replies"
-        chunk.began, chunk.asked = time.monotonic(), chunk.asked + 1
-        return member.actor.score.remote(chunk.rows, lenient)
+    def _ask_those_free(self, waiting: deque[_Chunk], verdicts: dict[str, Verdict], lenient: bool) -> None:
+        busy = {id(member) for member, _ in self._starting.values()}
+        busy |= {id(call.member) for call in self._calls.values()}
+        for member in self.members.all:
+            if id(member) in busy:
+                continue
+            chunk = waiting.popleft() if waiting else self._slowest(verdicts)
+            if chunk is None:
+                break
+            chunk.asked += 1
+            member.phase = f"judging {len(chunk.rows)} replies"
+            ref = member.actor.score.remote(chunk.rows, lenient)
+            self._calls[ref] = _Call(member, chunk, time.monotonic())
 
-    def _heard(self, member: Member, scored: Scored, verdicts: dict[str, Verdict]) -> None:
+    def _hear(self, ref: Any, waiting: deque[_Chunk], verdicts: dict[str, Verdict]) -> None:
+        call = self._calls.pop(ref)
+        try:
+            scored: Scored = self.members.result(call.member, ref)
+        except WorkerLost as lost:
+            self._replace(call, lost, waiting, verdicts)
+            return
+        member = call.member
         member.saw(scored.look)
         retried, deaths = self._counts.get(member.title, (0, 0))
         self.retried += max(0, scored.retried - retried)
         self.deaths += max(0, scored.deaths - deaths)
         self._counts[member.title] = scored.retried, scored.deaths
         for name, verdict in scored.verdicts.items():
-            verdicts.setdefault(name, verdict)
+            call.chunk.into.setdefault(name, verdict)
 
-    def _replace(self, member: Member, lost: WorkerLost) -> None:
-        self._counts.pop(member.title, None)
-        fresh = self.members.replace(member, lost)
-        try:
-            self.members.greet_one(fresh)
-        except WorkerLost as again:
-            self.members.drop(fresh)
-            self.members.say(f"{again}; {len(self.members.all)} of {self.members.count} go on without it")
-            if not self.members.all:
-                raise ShoestringError(f"{again}; no judge is left") from None
+    def _look_after_the_late(self, waiting: deque[_Chunk], verdicts: dict[str, Verdict]) -> None:
+        """One at a time: ending it takes seconds, in which others may have answered."""
+        for ref, call in self._calls.items():
+            late = time.monotonic() - call.began
+            if late > self._allowed(call.chunk) and not self.members.ray.wait([ref], timeout=0)[0]:
+                del self._calls[ref]
+                self._replace(call, self.members.stalled(call.member, late), waiting, verdicts)
+                return
 
-    def _give_back(self, chunk: _Chunk, waiting: deque[_Chunk], verdicts: dict[str, Verdict]) -> None:
+    def _replace(
+        self, call: _Call, lost: WorkerLost, waiting: deque[_Chunk], verdicts: dict[str, Verdict]
+    ) -> None:
+        """Another is started in its place; until it is up the others go on, with what it had too."""
+        chunk = call.chunk
         chunk.asked -= 1
-        if not chunk.asked and chunk.rows[0][0] not in verdicts:
+        if chunk.into is verdicts and not chunk.asked and not chunk.done:
             waiting.append(chunk)
+        self._counts.pop(call.member.title, None)
+        fresh = self.members.replace(call.member, lost)
+        self._starting[self.members.asked_to_look(fresh)] = fresh, time.monotonic()
 
-    def _slowest(
-        self, calls: dict[Any, tuple[Member, _Chunk]], verdicts: dict[str, Verdict]
-    ) -> _Chunk | None:
+    def _hear_starting(self) -> None:
+        """Those that are up by now, and those that never will be."""
+        for ref, (member, since) in list(self._starting.items()):
+            late = time.monotonic() - since > UP_S
+            if not late and not self.members.ray.wait([ref], timeout=0)[0]:
+                continue
+            del self._starting[ref]
+            try:
+                if late:
+                    raise self.members.stalled(member, UP_S)
+                member.saw(self.members.result(member, ref))
+            except WorkerLost as lost:
+                self.members.drop(member)
+                self.members.say(f"{lost}; {len(self.members.all)} of {self.members.count} go on without it")
+                if not self.members.all:
+                    raise ShoestringError(f"{lost}; no judge is left") from None
+
+    def _slowest(self, verdicts: dict[str, Verdict]) -> _Chunk | None:
         """A chunk that its judge is slow with, for one who has nothing to do."""
         now = time.monotonic()
         late = [
-            chunk
-            for _, chunk in calls.values()
-            if chunk.asked == 1
-            and chunk.rows[0][0] not in verdicts
-            and now - chunk.began > SLOW_SHARE * self._allowed(chunk)
+            call
+            for call in self._calls.values()
+            if call.chunk.into is verdicts
+            and call.chunk.asked == 1
+            and not call.chunk.done
+            and now - call.began > SLOW_SHARE * self._allowed(call.chunk)
         ]
         if not late:
             return None
         self.asked_twice += 1
-        return min(late, key=lambda chunk: chunk.began)
+        return min(late, key=lambda call: call.began).chunk
 
     def _allowed(self, chunk: _Chunk) -> float:
         """Every reply twice up to its clock, in turn, and a scorer to load; or the cluster's deadline."""

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from shoestring.cluster.exits import signal_words
+
 # In a session of its own, so that all that the server starts is in one group. It is two processes: Ray ends
 # an actor's children with it, the outer one, before that could end anybody.
 KEEPER = """
@@ -15,7 +17,8 @@ import os, signal, subprocess, sys, threading
 inner = os.fork()
 if inner:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]) % 256)
+    code = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
+    os._exit(128 - code if code < 0 else code)
 started = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 def watch():
     os.read(0, 1)
@@ -56,9 +59,8 @@ class Kept:
         """How it ended, and the last that it said of an error."""
         code = self._keeper.returncode
         how = f"exit code {code}"
-        if code is not None and code > 128:
-            number = code - 128
-            how = f"signal {number} ({signal.Signals(number).name})"
+        if code is not None and (number := -code if code < 0 else code - 128) in signal.valid_signals():
+            how = signal_words(number)
         lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
         told = [line for line in lines if "Error" in line] or lines
         return f"{how}: {told[-1][-300:]}" if told else how

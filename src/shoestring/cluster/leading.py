@@ -160,8 +160,9 @@ class LeadingLearner(Learner):
         given = parallel, optim, total_steps, self.objectives
         begin = Begin(lm.config, lm.dtype, fp8, lm.name, *given)
         give(world, begin)
-        self._own = begin.learner(world)
-        self._own.load(handed_on(world, self._own, lm.network))
+        with world.together():
+            self._own = begin.learner(world)
+            self._own.load(handed_on(world, self._own, lm.network))
 
     def update(
         self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss, temperature: float = 1.0
@@ -204,9 +205,11 @@ class LeadingLearner(Learner):
         plain = self.settings, self.objectives, self.step, self.rate_scale, self.most_tokens
         call = Call(method, arguments, *plain)
         give(self.world, call)
-        result = call.on(self._own)
+        with self.world.together():
+            result = call.on(self._own)
         self.step, self.most_tokens = self._own.step, self._own.most_tokens
         return result
 
     def _renew(self) -> None:
-        self.lm.network.take(self._call("weights"))
+        with self.world.together():  # they come as they are taken
+            self.lm.network.take(self._call("weights"))

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Look:
-    """rss_bytes: what the process holds; free_bytes: what its machine has left. phase: what it was at."""
+    """rss_bytes: what the process holds; free_bytes: what its machine has left. phase: what it was at.
+    silent_s: since it last got on with it."""
 
     pid: int
     host: str
@@ -23,6 +25,7 @@ class Look:
     phase: str
     rss_bytes: int
     free_bytes: int
+    silent_s: float = 0.0
 
     @property
     def memory(self) -> str:
@@ -34,15 +37,20 @@ class Seen:
 
     def __init__(self) -> None:
         self._node, self._phase = _node(), "starting"
-        self._working = threading.get_ident()
+        self._goes_on()
 
     def _at(self, phase: str) -> None:
         self._phase = phase
-        self._working = threading.get_ident()
+        self._goes_on()
+
+    def _goes_on(self) -> None:
+        """Called by the work at every piece of it."""
+        self._working, self._since = threading.get_ident(), time.monotonic()
 
     def look(self) -> Look:
         host, node = os.uname().nodename, self._node
-        return Look(os.getpid(), host, node, self._phase, resident_bytes(), free_bytes(CPU))
+        silent_s = time.monotonic() - self._since
+        return Look(os.getpid(), host, node, self._phase, resident_bytes(), free_bytes(CPU), silent_s)
 
     def stack(self) -> str:
         """Of the thread that works, or worked last."""

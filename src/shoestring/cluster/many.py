@@ -1,13 +1,28 @@
-"""A trainer actor's learner where there are several ranks."""
+"""A trainer actor's learner: the only one, or one rank of several."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from shoestring.cluster.learner import ParallelLearner
-from shoestring.cluster.parallelize import ParallelSettings
-from shoestring.cluster.trainer import LearnerSettings, Place
+from shoestring.cluster.parallelize import ParallelSettings, blocks_of, recompute
+from shoestring.cluster.trainer_actor import LearnerSettings, Place
 from shoestring.cluster.world import join, meet_at
 from shoestring.lm import LanguageModel
+from shoestring.train.learner import Learner
+
+
+@dataclass(frozen=True)
+class OneLearner:
+    """Makes the learner of a single rank."""
+
+    recompute: Literal["none", "attention", "layers"]
+
+    def __call__(self, lm: LanguageModel, settings: LearnerSettings, place: Place) -> Learner:
+        assert place.size == 1, place
+        for block in blocks_of(lm.network).values():
+            recompute(block, self.recompute)
+        return Learner(lm, settings.optim, settings.total_steps, settings.objectives)
 
 
 @dataclass(frozen=True)

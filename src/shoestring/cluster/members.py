@@ -109,8 +109,25 @@ class Members:
             raise LostParcel("what was sent is no longer in the object store") from None
         except errors.GetTimeoutError:
             raise self.stalled(member, within_s or self.workers.deadline_s) from None
-        except (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError) as error:
+        except (
+            errors.RayActorError,
+            errors.WorkerCrashedError,
+            errors.NodeDiedError,
+            errors.OutOfMemoryError,  # by Ray's memory monitor: no kind of the others
+        ) as error:
             raise self.died(member, error) from None
+
+    def looks(self, members: Sequence[Member]) -> list[Look | None]:
+        """What each says of itself now; None where it says nothing for STACK_S seconds."""
+        asked = [self.asked_to_look(member) for member in members]
+        ready, _ = self.ray.wait(asked, num_returns=len(asked), timeout=STACK_S)
+        return [self._looked(ref) if ref in ready else None for ref in asked]
+
+    def _looked(self, ref: Any) -> Look | None:
+        try:
+            return self.ray.get(ref)
+        except self.ray.exceptions.RayError:  # it is gone: its own call says how
+            return None
 
     def died(self, member: Member, error: Exception) -> WorkerLost:
         """The line on a process that ended by itself, or with its machine."""
@@ -122,9 +139,10 @@ class Members:
         """The line on one that says nothing. Every member writes where it is, and this one is ended."""
         path = self._write_stacks()
         self.ray.kill(member.actor)
+        held = "" if member.last is None else f"; it last held {member.last.memory}"
         return WorkerLost(
-            f"{self._who(member)} said nothing for {seconds:g} s while it was {member.phase}; where each "
-            f"{self.kind} was is in {path}"
+            f"{self._who(member)} said nothing for {round(seconds, 1):g} s while it was {member.phase}{held}"
+            f"; where each {self.kind} was is in {path}"
         )
 
     def _who(self, member: Member) -> str:

@@ -25,6 +25,12 @@ from shoestring.models.transformer import Transformer
 from shoestring.settings import Settings
 
 PLANNED_ONLY = ("pipeline", "tensor")
+ASKED_OF_TORCH = (  # newer than the torch that one process does with
+    "set_custom_all_gather",
+    "set_custom_reduce_scatter",
+    "set_force_sum_reduction_for_comms",
+    "set_gradient_divide_factor",
+)
 
 
 class ParallelSettings(Settings):
@@ -47,7 +53,12 @@ class ParallelSettings(Settings):
 
 
 def check_fits(config: ModelConfig, size: int, settings: ParallelSettings) -> None:
-    """Raises BadInput, one line, for what the model or the ranks don't allow."""
+    """Raises BadInput, one line, for what the model, the ranks or the installed torch don't allow."""
+    if not all(hasattr(FSDPModule, name) for name in ASKED_OF_TORCH):
+        raise BadInput(
+            f"training over ranks needs torch 2.9 or newer, here is {torch.__version__}: "
+            "pip install --upgrade torch, or train in one process"
+        )
     expert, experts = settings.expert, config.n_routed_experts
     if expert > 1 and not experts:
         raise BadInput(f"expert {expert}: the model has no experts to share out; leave it at 1")
@@ -82,7 +93,7 @@ def parallelize(network: Transformer, world: World, settings: ParallelSettings, 
         if isinstance(moe, MoE) and world.expert > 1:
             moe.experts = ParallelExperts(moe.experts, world, name)
             fully_shard(moe.experts, mesh=world.replicas, mp_policy=policy)
-        _recompute(block, settings.recompute)
+        recompute(block, settings.recompute)
     for module in (*network.layers, *network.mtp):
         fully_shard(module, mesh=world.whole, mp_policy=policy)
     fully_shard(network, mesh=world.whole, mp_policy=policy)
@@ -120,7 +131,7 @@ def blocks_of(network: Transformer) -> dict[str, Block]:
     return found
 
 
-def _recompute(block: Block, what: Literal["none", "attention", "layers"]) -> None:
+def recompute(block: Block, what: Literal["none", "attention", "layers"]) -> None:
     """An instance's own `forward` stands before the class's, and hooks of FSDP stay around it: the weights
     are there again when it runs a second time."""
     if what == "attention":

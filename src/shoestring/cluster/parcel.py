@@ -3,6 +3,8 @@ whoever takes it can compute again from what it then holds."""
 
 import hashlib
 import json
+import shutil
+import uuid
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
@@ -19,7 +21,7 @@ from torch import Tensor
 from shoestring.errors import ShoestringError
 from shoestring.run import saving
 
-KEPT = 2  # files of weights that lie in the shared folder: the newest and the one that may still be read
+KEPT = 2  # files of weights that lie on the shared disk: the newest and the one that may still be read
 ALIGN = 64
 
 
@@ -95,21 +97,37 @@ def unpacked(buffer: np.ndarray, manifest: Manifest) -> Iterator[tuple[str, Tens
         yield entry.name, part.view(getattr(torch, entry.dtype)).view(entry.shape)
 
 
-def write(folder: Path, buffer: np.ndarray, manifest: Manifest, version: int) -> Path:
-    """weights-000012.safetensors, whole or not at all; older ones than the last two go. Raises
-    ShoestringError, one line, where the disk refuses it."""
-    path = folder / f"weights-{version:06d}.safetensors"
-    temporary = path.with_suffix(".tmp")
-    with saving(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(dict(unpacked(buffer, manifest)), temporary)
-            temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)  # half of it would keep a full disk full
-        for old in sorted(folder.glob("weights-*.safetensors"))[:-KEPT]:
-            old.unlink(missing_ok=True)
-    return path
+class Shelf:
+    """The files of one run's generators, in a folder of their own below one that every host sees: several
+    runs may share that one. What was written last is kept, whatever its version: a resume and a roll-back
+    go to lower ones."""
+
+    def __init__(self, below: Path) -> None:
+        self.folder = below / f"weights-{uuid.uuid4().hex[:12]}"
+        self._lie: list[Path] = []  # oldest first
+
+    def write(self, buffer: np.ndarray, manifest: Manifest, version: int) -> Path:
+        """weights-000012.safetensors, whole or not at all; all but the last two that were written go. Raises
+        ShoestringError, one line, where the disk refuses it."""
+        path = self.folder / f"weights-{version:06d}.safetensors"
+        temporary = path.with_suffix(".tmp")
+        with saving(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                save_file(dict(unpacked(buffer, manifest)), temporary)
+                temporary.rename(path)
+            finally:
+                temporary.unlink(missing_ok=True)  # half of it would keep a full disk full
+            self._lie = [*(other for other in self._lie if other != path), path]
+            for old in self._lie[:-KEPT]:
+                old.unlink(missing_ok=True)
+            self._lie = self._lie[-KEPT:]
+        return path
+
+    def close(self) -> None:
+        """Nobody reads them any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lie = []
 
 
 def read(path: Path) -> list[tuple[str, Tensor]]:

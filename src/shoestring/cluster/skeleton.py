@@ -6,6 +6,7 @@ import torch
 
 from shoestring.lm import LanguageModel
 from shoestring.models.config import ModelConfig
+from shoestring.models.numerics import use_fp8, uses_fp8
 from shoestring.models.weights import empty_network
 from shoestring.origin import Lineage
 from shoestring.text.template import Template
@@ -23,16 +24,18 @@ class Skeleton:
     lineage: Lineage
     name: str
     dtype: str
+    fp8: bool
 
     @classmethod
     def of(cls, lm: LanguageModel) -> "Skeleton":
         lm.refuse_quantized("send out")
         template = lm.template.source, tuple(lm.template.stop_ids)
         dtype = str(lm.dtype).removeprefix("torch.")
-        return cls(lm.config, lm.tokenizer, *template, lm.lineage, lm.name, dtype)
+        return cls(lm.config, lm.tokenizer, *template, lm.lineage, lm.name, dtype, uses_fp8(lm.network))
 
     def model(self, device: str) -> LanguageModel:
         """Its weights are whatever lay in memory until some are loaded."""
         network = empty_network(self.config, getattr(torch, self.dtype), device)
+        use_fp8(network, self.fp8)
         template = Template(self.tokenizer, self.template, self.stop_ids)
         return LanguageModel(network, self.tokenizer, template, self.config, self.lineage, self.name)

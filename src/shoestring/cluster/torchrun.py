@@ -87,6 +87,11 @@ class Leading:
             self.world = self.place.join(self.store, self.parallel, device, folder.absolute())
         return LeadingLearner(lm, self.world, self.parallel, optim, total_steps, objectives, adapters)
 
+    @property
+    def torn(self) -> bool:
+        """Whether rank 0 left the others in the middle of common work."""
+        return self.world is not None and self.world.torn
+
     def close(self) -> None:
         """The others go home."""
         if self.world is None:
@@ -111,9 +116,18 @@ def leading(place: Place, assignments: list[str]) -> Iterator[Leading]:
     except RankLost:
         raise  # the others find out as this process ends
     except BaseException:
-        door.close()
+        if not door.torn:  # else they can't be told: they too find out as this process ends
+            _send_home(door)
         raise
     door.close()
+
+
+def _send_home(door: Leading) -> None:
+    """Where something went wrong already, which is to be heard of whatever else does."""
+    try:
+        door.close()
+    except (ShoestringError, RuntimeError) as error:
+        print(f"the other ranks: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
 
 
 def follow_torchrun(place: Place) -> int:

@@ -2,156 +2,27 @@
 looks at the model between updates, and saves it, looks at that."""
 
 import dataclasses
-import importlib
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from shoestring.cluster.handover import Weights
-from shoestring.cluster.look import Look, Seen
 from shoestring.cluster.lost import WorkerLost
 from shoestring.cluster.members import Member, Members
-from shoestring.cluster.parcel import Manifest, entries_of, first_difference, packed, unpacked
-from shoestring.cluster.skeleton import Skeleton
+from shoestring.cluster.parcel import LostParcel, Manifest, entries_of, first_difference, packed, unpacked
+from shoestring.cluster.trainer_actor import Done, LearnerSettings, Order
+from shoestring.cluster.watch import patience_s
 from shoestring.cluster.world import RankLost
 from shoestring.errors import ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.train.batch import MicroBatch
 from shoestring.train.learner import Learner, Metrics
 from shoestring.train.loss import HeadLoss, TokenLoss
-from shoestring.train.objectives import Objectives
-from shoestring.train.optim import OptimSettings
 from shoestring.train.state import TrainState
 
 HEARSAY_S = 15.0  # that one rank's word of a lost one is kept back, for Ray's word on how it ended
-
-
-@dataclass(frozen=True)
-class LearnerSettings:
-    """What a rank's learner is made of."""
-
-    skeleton: Skeleton
-    device: str
-    optim: OptimSettings
-    total_steps: int
-    objectives: Objectives
-
-
-@dataclass(frozen=True)
-class Place:
-    """A rank among its fellows; `meet` is where rank 0 waits for them, HOST:PORT."""
-
-    rank: int = 0
-    size: int = 1
-    meet: str = ""
-
-
-LearnerMakes = Callable[[LanguageModel, LearnerSettings, Place], Learner]
-
-
-def one_learner(lm: LanguageModel, settings: LearnerSettings, place: Place) -> Learner:
-    """The learner of a single rank."""
-    assert place.size == 1, place
-    return Learner(lm, settings.optim, settings.total_steps, settings.objectives)
-
-
-@dataclass(frozen=True)
-class Order:
-    """The learner's plain state, which jobs set at will, as it is to be for a call."""
-
-    optim: OptimSettings
-    objectives: Objectives
-    step: int
-    rate_scale: float
-    most_tokens: int | None
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a call made: a result, the learner's plain state after it, and the weights as rank 0 put them into
-    the object store ([reference]; empty where they didn't change)."""
-
-    result: Any
-    step: int
-    most_tokens: int | None
-    look: Look
-    manifest: Manifest | None = None
-    buffer: list[Any] = field(default_factory=list)
-
-
-class TrainerActor(Seen):
-    """One rank."""
-
-    def __init__(self, settings: LearnerSettings, makes: LearnerMakes) -> None:
-        super().__init__()
-        self._settings, self._makes, self._place = settings, makes, Place()
-        self._learner: Learner | None = None
-        self._at("waiting for work")
-
-    def meet(self) -> str:
-        """An address of this machine where nobody listens."""
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return f"{importlib.import_module('ray.util').get_node_ip_address()}:{free.getsockname()[1]}"
-
-    def begin(self, manifest: Manifest, buffer: Any, size: int, meet: str, rank: int) -> Done:
-        """Build the learner around these weights."""
-        self._at("taking the first weights and meeting the other ranks")
-        self._place = Place(rank, size, meet)
-        lm = self._settings.skeleton.model(self._settings.device)
-        lm.network.take(unpacked(buffer, manifest))
-        self._learner = self._makes(lm, self._settings, self._place)
-        return self._done(None)
-
-    def update(
-        self, order: Order, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss, temperature: float
-    ) -> Done:
-        learner = self._ordered(order)
-        self._at(f"training at step {order.step}")
-        return self._done(learner.update(batches, loss_of, temperature), weights=True)
-
-    def try_out(self, order: Order, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss) -> Done:
-        learner = self._ordered(order)
-        self._at("rehearsing a step")
-        learner.try_out(batches, loss_of)
-        return self._done(None)
-
-    def state_dict(self) -> Done:
-        assert self._learner is not None
-        self._at("giving its state to be saved")
-        state = self._learner.state_dict()  # by every rank: it may have to be gathered
-        return self._done(state if self._place.rank == 0 else None)
-
-    def load_state_dict(self, state: TrainState) -> Done:
-        assert self._learner is not None
-        self._at("taking a saved state")
-        self._learner.load_state_dict(state)
-        return self._done(None, weights=True)
-
-    def _ordered(self, order: Order) -> Learner:
-        learner = self._learner
-        assert learner is not None
-        learner.settings, learner.objectives, learner.step = order.optim, order.objectives, order.step
-        learner.rate_scale, learner.most_tokens = order.rate_scale, order.most_tokens
-        return learner
-
-    def _done(self, result: Any, weights: bool = False) -> Done:
-        learner = self._learner
-        assert learner is not None
-        put: dict[str, Any] = {}
-        if weights and self._place.rank == 0:
-            buffer, manifest = packed(learner.weights())
-            put = {"manifest": manifest, "buffer": [importlib.import_module("ray").put(buffer)]}
-        elif weights:
-            for _ in learner.weights():  # the other ranks help to put them together
-                pass
-        done = Done(result, learner.step, learner.most_tokens, self.look(), **put)
-        self._at("waiting for work")
-        return done
 
 
 class RemoteLearner(Learner):
@@ -222,15 +93,25 @@ class RemoteLearner(Learner):
             member.phase = phase
             own = [member.place] if method == "begin" else []
             calls[getattr(member.actor, method).remote(*shared, *own)] = member
+        first = self._answers(calls)[0]
+        self.step, self.most_tokens = first.step, first.most_tokens
+        return first
+
+    def _answers(self, calls: dict[Any, Member]) -> dict[int, Done]:
+        """By rank, as they come: one that is gone keeps the others waiting. Raises WorkerLost."""
+        members, deadline_s = self.members, self.members.workers.deadline_s
+        # several ranks find out by themselves, and know better who was waited for
+        patience = deadline_s if len(calls) == 1 else patience_s(deadline_s)
         answers: dict[int, Done] = {}
         missed = ""
-        until = time.monotonic() + members.workers.deadline_s
-        while calls:  # as they come: one that is gone keeps the others waiting
-            ready, _ = ray.wait(list(calls), timeout=max(0.0, until - time.monotonic()))
+        until = time.monotonic() + patience
+        while calls:
+            ready, _ = self.ray.wait(list(calls), timeout=max(0.0, until - time.monotonic()))
             if not ready and missed:
                 raise WorkerLost(missed)
             if not ready:
-                raise members.stalled(next(iter(calls.values())), members.workers.deadline_s)
+                until = time.monotonic() + patience - self._silence(list(calls.values()), patience)
+                continue
             member = calls.pop(ready[0])
             try:
                 done: Done = members.result(member, ready[0])
@@ -242,14 +123,29 @@ class RemoteLearner(Learner):
             answers[member.place] = done
         if missed:
             raise WorkerLost(missed)
-        self.step, self.most_tokens = answers[0].step, answers[0].most_tokens
-        return answers[0]
+        return answers
+
+    def _silence(self, waited_for: list[Member], patience: float) -> float:
+        """Seconds since any of them got on with its work. Raises WorkerLost, where that is too long, of
+        one that doesn't answer at all, or else of the one that has been silent longest."""
+        looks = self.members.looks(waited_for)
+        silent = [patience if look is None else look.silent_s for look in looks]
+        if min(silent) < patience:
+            return min(silent)
+        worst = looks.index(None) if None in looks else silent.index(max(silent))
+        raise self.members.stalled(waited_for[worst], silent[worst])
 
     def _renewed(self, done: Done) -> Any:
-        """The copy here follows, and is checked."""
+        """The copy here follows, and is checked. Raises WorkerLost where the rank that put the weights
+        into the object store is gone, and they with it."""
         manifest, (buffer,) = done.manifest, done.buffer
         assert manifest is not None
-        self.lm.network.take(unpacked(self.ray.get(buffer), manifest))
+        first = self.members.all[0]
+        try:
+            whole = self.members.result(first, buffer)
+        except LostParcel as lost:
+            raise self.members.died(first, lost) from None
+        self.lm.network.take(unpacked(whole, manifest))
         if wrong := first_difference(manifest, entries_of(self.lm.network.public_tensors())):
             raise ShoestringError(f"the trainers' weights didn't come as they were sent: {wrong} differs")
         self._packed = manifest, buffer

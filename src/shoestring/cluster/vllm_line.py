@@ -12,7 +12,7 @@ from shoestring.cluster.lost import WorkerLost
 from shoestring.errors import ShoestringError
 
 POLL_S, HEALTH_S = 0.2, 5.0
-ASKED_S = 3600.0  # of one answer; who asked has a shorter deadline for silence
+SAMPLE_S = 3600.0  # of one sample, which may be long; meanwhile the server is asked whether it is there
 
 
 class Connection(http.client.HTTPConnection):
@@ -27,10 +27,12 @@ class Connection(http.client.HTTPConnection):
 
 
 class Line:
-    """Raises WorkerLost where the server is gone, ShoestringError where it refuses."""
+    """deadline_s: that the server may be silent. Raises WorkerLost where it is gone or silent for longer,
+    ShoestringError where it refuses."""
 
-    def __init__(self, path: Path, server: Kept) -> None:
-        self.path, self.server = path, server
+    def __init__(self, path: Path, server: Kept, deadline_s: float) -> None:
+        self.path, self.server, self.deadline_s = path, server, deadline_s
+        self._knocked, self._silent_since = 0.0, 0.0  # 0: it isn't silent
 
     def wait_until_up(self, seconds: float) -> None:
         """Raises ShoestringError where it ends meanwhile, with its last word, or doesn't answer in time."""
@@ -46,15 +48,35 @@ class Line:
             time.sleep(POLL_S)
         raise ShoestringError(f"vLLM's server did not answer within {seconds:g} s")
 
+    def knock(self) -> None:
+        """While a sample is waited for: whether the server still answers at all. It may take HEALTH_S."""
+        began, each = time.monotonic(), min(HEALTH_S, self.deadline_s / 4)
+        if began - self._knocked < each:
+            return
+        try:
+            self._ask("GET", "/health", None, each)
+            self._silent_since = 0.0
+        except (OSError, http.client.HTTPException):  # where it is gone its samples end by themselves
+            self._silent_since = self._silent_since or began
+            silent = time.monotonic() - self._silent_since
+            if silent > self.deadline_s:
+                raise WorkerLost(f"its vLLM server answered nothing for {silent:.1f} s") from None
+        self._knocked = time.monotonic()
+
     def get(self, path: str) -> Any:
-        return self._answer("GET", path, None)
+        return self._answer("GET", path, None, self.deadline_s)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._answer("POST", path, body)
+        return self._answer("POST", path, body, self.deadline_s)
 
-    def _answer(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    def sample(self, body: dict[str, Any]) -> Any:
+        return self._answer("POST", "/inference/v1/generate", body, SAMPLE_S)
+
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None, within_s: float) -> Any:
         try:
-            status, said = self._ask(method, path, body, ASKED_S)
+            status, said = self._ask(method, path, body, within_s)
+        except TimeoutError:
+            raise WorkerLost(f"its vLLM server answered nothing to {path} for {within_s:g} s") from None
         except (OSError, http.client.HTTPException) as error:
             time.sleep(POLL_S)  # for its exit code
             told = f"{type(error).__name__}: {error}" if self.server.runs else self.server.ending()

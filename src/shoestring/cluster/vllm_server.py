@@ -45,12 +45,14 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class VLLMServer:
-    """How it is started where it is to run. python: that has vLLM; None: this one."""
+    """How it is started where it is to run. python: that has vLLM; None: this one. deadline_s: that it may be
+    silent, and counts as lost."""
 
     skeleton: Skeleton
     max_batch: int
     cache_gib: float | None
     python: Path | None
+    deadline_s: float
 
     def make(self) -> "ServedEngine":
         return ServedEngine(self)
@@ -76,7 +78,7 @@ class ServedEngine:
         self._model.mkdir()
         write_shape(how.skeleton, self._model)
         self._server = Kept(self._command(how, python), _environment(), self._at / "log")
-        self._line = Line(self._at / "s", self._server)
+        self._line = Line(self._at / "s", self._server, how.deadline_s)
         self._pool = ThreadPoolExecutor(how.max_batch, "sample")
         self._next = 0
         self._asked: dict[int, list[Future[Completion]]] = {}
@@ -110,8 +112,8 @@ class ServedEngine:
     def step(self) -> None:
         """Wait a little for any sample, and gather those that are done."""
         samples = [one for asked in self._asked.values() for one in asked if not one.done()]
-        if samples:
-            wait(samples, STEP_S, FIRST_COMPLETED)
+        if samples and not wait(samples, STEP_S, FIRST_COMPLETED).done:
+            self._line.knock()
         for number, asked in list(self._asked.items()):
             if all(one.done() for one in asked):
                 del self._asked[number]
@@ -165,7 +167,7 @@ class ServedEngine:
         words = sample_words(prompt, params, key, sample, self.skeleton)
         words = {name: value for name, value in words.items() if value is not None}
         body = {"request_id": _name(number, sample), "token_ids": prompt, "sampling_params": words}
-        answer = self._line.post("/inference/v1/generate", body)
+        answer = self._line.sample(body)
         (made,) = answer["choices"]
         versions = {span["version"] for span in made["weight_versions"] or []}
         if versions != {str(self.weights_version)}:

@@ -18,6 +18,7 @@ from shoestring.ops.memory import peak_bytes
 
 IDLE = "waiting for work"  # the one phase without a deadline: a rank may wait long for rollouts
 ALARM = "alarm"
+LATE = 1.5  # deadlines, after which the watch speaks where no collective has ended in an error
 HOLDER = 0  # the rank whose process holds the store
 SILENT_S, SILENT_TICKS = 3.0, 6  # without a word when it was asked for one, and a rank counts as gone
 
@@ -50,8 +51,9 @@ class Watch:
         self.folder, self.device = folder, device
         self._phase, self._since, self._turn, self._broke = IDLE, time.monotonic(), 0, False
         self._ended, self._writing, self._written = threading.Event(), threading.Lock(), False
-        self._tick = min(1.0, deadline_s / 4)
-        self._wait_s = max(SILENT_S, SILENT_TICKS * self._tick)
+        self._no_stack = ""  # or why it has none
+        self._tick = _tick_s(deadline_s)
+        self._wait_s = _wait_s(deadline_s)
         self._say()  # at once: a rank that dies in its first second has been heard of
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -88,7 +90,7 @@ class Watch:
             try:
                 self._say()
                 # torch's collectives on a CPU end in an error by themselves; a GPU's don't
-                late = self._phase != IDLE and time.monotonic() - self._since > 1.5 * self.deadline_s
+                late = self._phase != IDLE and time.monotonic() - self._since > LATE * self.deadline_s
                 if late and not self.store.check([ALARM]):
                     self.store.set(ALARM, str(self.rank))
                 if self.store.check([ALARM]):
@@ -105,11 +107,14 @@ class Watch:
             if self._written:
                 return
             self._written = True
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self.stack_file.open("w", encoding="utf-8") as file:
-                file.write(f"{self.word()} (process {os.getpid()})\n")
-                file.flush()
-                faulthandler.dump_traceback(file, all_threads=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with self.stack_file.open("w", encoding="utf-8") as file:
+                    file.write(f"{self.word()} (process {os.getpid()})\n")
+                    file.flush()
+                    faulthandler.dump_traceback(file, all_threads=True)
+            except OSError as error:  # who is to blame says more: this goes with it
+                self._no_stack = f"; rank {self.rank} could not write its stack: {error.strerror or error}"
 
     def explain(self, error: BaseException) -> str:
         """Called where a collective ended in an error: has every rank write its stack -> one line."""
@@ -127,7 +132,7 @@ class Watch:
                 f"rank {self.rank} lost the others in '{self._phase}': the process that held them "
                 f"together is gone ({_first_line(error)})"
             )
-        return blame(words, silent, self.size, self.deadline_s, self.folder, error)
+        return blame(words, silent, self.size, self.deadline_s, self.folder, error) + self._no_stack
 
     def _words(self) -> tuple[list[Word], set[int]]:
         """The last of every rank that ever spoke, once those that wait have had time to find out; and who
@@ -155,6 +160,20 @@ class Watch:
     def _read(self) -> dict[int, Word]:
         spoke = [rank for rank in range(self.size) if self.store.check([f"word/{rank}"])]
         return {rank: Word(**json.loads(self.store.get(f"word/{rank}"))) for rank in spoke}
+
+
+def patience_s(deadline_s: float) -> float:
+    """How long after a rank stopped the others have said so at the latest: a GPU's ranks are late by the
+    watch's word alone, they hear each other out, and who holds the store stays for the rest."""
+    return LATE * deadline_s + 2 * _wait_s(deadline_s)
+
+
+def _tick_s(deadline_s: float) -> float:
+    return min(1.0, deadline_s / 4)
+
+
+def _wait_s(deadline_s: float) -> float:
+    return max(SILENT_S, SILENT_TICKS * _tick_s(deadline_s))
 
 
 def blame(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shoestring.settings import Settings
 
@@ -31,3 +31,13 @@ class Workers(Settings):
     deadline_s: float = Field(600.0, gt=0)
     restarts: int = Field(3, ge=0)
     store_gib: float = Field(0.5, gt=0)  # object store of a Ray that `--cluster local` starts
+
+    @model_validator(mode="after")
+    def _share_experts(self) -> "Workers":
+        if self.trainers % self.expert:
+            have, size = f"{self.trainers} trainer{'s' if self.trainers > 1 else ''}", self.expert
+            raise ValueError(
+                f"expert={size}: {have} can't be parted into groups of {size}; "
+                f"add --workers trainers={size}, or leave out expert"
+            )
+        return self

@@ -36,7 +36,8 @@ class World:
     """One rank's view. `whole` is a mesh of all ranks, along which dense weights are shared out; `replicas`
     and `experts` are the two sides of the grid of ranks that experts are laid on: neighbours (ranks 0 to
     E - 1, E to 2 E - 1, ...) share a layer's experts between them, and each such group is a replica.
-    `orders` is a group without a deadline, in which the others wait for what rank 0 wants of them."""
+    `orders` is a group without a deadline, in which the others wait for what rank 0 wants of them.
+    `torn`: this rank left common work in the middle, where the others still wait for it."""
 
     rank: int
     size: int
@@ -49,6 +50,7 @@ class World:
     experts: DeviceMesh
     orders: ProcessGroup
     traffic: Traffic = field(default_factory=Traffic)
+    torn: bool = False
 
     @property
     def expert_rank(self) -> int:
@@ -81,6 +83,18 @@ class World:
                 if ran_out(error) or not lost(error):
                     raise
                 raise RankLost(self.watch.explain(error)) from error
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A piece of work that rank 0 ordered. ShoestringErrors are those of all ranks; with any other, as
+        with Ctrl-C, this rank alone leaves it."""
+        try:
+            yield
+        except ShoestringError:
+            raise
+        except BaseException:
+            self.torn = True
+            raise
 
     def sum(self, values: Tensor) -> Tensor:
         """Over all ranks, in place."""
