@@ -54,7 +54,12 @@ def test_a_users_own(tmp_path: Path):
         (("watts = 200", "wats = 200"), "did you mean 'watts'"),
         (("bf16 = 100", "bf16 = -1"), "above 0"),
         (("bf16 = 100", "bf61 = 1"), "bf61"),
+        (("bf16 = 100", "bf16 = nan"), "tflops.bf16"),
+        (("watts = 200", "watts = inf"), "watts"),
+        (("[0.1, 0.2, 0.3]", "[0.1, 0.2, inf]"), "usd_per_hour"),
         (('date = "2026-01"', 'date = "lately"'), "date"),
+        (('date = "2026-01"', 'date = "x2024x"'), "date"),
+        (('name = "my card"', 'name = "my card"\nkind = "tpu"'), "kind"),
         (("[chip.mine]", "[chips.mine]"), "unknown table 'chips'"),
     ],
 )

@@ -61,6 +61,19 @@ def test_a_faster_chip_is_faster():
     assert of_chip(hardware.find("a100"), "fp8").precision == "bf16"
 
 
+def test_a_processor_is_one_because_it_says_so():
+    """Twelve channels of fast memory make none a GPU."""
+    server = load_hardware().find("cpu-server-64").model_copy(update={"bandwidth_gbs": 460.0})
+    machine = of_chip(server)
+    assert machine.launch_s == 0
+    assert len(set(machine.products)) == 1
+    gpu = of_chip(server.model_copy(update={"kind": "gpu"}))
+    assert gpu.launch_s > 0
+    assert gpu.products[0] < gpu.products[-1]
+    named = {name for name, chip in load_hardware().chips.items() if chip.kind == "cpu"}
+    assert named == {"cpu-cloud-2", "cpu-laptop-8", "cpu-server-64"}
+
+
 @pytest.mark.slow
 def test_this_machine_is_measured_in_under_a_minute(tmp_path):
     found = measure(tmp_path, seconds_each=0.05)

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from shoestring.budget.memory import activation_bytes, cache_bytes, generating_memory, training_memory
+from shoestring.budget.memory import (
+    activation_bytes,
+    cache_bytes,
+    generating_memory,
+    layer_activations,
+    scoring_memory,
+    training_memory,
+)
 from shoestring.models.parameters import cache_per_token, count_parameters
 from shoestring.models.presets import PRESETS, from_width
 from tiny_v3 import V3
@@ -56,6 +63,17 @@ def test_an_adapter_spares_moments_and_gradients():
     whole, adapted = training_memory(V3, 64, 64), training_memory(V3, 64, 64, trained=1000)
     assert adapted.parts["optimizer moments"] == 8000
     assert whole.parts["activations"] == adapted.parts["activations"]
+
+
+def test_scoring_holds_one_layers_tokens_and_nothing_that_learns():
+    config = replace(from_width(128, 256), num_nextn_predict_layers=0)
+    memory, widest = scoring_memory(config, 64, width=2), layer_activations(config, config.moe_layers[0], 2)
+    assert memory.parts == {
+        "weights": 2 * count_parameters(config).total,
+        "activations": int(64 * (widest + 4 * 128)),
+        "logits": 64 * 256 * 4,
+    }
+    assert memory.total < training_memory(config, 64, 64).total / 4
 
 
 @pytest.mark.parametrize("name", ["tiny", "small", "v3-16b"])

@@ -10,13 +10,14 @@ from shoestring.budget.cluster_file import Cluster, read_cluster
 from shoestring.budget.flops import recompute_flops, train_flops
 from shoestring.budget.hardware import load_hardware
 from shoestring.budget.ranges import Range
-from shoestring.budget.rollouts import r1_hours, served
+from shoestring.budget.rollouts import TooSmall, r1_hours, served
 from shoestring.budget.schedule import (
     all_to_all_bytes,
     bubble_seconds,
     needed_flops,
     parameters_of_a_gpu,
     step_of,
+    update_seconds,
 )
 from shoestring.budget.simulate import middle_of, simulate
 from shoestring.errors import BadInput
@@ -115,11 +116,25 @@ def test_operations_are_those_of_the_exact_count():
 
 def test_a_gpus_share_of_the_weights(cluster):
     held = parameters_of_a_gpu(cluster, V3)
-    assert 1.2e9 < held < 2.0e9  # 4 experts of 256 and all else, in a sixteenth of the layers
+    assert 1.2e9 < held.total < 2.0e9  # 4 experts of 256 and all else, in a sixteenth of the layers
+    whole = parameters_of_a_gpu(cluster.model_copy(update={"expert": 1}), V3)
+    assert held.experts == pytest.approx(whole.experts / 64)
+    assert held.rest == whole.rest
+
+
+def test_an_update_is_shared_by_all_that_have_a_copy(cluster):
+    """128 copies of attention and dense weights whatever the experts do, which have 128 / 64 or one."""
+    shares = middle_of(cluster.efficiency)
+    for expert, copies in ((64, 2), (128, 1)):
+        other = cluster.model_copy(update={"expert": expert})
+        held = parameters_of_a_gpu(other, V3)
+        sent = 6 * (held.experts * (1 - 1 / copies) + held.rest * 127 / 128) / (50e9 * 0.9)
+        kept = 26 * (held.experts / copies + held.rest / 128) / (3350e9 * 0.8)
+        assert update_seconds(other, V3, H800, shares) == pytest.approx(sent + kept)
 
 
 def test_r1_and_serving_hold_the_published(cluster, found):
-    serving = served(cluster, cluster.serving, V3, H800)
+    serving = served(cluster, cluster.serving, V3, H800, Range.exact(2.0))
     assert serving.tokens_per_s.holds(cluster.serving.published_tokens_per_s_per_node)
     assert serving.per_user.mid == pytest.approx(21, rel=0.35)  # 20 to 22 were published
     hours = r1_hours(cluster.r1, found.per_trillion, serving.tokens_per_s, cluster.gpus_per_node)
@@ -130,6 +145,25 @@ def test_r1_and_serving_hold_the_published(cluster, found):
     assert r1_hours(longer, Range.exact(1.8e5), serving.tokens_per_s, 8).zero.mid > 2 * hours.zero.mid
 
 
+def test_serving_has_no_more_streams_than_memory(cluster):
+    def on(memory_gib: float):
+        chip = H800.model_copy(update={"memory_gib": memory_gib})
+        return served(cluster, cluster.serving, V3, chip, Range.exact(2.0))
+
+    usual, tight, full = on(80), on(49), on(36)
+    assert usual.fits_streams > tight.fits_streams > 40 > full.fits_streams > 0
+    assert tight.tokens_per_s.low == pytest.approx(usual.tokens_per_s.low)
+    assert tight.tokens_per_s.mid < usual.tokens_per_s.mid
+    assert full.tokens_per_s.high < tight.tokens_per_s.low
+    with pytest.raises(TooSmall, match=r"has 24\.0 GiB; one of 144 GPUs that serve needs 33\.9 GiB"):
+        on(24)
+
+
+def test_serving_is_paid_at_the_chips_price(cluster):
+    one, three = (served(cluster, cluster.serving, V3, H800, Range.exact(usd)) for usd in (1.0, 3.0))
+    assert three.usd_per_million.mid == pytest.approx(3 * one.usd_per_million.mid)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -138,6 +172,15 @@ def test_r1_and_serving_hold_the_published(cluster, found):
         ("usd_per_gpu_hour = 2.0", "usd_per_gpu_hour = -2.0", "greater than or equal to 0"),
         ('schedule = "dualpipe"', 'schedule = "gpipe"', "schedule"),
         ("nodes_per_token = 4", "nodes_per_tokens = 4", "did you mean 'nodes_per_token'"),
+        ("expert = 64", "expert = 2048", "expert 2048 does not divide data 128"),
+        ("usd_per_gpu_hour = 2.0", "usd_per_gpu_hour = nan", "usd_per_gpu_hour"),
+        ("steps = [1500, 3200, 5000]", "steps = [5000, 3200, 1500]", "'r1.steps'"),
+        ("tokens_per_s = [25.0, 37.0, 50.0]", "tokens_per_s = [-25.0, 37.0, 50.0]", "'r1.tokens_per_s'"),
+        ("[8200, 32768]", "[8200, 0]", "'r1.longest'"),
+        ("kept_samples = 804745", "kept_samples = 0", "'r1.kept_samples'"),
+        ("dispatch_us = [120, 190, 240]", "dispatch_us = [120, inf, inf]", "'serving.dispatch_us"),
+        ("tokens_out_per_day = 168e9", "tokens_out_per_day = 0", "published_tokens_out_per_day"),
+        ("gpu_hours_per_trillion = 180000", "gpu_hours_per_trillion = 0", "gpu_hours_per_trillion"),
     ],
 )
 def test_a_bad_cluster_is_one_line(tmp_path: Path, old: str, new: str, told: str):

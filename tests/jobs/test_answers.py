@@ -11,7 +11,8 @@ from shoestring.errors import BadInput
 from shoestring.jobs.answers import AnswersSettings, main
 
 RESULT = {"suite": "sums", "n": 100, "k": 2, "seed": 0, "correct": 100, "score": 0.5, "ci95": [0.4, 0.6]}
-RESULT |= {"tokens": 50.0, "seconds": 3600.0}
+ASKED = {"max_tokens": 64, "temperature": 0.0, "few_shot": 0}
+RESULT |= {"tokens": 50.0, "seconds": 3600.0, "settings": ASKED}
 
 
 def wrote(folder: Path, name: str, **changes) -> Path:
@@ -35,6 +36,28 @@ def test_an_endpoint_by_its_tokens_and_ones_own_by_its_seconds(tmp_path):
     assert api["usd_per_correct"]["high"] == pytest.approx(api["usd"] / 80)
     assert mine["usd"] == pytest.approx(0.1 * 0.5)  # an hour at 100 W
     assert "USD of 1000 right answers" in said
+
+
+def test_who_is_asked_otherwise_is_named(tmp_path):
+    api, same = wrote(tmp_path, "api"), wrote(tmp_path, "same")
+    found, said = priced(api, same, ["own", "own"])
+    assert found["notes"] == []
+    other = wrote(tmp_path, "other", settings=ASKED | {"max_tokens": 512, "few_shot": 4})
+    found, said = priced(api, other, ["own", "own"])
+    told = "asked differently: max_tokens (api.json 64, other.json 512)"
+    assert found["notes"] == [told, "asked differently: few_shot (api.json 0, other.json 4)"]
+    assert told in said
+    found, _ = priced(api, wrote(tmp_path, "old", settings=None), ["own", "own"])
+    assert found["notes"] == ["not known to be asked alike: old.json doesn't say how the model was asked"]
+
+
+def test_prompts_that_are_not_priced_are_said(tmp_path):
+    api, other = wrote(tmp_path, "api", server={"prompt_tokens": 12345}), wrote(tmp_path, "other")
+    found, said = priced(api, other, ["1", "own"])
+    assert found["notes"] == ["prompts are not in the price: api.json 12,345 tokens"]
+    assert found["notes"][0] in said
+    found, _ = priced(api, other, ["1", "1"])
+    assert found["notes"][0].endswith("12,345 tokens, other.json of unknown length")
 
 
 def test_nothing_right_has_no_price(tmp_path):

@@ -116,6 +116,21 @@ def test_a_committed_result_is_read_and_nothing_is_run(done, tmp_path):
     assert verdicts(result)["teaches"] == "holds here"
 
 
+def test_anew_runs_what_a_committed_result_answers(done, tmp_path):
+    place, calls = home(tmp_path), Calls()
+    (place / "studies/results/demo.json").write_text(study.dump(read_run(done.place / "out/demo")))
+    result, _ = claims(place, calls, scale="laptop", anew=True)
+    assert len(calls.made) == 6
+    assert (place / "out/demo").is_dir()
+    assert result["studies"]["demo"]["command"].endswith(str(place / "out/demo"))
+    again = Calls()
+    claims(place, again, scale="laptop", anew=True)
+    assert not again.made, "what was run here is kept: it goes on after a stop"
+    with pytest.raises(BadInput, match="it goes with --scale laptop"):
+        claims(place, anew=True)
+    assert "--anew" in ClaimsSettings(scale="laptop", anew=True).command
+
+
 def test_the_page_shows_what_fails_as_it_shows_what_holds(done):
     page = done.place / "claims.md"
     text, html = page.read_text(), page.with_suffix(".html").read_text()

@@ -3,14 +3,18 @@
 import json
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 import run_folders
+from shoestring.budget.price import Prices, make_bill
 from shoestring.errors import BadInput
 from shoestring.jobs.show_cost import show_cost
+from shoestring.report.ledger import gains
 from shoestring.report.read import read_run
+from shoestring.run import open_run
 
 
 def shown(path: Path) -> tuple[dict, str]:
@@ -45,6 +49,33 @@ def test_tokens_by_fate_and_points_by_cost(tmp_path):
     assert found["bill"]["stages"]["zero"]["core_seconds"] >= 0
     assert "What a point cost" in said
     assert "thrown away, dead_groups" in said
+
+
+def test_a_stage_without_seeds_is_whole_in_each_seeds_point(tmp_path):
+    """A cold start that is made once, RL on it with two seeds: a point costs the whole of the one and half
+    of the other."""
+    cold = {"name": "cold-start", "job": "sft", "model": "smollm2-135m"}
+    zero = {"name": "zero", "job": "grpo", "model": "stage:cold-start", "seeds": [1, 2]}
+    check = {"name": "check", "job": "eval", "models": {"base": "smollm2-135m", "zero": "stage:zero"}}
+    folder = open_run(tmp_path / "run", resume=False)
+    folder.begin({"recipe": {"name": "x"}, "prices": {}, "stage": [cold, zero, check]}, "shoestring run x")
+    lines = [
+        {"stage": stage, "unit": f"stages/{unit}", "kind": "train", "seconds": 100.0, "tokens": 10}
+        | {"flops": 1e9, "wasted": {}}
+        for stage, unit in (
+            ("cold-start", "01-cold-start"), ("zero", "02-zero/seed-1"), ("zero", "02-zero/seed-2"),
+            ("zero", "02-zero/random/seed-1"),
+        )
+    ]  # fmt: skip
+    first = SimpleNamespace(label="zero", suite="sums", unit=SimpleNamespace(arm=""))
+    report = SimpleNamespace(
+        folder=folder.path,
+        against_base=[SimpleNamespace(of=[first], difference=0.1)],
+        bill=make_bill(lines, Prices()),
+    )
+    (gain,) = gains(report, lines)  # type: ignore[arg-type]
+    assert gain.amount.seconds == pytest.approx(100 + 200 / 2)
+    assert gain.seconds_per_point == pytest.approx(20.0)
 
 
 def test_a_folder_of_runs_counts_those_that_failed(tmp_path):

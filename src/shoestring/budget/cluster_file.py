@@ -1,19 +1,20 @@
 """A cluster's run as a recipe describes it: sizes, a schedule, stages, and efficiencies that say where they
 are from. Nothing here runs: `budget.schedule` reckons with it."""
 
+import itertools
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from shoestring.budget.figures import Figures, Three
 from shoestring.budget.ranges import Range
-from shoestring.settings import Settings, build, read_toml
+from shoestring.settings import build, read_toml
 
 Kind = Literal["measured", "published", "assumed"]
-Three = tuple[float, float, float]
 
 
-class Input(Settings):
+class Input(Figures):
     """An efficiency: low, middle, high, all above 0, and where it is from."""
 
     value: Three
@@ -22,13 +23,13 @@ class Input(Settings):
 
     @field_validator("value")
     @classmethod
-    def _ordered(cls, value: Three) -> Three:
-        if not 0 < value[0] <= value[1] <= value[2] <= 1:
+    def _share(cls, value: Three) -> Three:
+        if value[2] > 1:
             raise ValueError("write low, middle, high, each above 0 and at most 1")
         return value
 
 
-class Efficiency(Settings):
+class Efficiency(Figures):
     """Shares of what the chip's data sheet says, or of the time."""
 
     fp8_products: Input
@@ -44,7 +45,7 @@ class Efficiency(Settings):
     available: Input
 
 
-class TrainingStage(Settings):
+class TrainingStage(Figures):
     name: str
     tokens: float = Field(gt=0)
     sequence: int = Field(ge=1)
@@ -53,51 +54,59 @@ class TrainingStage(Settings):
     source: str
 
 
-class PublishedHours(Settings):
-    gpu_hours_per_trillion: float
-    gpu_hours: float
-    usd: float
-    pretraining_gpu_hours: float
-    context_gpu_hours: float
-    post_training_gpu_hours: float
+class PublishedHours(Figures):
+    gpu_hours_per_trillion: float = Field(gt=0)
+    gpu_hours: float = Field(gt=0)
+    usd: float = Field(gt=0)
+    pretraining_gpu_hours: float = Field(gt=0)
+    context_gpu_hours: float = Field(gt=0)
+    post_training_gpu_hours: float = Field(gt=0)
     source: str
 
 
-class R1Run(Settings):
+class R1Run(Figures):
     gpus: int = Field(ge=1)
     zero_steps: int = Field(ge=1)
     steps: Three
     samples_per_step: int = Field(ge=1)
     samples_per_round: int = Field(ge=1)
-    longest: tuple[tuple[int, int], ...]
+    longest: tuple[tuple[int, int], ...] = Field(min_length=1)  # (until this step, tokens), steps rising
     mean_length: Three
     reaches: Three
     tokens_per_s: Three
-    kept_samples: int
-    kept_tokens: int
+    kept_samples: int = Field(ge=1)
+    kept_tokens: int = Field(ge=1)
     samples_for_a_kept_one: Three
-    published_zero_gpu_hours: float
-    published_data_gpu_hours: float
-    published_gpu_hours: float
-    published_usd: float
+    published_zero_gpu_hours: float = Field(gt=0)
+    published_data_gpu_hours: float = Field(gt=0)
+    published_gpu_hours: float = Field(gt=0)
+    published_usd: float = Field(gt=0)
     source: str
 
+    @field_validator("longest")
+    @classmethod
+    def _rising(cls, longest: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        before = [(0, 0), *longest]
+        if any(until <= last or cap < 1 for (last, _), (until, cap) in itertools.pairwise(before)):
+            raise ValueError("write [until this step, tokens], steps rising and tokens above 0")
+        return longest
 
-class Serving(Settings):
+
+class Serving(Figures):
     gpus: int = Field(ge=1)
     mean_context: int = Field(ge=1)
     streams_per_gpu: Three
     attention_bandwidth: Three
     dispatch_us: Three
     combine_us: Three
-    published_tokens_per_s_per_node: float
-    published_usd_per_day: float
-    published_nodes: float
-    published_tokens_out_per_day: float
+    published_tokens_per_s_per_node: float = Field(gt=0)
+    published_usd_per_day: float = Field(gt=0)
+    published_nodes: float = Field(gt=0)
+    published_tokens_out_per_day: float = Field(gt=0)
     source: str
 
 
-class Cluster(Settings):
+class Cluster(Figures):
     """[cluster] of a recipe that is planned and not run."""
 
     name: str
@@ -127,8 +136,8 @@ class Cluster(Settings):
     def _fits_together(self) -> "Cluster":
         if self.pipeline * self.data != self.gpus:
             raise ValueError(f"pipeline {self.pipeline} times data {self.data} is not gpus {self.gpus}")
-        if self.data % self.expert and self.expert % self.data:
-            raise ValueError(f"expert {self.expert} and data {self.data}: one must divide the other")
+        if self.data % self.expert:
+            raise ValueError(f"expert {self.expert} does not divide data {self.data}")
         if self.schedule == "dualpipe" and self.pipeline % 2:
             raise ValueError(f"dualpipe needs an even number of stages, not {self.pipeline}")
         return self

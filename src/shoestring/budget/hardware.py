@@ -7,18 +7,20 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from shoestring.budget.figures import Figures
 from shoestring.budget.ranges import Range
 from shoestring.errors import BadInput
-from shoestring.settings import Settings, build, nearest, read_toml
+from shoestring.settings import build, nearest, read_toml
 
 OURS = Path(__file__).with_name("hardware.toml")
 Precision = Literal["fp8", "bf16", "fp32"]
 
 
-class Chip(Settings):
+class Chip(Figures):
     """One chip or machine. Rates are of dense products, in TFLOP/s; bandwidths in GB/s."""
 
     name: str
+    kind: Literal["gpu", "cpu"] = "gpu"  # a CPU launches no kernels, and its small products are as fast
     tflops: dict[Precision, float] = Field(min_length=1)
     memory_gib: float = Field(gt=0)
     bandwidth_gbs: float = Field(gt=0)
@@ -27,7 +29,7 @@ class Chip(Settings):
     usd_per_hour: tuple[float, float, float] | Literal["own"]
     watts: float = Field(gt=0)
     source: str = Field(min_length=1)
-    date: str = Field(pattern=r"\d{4}(-\d\d)?(-\d\d)?")
+    date: str = Field(pattern=r"^\d{4}(-\d\d)?(-\d\d)?$")
     assumed: tuple[str, ...] = ()
 
     @field_validator("tflops")

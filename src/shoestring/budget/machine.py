@@ -102,10 +102,9 @@ class Machine:
         return seconds + steps * KERNELS * config.num_hidden_layers * self.launch_s
 
 
-def of_probe(
-    probe: Probe, precision: Precision | None = None, watts: float = 65.0, usd: float = 0.0
-) -> Machine:
-    """This machine. Where others were at work meanwhile, the range is as much wider."""
+def of_probe(probe: Probe, precision: Precision | None = None, watts: float = 65.0) -> Machine:
+    """This machine; what its hours cost is for a recipe's prices to say. Where others were at work meanwhile,
+    the range is as much wider."""
     chosen: Precision = precision or ("bf16" if "bf16" in probe.products else "fp32")
     crowded = 1 / max(0.25, 1 - probe.busy) if probe.busy > BUSY else 1.0
     machine = Machine(
@@ -117,7 +116,7 @@ def of_probe(
         bandwidth=probe.bandwidth,
         disk=probe.disk,
         memory_bytes=probe.memory_bytes,
-        usd_per_hour=Range.exact(usd),
+        usd_per_hour=Range.exact(0.0),
         watts=watts,
         dense=(1.0, 1.0),
         mixed=(1.0, 1.0),
@@ -153,7 +152,7 @@ def of_chip(chip: Chip, wanted: Precision = "bf16") -> Machine:
     precision, peak = chip.rate(wanted)
     bandwidth = chip.bandwidth_gbs * 1e9
     width = 4 if precision == "fp32" else 2
-    is_gpu = peak > 5e13 or chip.bandwidth_gbs > 300
+    is_gpu = chip.kind == "gpu"
     return Machine(
         name=chip.name,
         basis=f"from the table ({chip.source}; {chip.date})",

@@ -132,6 +132,24 @@ def training_memory(
     )
 
 
+def scoring_memory(config: ModelConfig, tokens: int, width: int = 2) -> Memory:
+    """A forward pass that nothing learns from: weights, what one layer makes of so many tokens and the sum
+    that goes through all of them, a chunk of logits in float32."""
+    widest = max(layer_activations(config, layer, width) for layer in range(config.num_hidden_layers))
+    return Memory(
+        {
+            "weights": weight_bytes(config, width),
+            "activations": int(tokens * (widest + WIDE * config.hidden_size)),
+            "logits": min(CHUNK, tokens) * config.vocab_size * WIDE,
+        }
+    )
+
+
+def weight_bytes(config: ModelConfig, width: int = 2) -> int:
+    sizes = count_parameters(config)
+    return width * (sizes.total + sizes.mtp)
+
+
 def _slack(config: ModelConfig, width: int) -> float:
     slack = WITH_TILES if tile_products() else WITHOUT_TILES
     return slack.any + slack.bf16 * (width == 2) + slack.experts * (config.n_routed_experts > 0)

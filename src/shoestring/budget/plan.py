@@ -127,12 +127,18 @@ def would_fit(phase: Phase, machine: Machine) -> str:
     batch = sum(parts.get(n, 0) for n in ("activations", "allocator's slack", "logits and their gradient"))
     trained = sum(parts.get(n, 0) for n in ("optimizer moments", "master weights", "gradients"))
     over = need - room
-    if 0 < over < batch:
-        ways.append(f"micro_batch_tokens at most {1 - over / batch:.0%} of what it is")
+    if whole_percents(over, batch):
+        ways.append(f"micro_batch_tokens at most {whole_percents(over, batch)}% of what it is")
     if 0 < over < 0.98 * trained:
         ways.append("an adapter instead of all weights (lora)")
-    if 0 < over < parts.get("cache", 0):
-        ways.append(f"max_batch at most {1 - over / parts['cache']:.0%} of what it is")
-    if not ways and over < batch + 0.98 * trained + parts.get("cache", 0):
+    cache = parts.get("cache", 0)
+    if whole_percents(over, cache):
+        ways.append(f"max_batch at most {whole_percents(over, cache)}% of what it is")
+    if not ways and over < batch + 0.98 * trained + cache:
         ways.append("an adapter (lora) together with smaller micro_batch_tokens and max_batch")
     return told + (" or ".join(ways) if ways else "a smaller model, or a machine with more memory")
+
+
+def whole_percents(over: float, part: float) -> int:
+    """Of a part that is left where so much of it has to go; 0 where that is none to speak of."""
+    return int(100 * (1 - over / part)) if 0 < over < part else 0

@@ -4,8 +4,9 @@ their training takes, and what the rows of the second SFT cost to make."""
 from dataclasses import dataclass
 
 from shoestring.budget.cluster_file import Cluster, R1Run, Serving, three
-from shoestring.budget.flops import layer_flops
+from shoestring.budget.flops import layer_flops, pair_flops
 from shoestring.budget.hardware import Chip
+from shoestring.budget.memory import cache_bytes
 from shoestring.budget.ranges import Range, total
 from shoestring.models.config import ModelConfig
 
@@ -71,18 +72,21 @@ class Served:
     fits_streams: int  # a GPU has memory for so many at the mean context
 
 
-def served(cluster: Cluster, wanted: Serving, config: ModelConfig, chip: Chip) -> Served:
+class TooSmall(Exception):
+    """A serving GPU has no room for its weights and one stream; the text says how much of it is wanted."""
+
+
+def served(cluster: Cluster, wanted: Serving, config: ModelConfig, chip: Chip, price: Range) -> Served:
     """One decoding step: weights and latents are read, products and attention worked out, messages wait on
-    the network while another half of the streams computes."""
+    the network while another half of the streams computes. price: USD a GPU hour. Raises TooSmall."""
     narrow = chip.rate("fp8")[1]
     plain = chip.rate("bf16")[1]
     weights = _weights_of_a_gpu(wanted, config)
-    context = wanted.mean_context * (config.kv_lora_rank or 0) + wanted.mean_context * config.qk_rope_head_dim
-    latents = context * config.num_hidden_layers * 2  # bytes of one stream
-    room = int((chip.memory_gib * 2**30 - weights - OTHER_MEMORY) / latents)
+    latents = wanted.mean_context * cache_bytes(config)  # bytes of one stream
+    room = _streams_that_fit(wanted, chip, weights, latents)
     mixtures = sum(config.is_moe(layer) for layer in range(config.num_hidden_layers))
     matrices = sum(layer_flops(config, layer) for layer in range(config.num_hidden_layers))
-    pair = 2 * config.num_attention_heads * (2 * (config.kv_lora_rank or 0) + config.qk_rope_head_dim)
+    pair = pair_flops(config, absorbed=True)
 
     def step(streams: float, share: float, messages_us: float) -> float:
         reading = (weights + streams * latents) / (chip.bandwidth_gbs * 1e9 * share)
@@ -92,17 +96,27 @@ def served(cluster: Cluster, wanted: Serving, config: ModelConfig, chip: Chip) -
         half = mixtures * messages_us * 1e-6 * min(1.0, streams / SHARED_LAST / LATENCY_STREAMS + 0.35)
         return max(computing, SHARED_LAST * half) + 0.002
 
-    low, mid, high = wanted.streams_per_gpu
+    low, mid, high = (min(streams, room) for streams in wanted.streams_per_gpu)
     share = three(wanted.attention_bandwidth)
     messages = three(wanted.dispatch_us) + three(wanted.combine_us)
     slow = step(low, share.low, messages.high)
     usual = step(mid, share.mid, messages.mid)
-    fast = step(min(high, room), share.high, messages.low)
-    per_gpu = sorted((low / slow, mid / usual, min(high, room) / fast))
+    fast = step(high, share.high, messages.low)
+    per_gpu = sorted((low / slow, mid / usual, high / fast))
     per_node = Range(*per_gpu) * cluster.gpus_per_node
     users = sorted((1 / slow, 1 / usual, 1 / fast))
-    price = Range.exact(cluster.usd_per_gpu_hour * cluster.gpus_per_node / 3600 * 1e6).over(per_node)
-    return Served(per_node, Range(*users), price, room)
+    a_second = price * (cluster.gpus_per_node / 3600)
+    return Served(per_node, Range(*users), (a_second * 1e6).over(per_node), room)
+
+
+def _streams_that_fit(wanted: Serving, chip: Chip, weights: float, latents: float) -> int:
+    free = chip.memory_gib * 2**30 - weights - OTHER_MEMORY
+    if free < latents:
+        raise TooSmall(
+            f"{chip.name} has {chip.memory_gib:,.1f} GiB; one of {wanted.gpus} GPUs that serve needs "
+            f"{chip.memory_gib + (latents - free) / 2**30:,.1f} GiB for its weights and a single stream"
+        )
+    return int(free / latents)
 
 
 def _weights_of_a_gpu(wanted: Serving, config: ModelConfig) -> float:

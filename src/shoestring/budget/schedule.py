@@ -136,7 +136,7 @@ def pipeline_of(
     logits = per_stage * (1 + c.num_nextn_predict_layers) * 2 * c.hidden_size * c.vocab_size
     again = per_stage * recompute_flops(c) if cluster.recompute else 0.0
     moved = 3 * per_stage * sum(moved_bytes(c, layer) for layer in layers)
-    moved += 8 * parameters_of_a_gpu(cluster, c)  # float32 gradients, read and written each micro-batch
+    moved += 8 * parameters_of_a_gpu(cluster, c).total  # float32 gradients, read and written each micro-batch
     network, inside = all_to_all_bytes(c, cluster)
     sent = per_stage * sum(c.is_moe(layer) for layer in layers)
     over_network = sent * network / (chip.network_gbs * 1e9 * shares.network)
@@ -153,13 +153,38 @@ def pipeline_of(
     )
 
 
-def parameters_of_a_gpu(cluster: Cluster, config: ModelConfig) -> float:
-    """In one copy of its stages: experts are shared out over `expert` GPUs."""
+@dataclass(frozen=True)
+class Held:
+    """Parameters of a GPU in one copy of its stages. Experts are shared out over `expert` GPUs, all else is
+    on every one."""
+
+    experts: float
+    rest: float
+
+    @property
+    def total(self) -> float:
+        return self.experts + self.rest
+
+
+def parameters_of_a_gpu(cluster: Cluster, config: ModelConfig) -> Held:
     sizes = count_parameters(config)
     routed = sizes.parts["routed experts"]
     mtp_routed = 3 * config.n_routed_experts * config.hidden_size * config.moe_intermediate_size
     routed += config.num_nextn_predict_layers * mtp_routed
-    return (routed / cluster.expert + sizes.total + sizes.mtp - routed) / cluster.pipeline
+    rest = sizes.total + sizes.mtp - routed
+    return Held(routed / cluster.expert / cluster.pipeline, rest / cluster.pipeline)
+
+
+def update_seconds(cluster: Cluster, config: ModelConfig, chip: Chip, shares: Shares) -> float:
+    """ZeRO-1: gradients go to the replica whose part they are, weights come back. Experts have as many
+    replicas as their groups fit into `data`, all else has `data`."""
+    held = parameters_of_a_gpu(cluster, config)
+    sent = kept = 0.0
+    for own, replicas in ((held.experts, cluster.data // cluster.expert), (held.rest, cluster.data)):
+        sent += own * (4 + 2) * (1 - 1 / replicas)
+        kept += own / replicas
+    memory = kept * 26 / (chip.bandwidth_gbs * 1e9 * shares.memory)
+    return sent / (chip.network_gbs * 1e9 * shares.network) + memory
 
 
 def step_of(cluster: Cluster, config: ModelConfig, chip: Chip, shares: Shares, stage: TrainingStage) -> Step:
@@ -176,11 +201,7 @@ def step_of(cluster: Cluster, config: ModelConfig, chip: Chip, shares: Shares, s
     bubble = bubble_seconds(
         cluster.schedule, cluster.pipeline, one.forward * slower, one.backward * slower, one.weights * slower
     )
-    held = parameters_of_a_gpu(cluster, config)
-    replicas = max(1, cluster.data // cluster.expert)
-    own = held if replicas > 1 else 0.0
-    sent = own * (4 + 2) * (1 - 1 / replicas) / (chip.network_gbs * 1e9 * shares.network)
-    update = sent + held / replicas * 26 / (chip.bandwidth_gbs * 1e9 * shares.memory)
+    update = update_seconds(cluster, config, chip, shares)
     whole = count * (compute + exposed + uneven) + bubble + update
     return Step(
         products=count * (2 * one.products + one.weights + one.recomputed),

@@ -13,6 +13,9 @@ def claims(
     scale: Annotated[
         str, typer.Option(help="laptop: run what is missing; small: mechanics only; else read what there is.")
     ] = "",
+    anew: Annotated[
+        bool, typer.Option("--anew", help="With laptop: also what a committed result answers.")
+    ] = False,
     only: Annotated[list[str], typer.Option(metavar="NAME", help="This claim; may be repeated.")] = [],  # noqa: B006
     output_dir: OutputDir = None,
     page: Annotated[
@@ -29,7 +32,7 @@ def claims(
     from shoestring.settings import build
 
     console = Console(stderr=json_file == "-", highlight=False)
-    given = {"scale": scale, "only": only, "output_dir": output_dir, "page": page, "file": file}
+    given = {"scale": scale, "anew": anew, "only": only, "output_dir": output_dir, "page": page, "file": file}
     values = {name: value for name, value in given.items() if value}
     settings = build(job.ClaimsSettings, values, "claims")
     write_json(json_file, job.listed(settings, console) if list_ else job.main(settings, console))

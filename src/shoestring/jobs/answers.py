@@ -21,8 +21,8 @@ OWN = "own"
 
 class AnswersSettings(Settings):
     """out: USD of a million tokens that were written, one for each result, or "own": its seconds on one's own
-    machine at `watts` and `usd_per_kwh`. A price for prompts is not asked for: results don't say how long
-    they were."""
+    machine at `watts` and `usd_per_kwh`. A price for prompts is not asked for: only results of servers say
+    how long they were."""
 
     results: list[Path] = Field(min_length=2)
     out: list[str] = Field(min_length=1)
@@ -53,10 +53,14 @@ def main(settings: AnswersSettings, console: Console) -> dict[str, Any]:
                 f"{path.name} {row[key]}" for path, row in zip(settings.results, rows, strict=True)
             )
             raise BadInput(f"the results are not of the same problems: {key} differs ({told})")
+    notes = [*_asked_otherwise(settings.results, rows), *_unpriced(settings, rows)]
     found = [_cost(*each, settings) for each in zip(settings.results, rows, settings.out, strict=True)]
     _print(found, rows[0]["suite"], console)
+    for note in notes:
+        console.print(note, markup=False)
     return {
         "suite": rows[0]["suite"],
+        "notes": notes,
         "answers": [
             {
                 "name": a.name,
@@ -83,6 +87,34 @@ def _read(path: Path) -> dict[str, Any]:
     if missing:
         raise BadInput(f"{path} is not a result of an evaluation: it has no '{missing[0]}'")
     return row
+
+
+def _asked_otherwise(paths: list[Path], rows: list[dict[str, Any]]) -> list[str]:
+    """A longer leash or more examples cost more and may bring more: whoever compares has to know of them."""
+    asked = [row.get("settings") for row in rows]
+    silent = [
+        path.name for path, settings in zip(paths, asked, strict=True) if not isinstance(settings, dict)
+    ]
+    if silent:
+        return [f"not known to be asked alike: {', '.join(silent)} doesn't say how the model was asked"]
+    known: list[dict[str, Any]] = [settings for settings in asked if isinstance(settings, dict)]
+    notes = []
+    for key in dict.fromkeys(key for settings in known for key in settings):
+        values = [json.dumps(settings.get(key)) for settings in known]
+        if len(set(values)) > 1:
+            told = ", ".join(f"{path.name} {value}" for path, value in zip(paths, values, strict=True))
+            notes.append(f"asked differently: {key} ({told})")
+    return notes
+
+
+def _unpriced(settings: AnswersSettings, rows: list[dict[str, Any]]) -> list[str]:
+    """Prompts of whoever is paid by the token; one's own seconds have them in."""
+    told = []
+    for path, row, price in zip(settings.results, rows, settings.out, strict=True):
+        if price != OWN:
+            tokens = (row.get("server") or {}).get("prompt_tokens")
+            told.append(f"{path.name} {'of unknown length' if tokens is None else f'{tokens:,} tokens'}")
+    return [f"prompts are not in the price: {', '.join(told)}"] if told else []
 
 
 def _cost(path: Path, row: dict[str, Any], price: str, settings: AnswersSettings) -> Answers:

@@ -31,6 +31,7 @@ MECHANICS = "Small scale: it shows that every experiment runs and is read, and n
 
 class ClaimsSettings(Settings):
     scale: Literal["", "small", "laptop"] = ""  # "": read what there is, run nothing
+    anew: bool = False  # studies that have a committed result are run all the same
     only: tuple[str, ...] = ()
     output_dir: Path = Path("runs/claims")  # where studies are run, and the page of all claims is written
     page: Path | None = None  # where it is written as well: FILE.md, and FILE.html beside it
@@ -40,6 +41,7 @@ class ClaimsSettings(Settings):
     def command(self) -> str:
         words = ["shoestring", "claims"]
         words += ["--scale", self.scale] if self.scale else []
+        words += ["--anew"] if self.anew else []
         for name in self.only:
             words += ["--only", name]
         return shlex.join([*words, "--output-dir", str(self.output_dir)])
@@ -55,9 +57,12 @@ def main(
         raise BadInput(f"--page {settings.page}: a .md file in a folder that is there")
     if settings.page is not None and (settings.only or settings.scale == "small"):
         raise BadInput("--page: the page has the verdicts of all claims; leave out --only and --scale small")
+    if settings.anew and settings.scale != "laptop":
+        raise BadInput("--anew runs studies: it goes with --scale laptop")
     if settings.scale == "small":
         return _mechanics(settings, picked, console, jobs, home)
-    sources = Sources(home, settings.output_dir)
+    fresh = {study for claim in picked for study in claim.studies} if settings.anew else ()
+    sources = Sources(home, settings.output_dir, fresh)
     if settings.scale == "laptop":
         _run_missing(settings, picked, sources, console, jobs)
     names = {claim.name for claim in picked}
@@ -122,7 +127,7 @@ def _mechanics(
     studies = home / "studies"
     texts = {name: tomli_w.dumps(prune(read_toml(studies / f"{name}.toml"), needs[name])) for name in needs}
     mark = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8]
-    sources = Sources(home, settings.output_dir / f"small-{mark}", fresh=True)
+    sources = Sources(home, settings.output_dir / f"small-{mark}", fresh=tuple(needs))
     for name, text in texts.items():
         pruned = sources.runs / "recipes" / f"{name}.toml"
         pruned.parent.mkdir(parents=True, exist_ok=True)

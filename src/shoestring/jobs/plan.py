@@ -17,9 +17,9 @@ from shoestring.budget.price import Prices
 from shoestring.budget.probe import BUSY, probe
 from shoestring.errors import BadInput
 from shoestring.jobs.plan_cluster import plan_cluster, print_cluster
-from shoestring.jobs.plan_print import print_compared, print_plan
-from shoestring.jobs.plan_recipe import plan_recipe
-from shoestring.jobs.recipe_file import SHIPPED, Scale, find_recipe
+from shoestring.jobs.plan_print import print_compared, print_headline, print_plan
+from shoestring.jobs.plan_recipe import plan_loaded
+from shoestring.jobs.recipe_file import SHIPPED, Scale, find_recipe, load_recipe
 from shoestring.models.presets import PRESETS
 from shoestring.settings import Settings, nearest
 
@@ -51,29 +51,38 @@ def main(settings: PlanSettings, console: Console) -> dict[str, Any]:
         result = plan_cluster(cluster, chip, hardware, settings.compare)
         print_cluster(result, console)
         return result
-    if settings.hardware:
-        machine = of_chip(hardware.find(settings.hardware))
-    else:
-        machine = this_machine(settings.probe, console)
+    chosen = of_chip(hardware.find(settings.hardware)) if settings.hardware else None
     if path is None:
-        return plan_preset(settings.target, machine, console)
-
-    def plan_on(where: Machine) -> Any:
-        return plan_recipe(settings.target, where, settings.overrides, settings.scale, settings.controls)
-
-    plan = plan_on(machine)
+        _refuse_for_a_preset(settings)
+        places = [chosen or this_machine(settings.probe, Prices(), console), *map(of_chip, chips)]
+        first, *rest = (plan_preset(settings.target, machine, console) for machine in places)
+        return first | ({"compare": rest} if rest else {})
+    recipe = load_recipe(path, settings.overrides, settings.scale, settings.controls)
+    plan = plan_loaded(recipe, chosen or this_machine(settings.probe, recipe.prices, console))
     print_plan(plan, console)
     result = plan.to_json()
     if chips:
-        others = [plan_on(of_chip(chip)) for chip in chips]
-        print_compared([plan, *others], console)
+        others = [plan_loaded(recipe, of_chip(chip)) for chip in chips]
         result["compare"] = [other.to_json() for other in others]
         result["beside"] = headline().to_json()
+        print_compared([plan, *others], console)
+        print_headline(result["beside"], console)
     return result
 
 
-def this_machine(anew: bool, console: Console) -> Machine:
-    prices = Prices()
+def _refuse_for_a_preset(settings: PlanSettings) -> None:
+    given = {
+        "--set": settings.overrides,
+        "--controls": settings.controls,
+        "--scale": settings.scale != "full",
+    }
+    named = [name for name, value in given.items() if value]
+    if named:
+        raise BadInput(f"{settings.target} is a preset and has no stages: leave out {', '.join(named)}")
+
+
+def this_machine(anew: bool, prices: Prices, console: Console) -> Machine:
+    """At the watts of `prices`, as `run` plans for it."""
     found = probe(anew)
     if found.busy > BUSY:
         console.print(
@@ -81,7 +90,7 @@ def this_machine(anew: bool, console: Console) -> Machine:
             "measurement isn't kept",
             markup=False,
         )
-    return of_probe(found, watts=prices.watts, usd=prices.usd_per_hour)
+    return of_probe(found, watts=prices.watts)
 
 
 def _recipe_of(target: str) -> Path | None:
@@ -99,7 +108,9 @@ def plan_preset(name: str, machine: Machine, console: Console) -> dict[str, Any]
     """A preset's memory and time a token, for training and for generating."""
     config = PRESETS[name]
     mtp = config.num_nextn_predict_layers > 0
-    training = training_memory(config, PRESET_TOKENS, PRESET_TOKENS, machine.width, mtp)
+    training = training_memory(
+        config, PRESET_TOKENS, PRESET_TOKENS, machine.width, mtp, native=machine.launch_s == 0
+    )
     serving = generating_memory(config, 16, PRESET_ROW, machine.width)
     tokens = PRESET_TOKENS
     pairs = tokens * PRESET_ROW // 2

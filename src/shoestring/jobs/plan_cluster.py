@@ -10,17 +10,16 @@ from shoestring.budget.cluster_file import Cluster
 from shoestring.budget.hardware import Chip, Hardware
 from shoestring.budget.headline import headline
 from shoestring.budget.ranges import Range
-from shoestring.budget.rollouts import r1_hours, served
+from shoestring.budget.rollouts import TooSmall, r1_hours, served
 from shoestring.budget.simulate import Simulated, simulate
-from shoestring.jobs.plan_print import figures
+from shoestring.jobs.plan_print import figures, print_headline
 from shoestring.models.presets import preset_config
 
 
 def plan_cluster(cluster: Cluster, chip: Chip, hardware: Hardware, compare: Sequence[str]) -> dict[str, Any]:
     """JSON: `simulated.gpu_hours`, `simulated.usd`, `published.*` and all inputs with where they are from."""
     found = simulate(cluster, chip)
-    own = chip == hardware.find(cluster.hardware)
-    price = Range.exact(cluster.usd_per_gpu_hour) if own else chip.price
+    price = _price(cluster, chip, hardware)
     result: dict[str, Any] = {
         "name": cluster.name,
         "hardware": chip.name,
@@ -58,17 +57,33 @@ def plan_cluster(cluster: Cluster, chip: Chip, hardware: Hardware, compare: Sequ
             },
             "source": told.source,
         }
-    result |= _rollouts(cluster, chip, found)
-    result["compare"] = [{"hardware": name, **_elsewhere(cluster, hardware.find(name))} for name in compare]
+    result |= _rollouts(cluster, chip, found, price)
+    others = {name: hardware.find(name) for name in compare}
+    result["compare"] = [
+        {"hardware": name, **_elsewhere(cluster, other, _price(cluster, other, hardware))}
+        for name, other in others.items()
+    ]
     return result
 
 
-def _rollouts(cluster: Cluster, chip: Chip, found: Simulated) -> dict[str, Any]:
+def _price(cluster: Cluster, chip: Chip, hardware: Hardware) -> Range:
+    """USD a GPU hour: what the recipe states for its own chip, of another what the table says."""
+    own = chip == hardware.find(cluster.hardware)
+    return Range.exact(cluster.usd_per_gpu_hour) if own else chip.price
+
+
+def _rollouts(cluster: Cluster, chip: Chip, found: Simulated, price: Range) -> dict[str, Any]:
+    """`unknown`: why there is no serving, and no R1, whose rows are made by such nodes."""
     if cluster.serving is None:
-        return {}
+        return {"unknown": []}
     config, wanted = preset_config(cluster.preset), cluster.serving
-    serving = served(cluster, wanted, config, chip)
+    try:
+        serving = served(cluster, wanted, config, chip, price)
+    except TooSmall as why:
+        also = "" if cluster.r1 is None else " and R1, whose rows are written so"
+        return {"unknown": [f"serving{also}: DOES NOT FIT: {why}"]}
     result: dict[str, Any] = {
+        "unknown": [],
         "serving": {
             "tokens_per_s_per_node": serving.tokens_per_s.to_json(),
             "tokens_per_s_per_user": serving.per_user.to_json(),
@@ -83,14 +98,14 @@ def _rollouts(cluster: Cluster, chip: Chip, found: Simulated) -> dict[str, Any]:
                 * 1e6,
             },
             "source": wanted.source,
-        }
+        },
     }
     if cluster.r1 is not None:
         hours = r1_hours(cluster.r1, found.per_trillion, serving.tokens_per_s, cluster.gpus_per_node)
         result["r1"] = {
             **{name: part.to_json() for name, part in vars(hours).items()},
             "gpu_hours": hours.gpu_hours.to_json(),
-            "usd": (hours.gpu_hours * cluster.usd_per_gpu_hour).to_json(),
+            "usd": (hours.gpu_hours * price).to_json(),
             "published": {
                 "zero": cluster.r1.published_zero_gpu_hours,
                 "data": cluster.r1.published_data_gpu_hours,
@@ -102,12 +117,12 @@ def _rollouts(cluster: Cluster, chip: Chip, found: Simulated) -> dict[str, Any]:
     return result
 
 
-def _elsewhere(cluster: Cluster, chip: Chip) -> dict[str, Any]:
+def _elsewhere(cluster: Cluster, chip: Chip, price: Range) -> dict[str, Any]:
     found = simulate(cluster, chip)
     return {
         "name": chip.name,
         "gpu_hours": found.gpu_hours.to_json(),
-        "usd": (found.gpu_hours * chip.price).to_json(),
+        "usd": (found.gpu_hours * price).to_json(),
         "kwh": (found.gpu_hours * (chip.watts / 1000)).to_json(),
     }
 
@@ -141,6 +156,8 @@ def print_cluster(result: Mapping[str, Any], console: Console) -> None:
         ):
             table.add_row(*_beside(f"serving: {told}", serving[key], serving["published"][key]))
     console.print(table)
+    for line in result["unknown"]:
+        say(f"not reckoned: {line}")
     step = simulated["step"]
     parts = ", ".join(
         f"{name} {value:.2f}" for name, value in step.items() if name not in ("seconds", "all_to_all")
@@ -156,15 +173,7 @@ def print_cluster(result: Mapping[str, Any], console: Console) -> None:
             f"on {row['name']}: {figures(hours * 1e-3, 0)} thousand GPU hours, "
             f"{figures(usd * 1e-6, 2)} million USD"
         )
-    say("reported in early 2025, millions of USD, and what each includes:")
-    for figure in result["beside"]["figure"]:
-        say(
-            f"  {figure['name']} {_span(figure['musd'])}: {figure['includes']} "
-            f"({figure['source']}; {figure['date']})"
-        )
-    say("what the headline leaves out, millions of USD:")
-    for line in result["beside"]["left_out"]:
-        say(f"  {line['name']} {_span(line['musd'])}: {line['how']} ({line['source']}; {line['date']})")
+    print_headline(result["beside"], console)
 
 
 def _print_inputs(inputs: Mapping[str, Any], console: Console) -> None:
@@ -185,7 +194,3 @@ def _beside(name: str, amount: Mapping[str, float], published: float | None) -> 
     told = "" if published is None else f"{published:,.{digits}f}"
     off = "" if published is None else f"{amount['mid'] / published - 1:+.1%}"
     return name, f"{amount['mid']:,.{digits}f}", span, told, off
-
-
-def _span(musd: Sequence[float]) -> str:
-    return f"{musd[0]:g}" if musd[0] == musd[1] else f"{musd[0]:g} to {musd[1]:g}"

@@ -1,12 +1,12 @@
 """What a plan needs to know of a model before it is there: its sizes, and whether it was taught to answer."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from shoestring.errors import BadInput
 from shoestring.model_files import model_folder
 from shoestring.models.bases import BASES
+from shoestring.models.checkpoint import CONFIG, read_json
 from shoestring.models.config import ModelConfig
 from shoestring.models.config_file import config_from_hf
 from shoestring.models.gguf import config_from_gguf
@@ -53,8 +53,7 @@ def known_model(model: str) -> Known:
     if path.is_file() and path.suffix == ".gguf":
         return Known(config_from_gguf(GGUFFile(path)), taught=False)
     if path.is_dir():
-        raw = json.loads((model_folder(path) / "config.json").read_text(encoding="utf-8"))
-        return Known(config_from_hf(raw), taught=True)
+        return Known(config_from_hf(read_json(model_folder(path) / CONFIG)), taught=True)
     if model in PRESETS:
         return Known(PRESETS[model], taught=False)
     known = nearest(model, [*BASES, *PRESETS])

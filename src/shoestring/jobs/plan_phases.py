@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from shoestring.budget.flops import forward_flops, train_flops
-from shoestring.budget.memory import Memory, training_memory
+from shoestring.budget.flops import forward_flops
+from shoestring.budget.memory import Memory, weight_bytes
 from shoestring.budget.plan import Phase
 from shoestring.budget.ranges import Range
 from shoestring.evals.audit import probes_of
@@ -12,21 +12,16 @@ from shoestring.jobs.audit import AuditSettings
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.jobs.evaluate import plan as plan_units
 from shoestring.jobs.evaluate_settings import EvaluateSettings
-from shoestring.jobs.on_policy_settings import OnPolicySettings
 from shoestring.jobs.plan_lengths import Lengths, lengths_of
 from shoestring.jobs.plan_models import Known
-from shoestring.jobs.plan_work import Reckoner, adapter_numbers
+from shoestring.jobs.plan_work import Reckoner
 from shoestring.jobs.pretrain_settings import PretrainSettings
 from shoestring.jobs.reward import RewardModelSettings
 from shoestring.jobs.sample import SampleSettings
 from shoestring.jobs.sft import SFTSettings
 from shoestring.jobs.tokenizer import TokenizerSettings
-from shoestring.rl.settings import GRPOSettings
 
 NOTHING = Range.exact(0.0)
-# Of a step's groups those that differ in their rewards are trained on; measured 0.35 to 0.9.
-LIVE, LIVE_REFILLED = Range(0.35, 0.5, 0.9), Range(0.6, 0.8, 1.0)
-REFILLED = Range(1.0, 1.7, 2.0)  # times the prompts that a step asks for where dead groups are replaced once
 VALIDATED = Range(100, 160, 200)  # tokens of a document that is validated on
 SYSTEM_TOKENS = 22  # of the template's own system turn, which all rows of a micro-batch share
 CHAT_PROMPTS, CHAT_TOKENS = 36, 20  # turns of the chat check, tokens of a prompt
@@ -36,15 +31,27 @@ PAIR_TOKENS = Range(25, 36, 60)  # of a prompt with a reply, of the pairs that c
 TOKENIZER_S = Range(0.00003, 0.00012, 0.0006)  # a document
 
 
-def sft_phases(r: Reckoner, s: SFTSettings, model: Known, rows: Lengths) -> Iterator[Phase]:
+def sft_phases(
+    r: Reckoner, s: SFTSettings, model: Known, rows: Lengths, teacher: Known | None = None
+) -> Iterator[Phase]:
+    """teacher: one in memory, whose forward pass over each micro-batch is on the bill of training."""
     tokens = Range.around(s.steps * s.rows_per_step * rows.row, 0.2, 0.25)
     share = (rows.worked or rows.row / 2) / rows.row
     mtp = bool(s.objectives.mtp_weight and model.config.num_nextn_predict_layers)
-    computed = 1 - min(SYSTEM_TOKENS, rows.prompt / 2) / rows.row
-    yield r.train(
-        model, s.steps, tokens, rows.row, share, s.micro_batch_tokens, mtp, s.lora, computed=computed
+    passes = 1.0 if teacher is None else 1 + teacher.parameters / model.parameters / 3
+    one = r.train(
+        model, s.steps, tokens, rows.row, share, s.micro_batch_tokens, mtp, s.lora, passes, _computed(rows)
     )
+    if teacher is not None and one.memory is not None:
+        weights = weight_bytes(teacher.config, r.machine.width)
+        one = replace(one, memory=Memory({**one.memory.parts, "teacher": weights}))
+    yield one
     yield r.other(model.parameters, saved=s.steps // s.save_every)
+
+
+def _computed(rows: Lengths) -> float:
+    """Share of the tokens that a micro-batch computes: its rows have one beginning."""
+    return 1 - min(SYSTEM_TOKENS, rows.prompt / 2) / rows.row
 
 
 def pretrain_phases(r: Reckoner, s: PretrainSettings, model: Known) -> Iterator[Phase]:
@@ -68,58 +75,6 @@ def pretrain_phases(r: Reckoner, s: PretrainSettings, model: Known) -> Iterator[
         reply = Range.around(s.sample_tokens, 0.3, 0.0)
         yield r.generate("other", model, times, s.samples, 1, 16, reply, s.sample_tokens, s.samples)
     yield r.other(model.parameters, saved=s.steps // s.save_every)
-
-
-def grpo_phases(
-    r: Reckoner, s: GRPOSettings | OnPolicySettings, model: Known, extra_passes: float = 0.0
-) -> Iterator[Phase]:
-    """Also on-policy distillation, whose teacher's forward passes are extra_passes of an update."""
-    lengths = lengths_of(s.suites, s.system)
-    reply = lengths.reply(model.taught, s.max_completion_tokens)
-    refilled = isinstance(s, GRPOSettings) and s.refill_rounds > 0
-    asked = REFILLED if refilled else Range.exact(1.0)
-    prompts, samples, steps = s.prompts_per_step, s.samples_per_prompt, s.steps
-    one = r.generate(
-        "generate",
-        model,
-        steps,
-        prompts,
-        samples,
-        lengths.prompt,
-        reply,
-        s.max_completion_tokens,
-        s.max_batch,
-    )
-    yield r.phase("generate", one.seconds * asked, one.tokens * asked, one.flops * asked, None)
-    live = LIVE_REFILLED if refilled else LIVE
-    if isinstance(s, OnPolicySettings):  # every sample teaches
-        live = Range.exact(1.0)
-    trained = (reply * samples + Range.exact(lengths.prompt)) * live * (steps * prompts)
-    row = lengths.prompt + reply.mid
-    share = reply.mid * samples / (reply.mid * samples + lengths.prompt)
-    reference = 1 / 3 if s.loss.kl_coefficient else 0.0
-    old = 1 / 3 if s.minibatches > 1 else 0.0
-    at_once = s.micro_batch_tokens
-    fits = at_once - int(lengths.prompt)
-    held = training_memory(
-        model.config, at_once, fits, r.machine.width, False,
-        None if s.lora is None else adapter_numbers(model.config, s.lora.rank), r.machine.launch_s == 0,
-    )  # fmt: skip
-    cache = one.memory.parts if one.memory is not None else {}
-    both = Memory(dict(held.parts) | {k: v for k, v in cache.items() if k != "weights"})
-    yield r.train(
-        model, steps * s.minibatches, trained, row, share, at_once, lora=s.lora,
-        passes=1 + reference + old + extra_passes, memory=both,
-    )  # fmt: skip
-    yield r.phase("judge", r.machine.spread(1.5 + 0.1 * steps), NOTHING, NOTHING)
-    if s.preflight.prompts:
-        cap = s.max_completion_tokens
-        yield r.generate(
-            "preflight", model, 1, s.preflight.prompts, samples, lengths.prompt, reply, 3 * cap, s.max_batch
-        )
-    rehearsed = train_flops(model.config, at_once, at_once * s.max_completion_tokens // 2, fits)
-    more = r.machine.train_seconds(model.config, rehearsed, at_once, at_once) + 4.0
-    yield r.other(model.parameters, more, saved=1 + steps // s.save_every)
 
 
 def sample_phases(r: Reckoner, s: SampleSettings | DistillOutputsSettings, model: Known) -> Iterator[Phase]:
@@ -180,8 +135,8 @@ def tokenizer_phases(r: Reckoner, s: TokenizerSettings) -> Iterator[Phase]:
     yield r.phase("tokenizer", seconds * r.machine.spread(1.0), NOTHING, NOTHING)
 
 
-def teach_phase(r: Reckoner, teacher: Known, rows: Lengths, distinct: float) -> Phase:
+def teach_phase(r: Reckoner, teacher: Known, rows: Lengths, distinct: float, at_once: int) -> Phase:
     """A teacher's logprobs of rows, once each: a forward pass with logits at all targets."""
-    tokens = Range.around(distinct * rows.row, 0.2, 0.3)
-    share = (rows.worked or rows.row / 2) / rows.row
-    return r.train(teacher, 0, tokens, rows.row, share, 4096, passes=1 / 2, kind="teach")
+    tokens = Range.around(distinct * rows.row * _computed(rows), 0.2, 0.3)
+    share = (rows.worked or rows.row / 2) / rows.row / _computed(rows)
+    return r.score("teach", teacher, tokens, rows.row, share, at_once)

@@ -1,6 +1,7 @@
 """A plan as text: tables of ranges with a middle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -77,6 +78,24 @@ def print_compared(plans: Sequence[Plan], console: Console) -> None:
     console.print(table)
     for plan in plans:
         console.print(f"{plan.machine.name}: {plan.machine.basis}", markup=False)
+
+
+def print_headline(beside: Mapping[str, Any], console: Console) -> None:
+    """What the press compared, and what V3's figure leaves out (`budget.headline`)."""
+    say = lambda text: console.print(text, markup=False)  # noqa: E731
+    say("reported in early 2025, millions of USD, and what each includes:")
+    for figure in beside["figure"]:
+        say(
+            f"  {figure['name']} {_span(figure['musd'])}: {figure['includes']} "
+            f"({figure['source']}; {figure['date']})"
+        )
+    say("what the headline leaves out, millions of USD:")
+    for line in beside["left_out"]:
+        say(f"  {line['name']} {_span(line['musd'])}: {line['how']} ({line['source']}; {line['date']})")
+
+
+def _span(musd: Sequence[float]) -> str:
+    return f"{musd[0]:g}" if musd[0] == musd[1] else f"{musd[0]:g} to {musd[1]:g}"
 
 
 def times(seconds: Range) -> str:

@@ -1,6 +1,6 @@
 """A recipe's units, one after the other, into a plan."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from shoestring.budget.ranges import Range, total
 from shoestring.jobs.audit import AuditSettings
 from shoestring.jobs.distill_distribution import DistributionSettings
 from shoestring.jobs.distill_settings import DistillOutputsSettings
+from shoestring.jobs.evaluate_server import is_server
 from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.jobs.init import InitSettings
 from shoestring.jobs.job_table import JOBS
@@ -20,7 +21,6 @@ from shoestring.jobs.plan_models import Known, known_model
 from shoestring.jobs.plan_phases import (
     audit_phases,
     eval_phases,
-    grpo_phases,
     pretrain_phases,
     reward_phases,
     sample_phases,
@@ -28,6 +28,7 @@ from shoestring.jobs.plan_phases import (
     teach_phase,
     tokenizer_phases,
 )
+from shoestring.jobs.plan_rl import Beside, grpo_phases
 from shoestring.jobs.plan_work import Reckoner
 from shoestring.jobs.pretrain_settings import PretrainSettings, planned_config
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
@@ -81,6 +82,13 @@ class Planner:
             return self.models[id(unit.needs[name])]
         return known_model(str(name))
 
+    def _here(self, unit: Unit, names: Iterable[str]) -> list[str]:
+        """Models of this machine; of servers it is noted that nobody knows."""
+        asked = list(dict.fromkeys(names))
+        for name in filter(is_server, asked):
+            self.unknown.append(f"{unit.title}: what the server at {name} takes and costs")
+        return [name for name in asked if not is_server(name)]
+
     def _phases(self, r: Reckoner, unit: Unit, s: Settings) -> Iterator[Phase]:
         match s:
             case TokenizerSettings():
@@ -97,7 +105,9 @@ class Planner:
                 yield from self._on_policy(r, unit, s)
             case GRPOSettings():
                 model = self.model(unit, s.model)
-                yield from grpo_phases(r, s, model)
+                wanted = {} if s.preference is None else {"reward model": s.preference.model}
+                models = {name: self.model(unit, at) for name, at in wanted.items()}
+                yield from grpo_phases(r, s, model, Beside(models))
                 self.models[id(unit)] = model
             case SFTSettings():
                 yield from self._sft(r, unit, s)
@@ -112,10 +122,12 @@ class Planner:
             case DistillOutputsSettings():
                 yield from self._outputs(r, unit, s)
             case EvaluateSettings():
-                yield from eval_phases(r, s, [(at, self.model(unit, name)) for at, name in s.models.items()])
+                here = self._here(unit, s.models.values())
+                models = [(at, self.model(unit, name)) for at, name in s.models.items() if name in here]
+                yield from eval_phases(r, s, models)
             case AuditSettings():
-                asked = [name for name in (s.model, s.against) if name]
-                yield from audit_phases(r, s, [self.model(unit, name) for name in asked])
+                here = self._here(unit, [name for name in (s.model, s.against) if name])
+                yield from audit_phases(r, s, [self.model(unit, name) for name in here])
             case _:
                 self.unknown.append(f"{unit.title}: no rule for job '{unit.job}'")
 
@@ -137,10 +149,15 @@ class Planner:
         }
         rows = rows_of(s, made)
         self.models[id(unit)] = replace(model, taught=True)
+        live = None
         if isinstance(s, DistributionSettings) and s.teacher:
-            distinct = s.steps * s.rows_per_step * 0.6  # rows come again
-            yield teach_phase(r, self.model(unit, s.teacher), rows, distinct)
-        yield from sft_phases(r, s, model, rows)
+            teacher = self.model(unit, s.teacher)
+            if s.keep:
+                distinct = s.steps * s.rows_per_step * 0.6  # rows come again
+                yield teach_phase(r, teacher, rows, distinct, s.micro_batch_tokens)
+            else:
+                live = teacher
+        yield from sft_phases(r, s, model, rows, live)
 
     def _is_rows(self, unit: Unit, name: str) -> bool:
         return id(unit.needs[name]) in self.rows
@@ -148,12 +165,13 @@ class Planner:
     def _on_policy(self, r: Reckoner, unit: Unit, s: OnPolicySettings) -> Iterator[Phase]:
         model = self.model(unit, s.model)
         self.models[id(unit)] = replace(model, taught=True)
-        extra = 0.0
+        beside = Beside()
         if isinstance(s.teacher, str):
-            extra = self.model(unit, s.teacher).parameters / model.parameters / 3
+            teacher = self.model(unit, s.teacher)
+            beside = Beside({"teacher": teacher}, teacher.parameters / model.parameters / 3)
         else:
             self.unknown.append(f"{unit.title}: what the teacher at {s.teacher.url} takes and costs")
-        yield from grpo_phases(r, s, model, extra)
+        yield from grpo_phases(r, s, model, beside)
 
     def _outputs(self, r: Reckoner, unit: Unit, s: DistillOutputsSettings) -> Iterator[Phase]:
         self.rows[id(unit)] = lengths_of(s.suites, s.system)
@@ -171,5 +189,9 @@ def plan_recipe(
     controls: bool = False,
 ) -> Plan:
     """Raises BadInput on all that a run would refuse before it starts."""
-    loaded = load_recipe(find_recipe(recipe), overrides or {}, scale, controls)
-    return Planner(loaded, machine).plan(loaded.head.name, expand(loaded, JOBS))
+    return plan_loaded(load_recipe(find_recipe(recipe), overrides or {}, scale, controls), machine)
+
+
+def plan_loaded(recipe: Recipe, machine: Machine) -> Plan:
+    """Raises BadInput as `plan_recipe` does."""
+    return Planner(recipe, machine).plan(recipe.head.name, expand(recipe, JOBS))

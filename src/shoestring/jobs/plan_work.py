@@ -3,14 +3,18 @@ memory."""
 
 from dataclasses import dataclass
 
+import torch
+
 from shoestring.budget.flops import adapter_flops, causal_pairs, forward_flops, mtp_flops, train_flops
 from shoestring.budget.machine import Machine
-from shoestring.budget.memory import Memory, generating_memory, training_memory
+from shoestring.budget.memory import Memory, generating_memory, scoring_memory, training_memory
 from shoestring.budget.plan import Phase
 from shoestring.budget.ranges import Range
 from shoestring.jobs.plan_models import Known
 from shoestring.models.config import ModelConfig
-from shoestring.train.lora import LoRASettings
+from shoestring.models.names import linear_parts
+from shoestring.models.transformer import Transformer
+from shoestring.train.lora import LoRASettings, chosen_targets
 
 READY_S = 1.5  # a stage's folder, judge processes, a tokenizer
 LOAD_S_PER_PARAMETER = 4e-8  # read, dequantised, written at the end with its card and hashes
@@ -55,7 +59,7 @@ class Reckoner:
         and backward pass (a reference's forward pass is a third more). computed: share of the tokens that
         are, where rows share their beginning."""
         config, machine = model.config, self.machine
-        trained = None if lora is None else adapter_numbers(config, lora.rank)
+        trained = None if lora is None else adapter_numbers(config, lora)
 
         def flops_of(count: float) -> float:
             counts = (
@@ -88,6 +92,19 @@ class Reckoner:
             native=machine.launch_s == 0,
         )
         return self.phase(kind, seconds * machine.spread(1.0), tokens, flops, memory)
+
+    def score(self, kind: str, model: Known, tokens: Range, row: float, share: float, at_once: int) -> Phase:
+        """A forward pass over tokens in rows of so many, logits at `share` of them; nothing learns."""
+        config, machine = model.config, self.machine
+
+        def flops_of(count: float) -> float:
+            pairs = int(count / row * causal_pairs(int(row)))
+            return forward_flops(config, int(count), pairs, int(count * share))
+
+        # what is moved between passes and what is launched are of three passes there, and this is one
+        seconds = tokens.map(lambda n: machine.train_seconds(config, flops_of(n), n / 3, at_once))
+        memory = scoring_memory(config, int(min(at_once, tokens.mid)), machine.width)
+        return self.phase(kind, seconds * machine.spread(1.0), tokens, tokens.map(flops_of), memory)
 
     def generate(
         self,
@@ -129,8 +146,11 @@ class Reckoner:
         return self.phase(kind, seconds, tokens, reply.map(flops_of), memory)
 
 
-def adapter_numbers(config: ModelConfig, rank: int) -> int:
-    """Of pairs of factors on all matrices of the main layers, about."""
-    c = config
-    sides = 2 * (c.num_attention_heads + c.num_key_value_heads) * c.head_dim + 2 * c.hidden_size
-    return rank * c.num_hidden_layers * (sides + 4 * c.hidden_size + 3 * c.intermediate_size)
+def adapter_numbers(config: ModelConfig, lora: LoRASettings) -> int:
+    """Of the factors of all matrices that training adapts, counted on the network without its weights.
+    Raises BadInput on a target that the model hasn't."""
+    with torch.device("meta"):
+        network = Transformer(config)
+    targets = chosen_targets(network, lora.targets)
+    adapted = [part for part in linear_parts(network) if part.name.rsplit(".", 1)[-1] in targets]
+    return lora.rank * sum(part.stop - part.start + part.linear.in_features for part in adapted)

@@ -1,7 +1,6 @@
 """Run a recipe: each unit in order, skipping what is finished, and at the end the report and the bill."""
 
 import gc
-import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +12,11 @@ import tomli_w
 from rich.console import Console
 
 from shoestring.budget.limit import Allowance, parse_limit
-from shoestring.budget.machine import of_probe
-from shoestring.budget.probe import kept_probe
 from shoestring.errors import BadInput, Interrupted
 from shoestring.jobs.clustered import Clustered, Ranked, places_of
 from shoestring.jobs.handles import HERE, Places
 from shoestring.jobs.job_table import JOBS
+from shoestring.jobs.plan_note import note_plan
 from shoestring.jobs.recipe_file import Recipe, Scale, find_recipe, load_recipe
 from shoestring.jobs.recipe_units import JobTable, Unit, expand, product, resolve
 from shoestring.report.html import render_html
@@ -26,7 +24,6 @@ from shoestring.report.markdown import render_markdown
 from shoestring.report.read import RunReport, read_run
 from shoestring.report.terminal import print_report
 from shoestring.run import RunFolder, held, open_run, saving, write_atomic
-from shoestring.run.progress import duration
 from shoestring.settings import build, read_toml
 
 POLL_S = 1.0
@@ -60,31 +57,14 @@ def run(
     command = command_line(recipe, target, overrides, scale, controls) + (cluster.words if cluster else "")
     folder.begin(plan.to_toml(), command)
     if jobs is JOBS:
-        _note_plan(folder, plan, units, console)
+        for line in note_plan(folder, plan, units):
+            _say(console, line)
     unit_titles = f"{len(units)} units" if len(units) > len(plan.stages) else f"{len(units)} stages"
     _say(console, f"{plan.head.name}: {unit_titles}, into {target}")
     allowance = Allowance(limit, folder.path / "usage.jsonl", plan.prices) if limit is not None else None
     with _ending(folder, f"{command} --resume", allowance), places_of(cluster, console) as places:
         _run_units(folder, units, jobs, console, allowance, places)
     return finish(folder, console)
-
-
-def _note_plan(folder: RunFolder, recipe: Recipe, units: Sequence[Unit], console: Console | None) -> None:
-    """Where this machine was measured before: what it does at most, and what the run should take on it, kept
-    for the report to set beside what it took."""
-    found = kept_probe()
-    if found is None:
-        return
-    from shoestring.jobs.plan_recipe import Planner  # every job's settings: for this alone
-
-    machine = {"peak": found.peak, "precision": found.precision, "date": found.date}
-    write_atomic(folder.path / "machine.json", json.dumps(machine) + "\n")
-    if (folder.path / "plan.json").exists():  # of the first start
-        return
-    plan = Planner(recipe, of_probe(found, watts=recipe.prices.watts)).plan(recipe.head.name, units)
-    write_atomic(folder.path / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
-    whole = plan.seconds
-    _say(console, f"planned: {duration(whole.mid)}, between {duration(whole.low)} and {duration(whole.high)}")
 
 
 def finish(folder: RunFolder, console: Console | None) -> RunReport:

@@ -8,7 +8,7 @@ from typing import Any
 from shoestring.budget.price import Amount, Bill, Prices, make_bill
 from shoestring.errors import BadInput
 from shoestring.report.run_report import RunReport
-from shoestring.report.stage_costs import new_stages
+from shoestring.report.stage_costs import cost_of, new_stages
 from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
 
@@ -71,16 +71,10 @@ def gains(report: RunReport, usage: list[dict[str, Any]]) -> tuple[Gain, ...]:
         (stages,) = new_stages(recipe["stage"], [first.label])
         if not stages:
             continue
-        lines = [line for line in usage if line["stage"] in stages and not _in_an_arm(line["unit"])]
-        seeds = max(1, len({line["unit"] for line in lines if line["stage"] == stages[-1]}))
-        bill = make_bill(lines, report.bill.prices)
-        amount = bill.total.part(1 / seeds)
-        found.append(Gain(first.label, first.suite, 100 * compared.difference, amount, bill.usd(amount)))
+        amount = cost_of(stages, usage, report.bill.prices).used
+        usd = report.bill.usd(amount)
+        found.append(Gain(first.label, first.suite, 100 * compared.difference, amount, usd))
     return tuple(found)
-
-
-def _in_an_arm(unit: str) -> bool:
-    return any(not part.startswith("seed-") for part in unit.split("/")[2:])
 
 
 def entries(folder: Path) -> list[Entry]:

@@ -23,7 +23,7 @@ def read_stages(
         models=named,
         suites=tuple(table.get("suites", ())),
         harder=tuple(table.get("harder", ())),
-        costs=tuple(_cost(stages, usage, prices) for stages in new_stages(recipe["stage"], named)),
+        costs=tuple(cost_of(stages, usage, prices) for stages in new_stages(recipe["stage"], named)),
     )
 
 
@@ -48,7 +48,8 @@ def new_stages(stages: Sequence[Mapping[str, Any]], models: Iterable[str]) -> li
     return found
 
 
-def _cost(stages: tuple[str, ...], usage: Sequence[Mapping[str, Any]], prices: Prices) -> StageCost:
+def cost_of(stages: tuple[str, ...], usage: Sequence[Mapping[str, Any]], prices: Prices) -> StageCost:
+    """For one seed: each stage's own lines over the seeds that it was run with. Arms are left out."""
     used = wasted = Amount()
     for stage in stages:
         lines = [line for line in usage if line["stage"] == stage and not _arm(line["unit"])]

@@ -14,6 +14,7 @@ from shoestring.report import ablation, study
 from shoestring.report.ablation_run import FIGURES, Ablation, Trained
 from shoestring.report.claims.claim import KINDS, Outcome, measure, read_claim
 from shoestring.report.claims.found import FAILS, HOLDS, NOT_RUN, OPEN
+from shoestring.report.claims.page import sentence, table, to_json
 from shoestring.report.claims.sources import Missing, Sources
 from shoestring.report.run_report import ChatReport, Curve, IdentityReport, RefusalReport, RunReport
 from shoestring.report.scores import UnitReport
@@ -245,6 +246,10 @@ def test_a_plan_has_to_hold_the_published_figure(tmp_path, ends, verdict):
     claim = read_claim({**HEAD, "finding": [values]}, "x")
     (outcome,) = measure([claim], Sources(tmp_path, tmp_path / "runs"))
     assert outcome.verdict == verdict
+    assert "is no 95 % interval but the plan's range" in sentence(outcome.results[0])
+    (row,) = table([outcome]).rows
+    assert row[3].endswith("no 95 % interval")
+    assert "range" in to_json([outcome])[0]["findings"][0]["rule"]
 
 
 def test_the_cache_is_counted(tmp_path):

@@ -51,6 +51,13 @@ class PlanFinding(Finding):
     def by_chance(self) -> bool:
         return False
 
+    @property
+    def rule(self) -> str:
+        return (
+            "in brackets is no 95 % interval but the plan's range: this holds where the range has the "
+            "published figure in it and the middle lies inside what is claimed"
+        )
+
     def measure(self, sources: Sources) -> Found:
         plan = sources.values(self.file, self.command)
         published = inside(plan, self.published_key, self.file)

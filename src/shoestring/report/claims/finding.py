@@ -98,6 +98,11 @@ class Finding(Settings):
         return True
 
     @property
+    def rule(self) -> str:
+        """Where it is not judged by a 95 % interval as the others are: by what else, in words."""
+        return ""
+
+    @property
     def where(self) -> str:
         """What it is read from."""
         raise NotImplementedError

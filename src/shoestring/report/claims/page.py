@@ -29,7 +29,7 @@ RULE = (
     "where it lies wholly outside; else nothing can be told at this scale. Where chance has a part in a "
     "finding its p value, with Holm's correction over all findings of the file (those not run yet included), "
     "has to be below 0.05 as well. A claim holds only with all of its findings, and does not hold where one "
-    "of them doesn't. Without an interval there is no verdict."
+    "of them doesn't. Without an interval there is no verdict. A finding that has another rule says so."
 )
 
 
@@ -83,7 +83,8 @@ def _figures(result: Result) -> tuple[str, str, str, str]:
     claimed = result.finding.claimed
     if result.found is None:
         return NOT_RUN, claimed, "", ""
-    return _range(result).text, claimed, f"{result.found.n}", f"{result.found.seeds}"
+    value = _range(result).text + (", no 95 % interval" if result.finding.rule else "")
+    return value, claimed, f"{result.found.n}", f"{result.found.seeds}"
 
 
 def _claim(outcome: Outcome, studies: Mapping[str, StudySource]) -> Iterator[Block]:
@@ -116,6 +117,7 @@ def sentence(result: Result) -> str:
     told = [f"{start}; found {_range(result).text}"]
     told += [f"each {each}"] if each else []
     told += [found.method]
+    told += [finding.rule] if finding.rule else []
     told += [f"p = {_p(result.adjusted)}"] if result.p is not None and result.adjusted is not None else []
     source = f"({finding.where}; the bound was fixed {FIXED[finding.fixed]}.)"
     return f"{'; '.join(told)}: {result.verdict}. {source}"
@@ -190,6 +192,7 @@ def _result_values(result: Result) -> dict[str, object]:
         "fixed": finding.fixed,
         "premise": finding.premise,
         "verdict": result.verdict,
+        **({"rule": finding.rule} if finding.rule else {}),
         **({"study": finding.study} if isinstance(finding, StudyFinding) else {}),
     }
     if found is None:

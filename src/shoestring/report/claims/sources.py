@@ -1,6 +1,7 @@
 """Where findings are read: a study's committed file or its run folder, or any committed JSON file."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +20,10 @@ class Missing(Exception):
 
 
 class Sources:
-    """`home` has studies/, claims/ and benchmarks/; `runs` the folders that studies are run into here. With
-    `fresh` only those are looked at: what was committed says nothing of whether a study works here."""
+    """`home` has studies/, claims/ and benchmarks/; `runs` the folders that studies are run into here. fresh:
+    studies of which only those folders are looked at, and not what was committed."""
 
-    def __init__(self, home: Path, runs: Path, fresh: bool = False) -> None:
+    def __init__(self, home: Path, runs: Path, fresh: Collection[str] = ()) -> None:
         self.home, self.runs, self.fresh = home, runs, fresh
         self._read: dict[str, StudySource] = {}
 
@@ -35,7 +36,7 @@ class Sources:
     def _find(self, name: str) -> "StudySource":
         recipe = self.recipe(name)
         kept, run = self.home / "studies" / "results" / f"{name}.json", self.runs / name
-        if kept.exists() and not self.fresh:
+        if kept.exists() and name not in self.fresh:
             source = StudySource(name, kept)
         elif finished(run):
             source = StudySource(name, run)
