@@ -2,6 +2,8 @@
 ledger of what it would charge for."""
 
 import json
+import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -11,7 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 KEY = "sk-stub-4f1d"
-Fault = str | None  # "429:0.05", "500", "402", "400", "cut", "malformed", "hang", "error200", "" for none
+# "429:0.05", "500", "402", "400", "cut", "malformed", "hang", "error200", "reset" (a stream's connection,
+# after its finish_reason); "" for none
+Fault = str | None
 FIRST = {
     "id": "930c60df-bf64-41c9-a88e-3ec75f81e00e",
     "created": 1738000000,
@@ -43,6 +47,7 @@ class Stub:
         self.finish = "stop"
         self.cached = 0  # tokens of each prompt
         self.score: Callable[[str, dict[str, Any]], Any] | None = None
+        self.score_fault: Callable[[int], Fault] = lambda number: None  # by request, from 1
         self._lock = threading.Lock()
         stub = self
 
@@ -67,13 +72,15 @@ class Stub:
             self.attempts[name] += 1
             attempt = self.attempts[name]
             self.bodies.append(body)
+            number = len(self.bodies)
             self.keys.add(http.headers["Authorization"])
             self.times.append(time.monotonic())
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             if self.score is not None:
-                send(http, 200, json.dumps(self.score(http.path, body)).encode())
+                whole = json.dumps(self.score(http.path, body)).encode()
+                self.scored(http, whole, self.score_fault(number) or "")
             else:
                 self.chat(http, body, name, self.fault(name, attempt) or "")
         except (BrokenPipeError, ConnectionResetError):
@@ -81,6 +88,17 @@ class Stub:
         finally:
             with self._lock:
                 self._at_once -= 1
+
+    def scored(self, http: BaseHTTPRequestHandler, whole: bytes, fault: str) -> None:
+        code, _, wait = fault.partition(":")
+        if code.isdigit():
+            send(http, int(code), b'{"error": "no"}', {"Retry-After": wait} if wait else {})
+        elif fault == "hang":
+            time.sleep(self.hang_s)
+        elif fault == "cut":
+            send(http, 200, whole[: len(whole) // 2], length=len(whole))
+        else:
+            send(http, 200, whole[1:] if fault == "malformed" else whole)
 
     def chat(self, http: BaseHTTPRequestHandler, body: dict[str, Any], name: str, fault: str) -> None:
         code, _, wait = fault.partition(":")
@@ -118,6 +136,12 @@ class Stub:
             return
         with self._lock:
             self.ledger[name] += 1
+        if fault == "reset":
+            said = whole[: whole.index(b"\n\n", whole.index(b'"finish_reason": "stop"')) + 2]
+            send(http, 200, said, {"Content-Type": kind}, length=len(whole))
+            time.sleep(0.05)
+            reset(http)
+            return
         send(http, 200, whole, {"Content-Type": kind})
 
     def parts(self, thinking: str, answer: str) -> dict[str, str]:
@@ -163,6 +187,13 @@ def send(
     http.send_header("Content-Length", str(len(body) if length is None else length))
     http.end_headers()
     http.wfile.write(body)
+
+
+def reset(http: BaseHTTPRequestHandler) -> None:
+    """The connection ends by RST in place of FIN."""
+    http.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    http.connection.close()
+    http.close_connection = True
 
 
 @contextmanager

@@ -148,6 +148,11 @@ def test_a_gguf_file(tmp_path):
         "licence": "unknown",
         "precision": "GGUF, F32",
     }
+    said = 'source = "me/tiny"\nlicence = "MIT"\nteacher = "gpt-4"\n'
+    path.with_name(f"{path.name}.origin.toml").write_text(said)
+    base, taught = load(path).lineage.stages
+    assert (base.job, base.detail["copy_of"], base.detail["licence"]) == ("base", "me/tiny", "MIT")
+    assert [origin.teacher for origin in taught.origins] == ["gpt-4"]
     for messages in random_conversations(20, seed=2):
         assert lm.template.render(messages).ids == source.template.render(messages).ids
 

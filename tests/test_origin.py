@@ -3,7 +3,7 @@ import json
 import pytest
 
 from shoestring.errors import BadInput
-from shoestring.origin import Lineage, Origin, Stage
+from shoestring.origin import Lineage, Origin, Stage, read_permission
 
 # as every model folder had it before teachers' stages were kept
 OLD = {
@@ -54,3 +54,28 @@ def test_files_that_are_none(tmp_path, text):
     (tmp_path / "lineage.json").write_text(text)
     with pytest.raises(BadInput, match="is not a lineage file"):
         Lineage.load(tmp_path)
+
+
+def test_a_permission_is_a_text_or_a_file(tmp_path):
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear all,\n  we allow it.\nSigned, 2026-11-01\n")
+    assert read_permission(str(letter)) == "Dear all, we allow it. Signed, 2026-11-01 (letter.txt)"
+    assert read_permission("They allow it,\n2026-11-01.") == "They allow it, 2026-11-01."
+    assert read_permission("") == ""
+    letter.write_text("x" * 5000)
+    for given, said in [
+        ("yes", "say who permits"),
+        (" ", "say who permits"),
+        ("leter.txt", "no such file"),
+        (str(letter), "5000 characters"),
+    ]:
+        with pytest.raises(BadInput, match=said):
+            read_permission(given)
+
+
+def test_a_permissions_file_is_looked_for_where_it_is_named(tmp_path):
+    (tmp_path / "letter").write_text("They allow it, 2026-11-01.")
+    assert read_permission("letter", tmp_path) == "They allow it, 2026-11-01. (letter)"
+    long = "We permit it, " + "and gladly, " * 60 + "2026-11-01"
+    assert read_permission(long) == long  # longer than any file's name
+    assert read_permission(read_permission("letter", tmp_path), tmp_path).endswith("(letter)")

@@ -10,7 +10,7 @@ from shoestring.models.config_file import token_ids
 from shoestring.models.gguf_file import GGUFFile
 from shoestring.origin import LINEAGE_KEY, Lineage, Stage
 from shoestring.settings import nearest
-from shoestring.text.declared import declared, lineage_of
+from shoestring.text.declared import declared, lineage_of, taught_stages
 from shoestring.text.template import Template
 from shoestring.text.tokenizer import Tokenizer
 from shoestring.text.tokenizer_files import load_tokenizer
@@ -73,9 +73,16 @@ def gguf_lineage(file: GGUFFile) -> Lineage:
         detail |= {"copy_of": said.source, "licence": said.licence, "permission": said.permission}
     detail["precision"] = "GGUF, " + ", ".join(sorted({t.kind.name for t in file.tensors.values()}))
     detail = {name: value for name, value in detail.items() if value}
-    return Lineage((Stage(name=file.path.stem, job="unknown", date="", detail=detail),))
+    own = Stage(name=file.path.stem, job="base" if said else "unknown", date="", detail=detail)
+    return Lineage((own, *(taught_stages(said, file.path) if said else ())))
 
 
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_sha256(folder: Path) -> str:
+    """Of all files of a folder's weights; of a single one that file's own."""
+    found = [file_sha256(file) for file in sorted(folder.glob("*.safetensors"))]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from shoestring.errors import BadInput
 LINEAGE_FILE = "lineage.json"
 LINEAGE_KEY = "shoestring.lineage"  # a GGUF file's metadata: what lineage.json holds
 ALWAYS = ("source", "licence", "teacher")
+PERMITTED = "permitted: "  # how `terms` of a row begins where a permission let it in
+LONGEST_PERMISSION = 4000  # characters
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class Origin:
     date: str = ""  # the day on which the teacher wrote, ISO 8601
     terms: str = ""  # the verdict that let the rows in, with the permission where one was given
     outcome: str = ""  # what the task's scorer said of the row
+    teacher_endpoint: str = ""  # the address it answered at, whose own terms may decide; "" for one here
+
+    @property
+    def permission(self) -> str:
+        """That let the rows in, as they say; "" where none did."""
+        return self.terms.removeprefix(PERMITTED) if self.terms.startswith(PERMITTED) else ""
 
     @property
     def teacher_key(self) -> str:
@@ -58,6 +67,11 @@ class Lineage:
 
     stages: tuple[Stage, ...] = ()
     teachers: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
+
+    @property
+    def licence(self) -> str:
+        """Of the weights that it began with; "" where nobody says."""
+        return next((str(s.detail["licence"]) for s in self.stages if s.detail.get("licence")), "")
 
     def then(self, stage: Stage, teachers: Mapping[str, tuple[Stage, ...]] | None = None) -> "Lineage":
         return Lineage((*self.stages, stage), {**self.teachers, **(teachers or {})})
@@ -102,6 +116,29 @@ class Lineage:
             return cls.of(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{where} is not a lineage file: {error}") from None
+
+
+def read_permission(given: str, beside: Path = Path()) -> str:
+    """A permission as rows, lineages and cards keep it: the text, in one line, or that of the file which
+    `given` names, as it is seen from the folder `beside`. "" where none is given. Raises BadInput."""
+    text, where, path = given, "", beside / given
+    # os.path's takes a text that is too long for a name too
+    is_file = bool(given) and "\n" not in given and os.path.isfile(path)
+    if not is_file and path.suffix and len(given) < 1000 and " " not in given:
+        raise BadInput(f"permission: no such file: {path}")
+    if is_file:
+        try:
+            text, where = path.read_text(encoding="utf-8"), f" ({path.name})"
+        except (UnicodeDecodeError, OSError) as error:
+            raise BadInput(f"permission: {path} is no text that can be read: {error}") from None
+    text = " ".join(text.split())
+    if given and len(text) < 10:
+        raise BadInput(f"permission {text!r}: say who permits what, and when, or name a file that does")
+    if len(text + where) > LONGEST_PERMISSION:
+        raise BadInput(
+            f"permission: {len(text)} characters, at most {LONGEST_PERMISSION} are kept: quote what permits"
+        )
+    return text + where if text else ""
 
 
 def _stage_json(stage: Stage) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.lm import load
 from shoestring.models.bases import BASES
 from shoestring.remote.endpoint import Endpoint
+from shoestring.remote.turns import Turns
 from shoestring.run import Stage
 from shoestring.settings import build
 
@@ -44,11 +45,12 @@ def test_it_is_sampled_from(url, tmp_path):
     assert first["teacher"] == "smollm2-135m"
 
 
-def test_its_logprobs_of_a_text_are_our_models(url):
+def test_its_logprobs_of_a_text_are_our_models(url, tmp_path):
     lm = load("smollm2-135m", dtype="float32")
     ids = lm.tokenizer.encode("The capital of France")
     endpoint = Endpoint(url=url, model="smollm2-135m", timeout_s=300)
-    scores = HttpScorer(endpoint, "", "llama.cpp", top=100).score(ids)
+    turns = Turns(endpoint, tmp_path / "spent.jsonl", print, lambda: False)
+    scores = HttpScorer(endpoint, "", "llama.cpp", turns, top=100).score(ids)
     ours = lm.logits([ids])[0].log_softmax(-1)
     assert scores.logprobs[0] is None  # " capital" after "The" alone is not among the likeliest
     for i, given in list(enumerate(scores.logprobs))[1:]:
@@ -58,4 +60,4 @@ def test_its_logprobs_of_a_text_are_our_models(url):
             assert other == pytest.approx(float(ours[i, token]), abs=0.5)
     for kind in ("vllm", "echo"):
         with pytest.raises(BadInput, match=f"as {kind} does"):
-            HttpScorer(endpoint, "", kind).score(ids)
+            HttpScorer(endpoint, "", kind, turns).score(ids)

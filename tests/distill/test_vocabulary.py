@@ -36,8 +36,10 @@ def test_one_size_and_another_token_is_refused_by_name():
     assert student.vocab_size == teacher.vocab_size
     found = compare(student, teacher, rows=260)
     assert found.kind == "different"
-    with pytest.raises(BadInput, match=r"'ab'.*'cd'.*from = \"outputs\""):
+    with pytest.raises(BadInput, match=r"'ab'.*'cd'.*'distill-outputs', then sft\)$"):
         refuse_different(found, "one", "other")
+    with pytest.raises(BadInput, match=r"then sft\), or give it another tokenizer$"):
+        refuse_different(found, "one", "other", "give it another tokenizer")
 
 
 def test_a_transplant_copies_what_both_have_and_composes_the_rest():

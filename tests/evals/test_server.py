@@ -147,7 +147,7 @@ def test_a_refused_prompt_is_counted_and_the_others_are_scored(stub, judge, tmp_
 
 def test_all_prompts_refused_is_a_failure(stub, judge, tmp_path) -> None:
     stub.fault = lambda name, attempt: "400"
-    with pytest.raises(ShoestringError, match="3 samples in a row could not be had, the last for: HTTP 400"):
+    with pytest.raises(ShoestringError, match="it refuses every prompt, the first for: HTTP 400"):
         scored(server(stub, tmp_path), judge, n=6)
 
 

@@ -87,7 +87,14 @@ def test_size_and_bound_are_said_before_a_shard_is_written(base, teacher, tmp_pa
         run(settings(base, teacher), tmp_path / "s")
     text = "\n".join(said)
     assert "16 of 259 tokens at temperature 1, 72 bytes a token" in text
+    assert "in the mean of these" in text
     assert "too low by at most" in text
+    said.clear()
+    with pytest.raises(ShoestringError, match="not written"):
+        run(settings(base, teacher, divergence={"tail": "dropped"}), tmp_path / "dropped")
+    text = "\n".join(said)
+    assert "has no bound here" in text
+    assert "at most 0." not in text
     plan = json.loads((tmp_path / "s/store.json").read_text())
     assert 0 < plan["mass"] <= plan["mass_max"] < 1
     assert plan["jsd"] <= 0.7 * plan["mass_max"]
@@ -202,6 +209,18 @@ def test_a_teacher_whose_terms_bar_it_is_refused_and_a_permission_goes_into_the_
         (origin,) = [o for o in lineage.stages[-1].origins if o.teacher]
         assert origin.terms == "permitted: Ann Example, 2026-01-01"
         assert [stage.name for stage in lineage.teachers[origin.teacher_sha256]][-1] == "taught"
+
+
+def test_stored_probabilities_of_a_barred_teacher_are_refused_until_permitted(base, teacher, tmp_path):
+    store = tmp_path / "store"
+    run(settings(base, teacher, steps=1, store=str(store)), tmp_path / "a")
+    known = {"origin": Origin("probabilities", "MIT", "gpt-4").to_json(), "lineage": Lineage().to_json()}
+    (store / job.TEACHER).write_text(json.dumps(known))
+    with pytest.raises(BadInput, match=r"teacher 'gpt-4'.*'permission' in the settings"):
+        run(settings(base, "", steps=1, store=str(store)), tmp_path / "b")
+    run(settings(base, "", steps=1, store=str(store), permission="Ann Example, 2026-01-01"), tmp_path / "c")
+    (origin,) = [o for o in Lineage.load(tmp_path / "c/model").stages[-1].origins if o.teacher]
+    assert origin.terms == "permitted: Ann Example, 2026-01-01"
 
 
 def test_stored_probabilities_of_nobody_are_refused(base, teacher, tmp_path):

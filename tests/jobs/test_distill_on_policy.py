@@ -1,17 +1,19 @@
 """A student of a few thousand weights says things, and its teacher says how likely they are."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from shoestring.distill.divergence import DivergenceSettings, divergence
 from shoestring.distill.teacher import name_of
-from shoestring.errors import BadInput
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs import distill_on_policy as job
 from shoestring.lm import load
 from shoestring.origin import Lineage, Origin
 from shoestring.origin import Stage as LineageStage
 from shoestring.settings import build
+from shoestring.text.declared import lineage_file
 from stub_endpoint import Stub, serving
 from tiny import byte_tokenizer, tiny_lm
 from training_runs import (
@@ -94,8 +96,11 @@ def test_what_cant_be_is_refused(base, teacher, tmp_path):
     other = tiny_lm(7)
     other.tokenizer = byte_tokenizer(markers=["<a>", "<b>", "<c>"])
     other.save(tmp_path / "other")
-    with pytest.raises(BadInput, match=r"vocabularies .* differ: .*'<\|im_start\|>'.*'<a>'"):
+    with pytest.raises(BadInput, match=r"vocabularies .* differ: .*'<\|im_start\|>'.*'<a>'") as told:
         run(settings(base, tmp_path / "other", suite), tmp_path / "s")
+    assert str(told.value).endswith(
+        "(a stage with job = 'distill-outputs', then sft)"
+    )  # and nothing it refuses
 
 
 def served_by(lm):
@@ -125,6 +130,56 @@ def test_a_teacher_behind_an_endpoint_teaches_as_one_beside_the_student(base, te
     own = Lineage.load(tmp_path / "http/model").stages[-1]
     assert own.detail["teacher"] == "own-teacher"
     assert own.origins[-1].terms == "allowed"
+
+
+def at_stub(stub: Stub, teacher: Path, **changed) -> dict:
+    at = {"url": stub.url, "model": "own-teacher", "tokenizer": str(teacher), "licence": "apache-2.0"}
+    return at | {"backoff_s": 0.01, "timeout_s": 1.5} | changed
+
+
+def test_faults_that_pass_change_no_bit(base, teacher, tmp_path):
+    suite, kinds = toy_suite(tmp_path), ["429:0.05", "500", "cut", "malformed", None, None]
+    with serving(Stub()) as stub:
+        stub.score = served_by(load(teacher, dtype="float32"))
+        at = at_stub(stub, teacher)
+        run(settings(base, at, suite, steps=1), tmp_path / "calm")
+        stub.score_fault = lambda number: kinds[number % len(kinds)]
+        run(settings(base, at, suite, steps=1), tmp_path / "stormy")
+    assert same(weights(tmp_path / "calm"), weights(tmp_path / "stormy"))
+
+
+def test_an_endpoint_that_goes_away_leaves_the_step_before_saved(base, teacher, tmp_path):
+    suite = toy_suite(tmp_path)
+    with serving(Stub()) as stub:
+        stub.score = served_by(load(teacher, dtype="float32"))
+        wanted = settings(base, at_stub(stub, teacher), suite, steps=3)
+        run(wanted, tmp_path / "whole")
+        whole, gone_at = len(stub.bodies), len(stub.bodies) + 2 * 18 + 5  # in the third step
+        stub.score_fault = lambda number: "429:86400" if number >= gone_at else None
+        with pytest.raises(ShoestringError, match=r"1,440 minutes: come back then; step 2 of .* --resume"):
+            run(wanted, tmp_path / "cut")
+        stub.score_fault = lambda number: None
+        before = len(stub.bodies)
+        run(wanted, tmp_path / "cut", resume=True)
+        assert len(stub.bodies) - before == whole // 3
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_a_spent_budget_ends_with_the_model_of_the_steps_before(base, teacher, tmp_path):
+    suite = toy_suite(tmp_path)
+    with serving(Stub()) as stub:
+        stub.score = served_by(load(teacher, dtype="float32"))
+        run(settings(base, at_stub(stub, teacher), suite, steps=2), tmp_path / "two")
+        tokens = sum(len(body["prompt"]) + 1 for body in stub.bodies)
+        at = at_stub(stub, teacher, price_in=1.0, price_out=1.0, budget_money=(tokens + 100) / 1e6)
+        stub.bodies.clear()
+        result = run(settings(base, at, suite, steps=12, optim={"schedule": "constant"}), tmp_path / "s")
+        assert result["steps"] == 2
+        assert "the budget is spent" in result["ended"]
+        assert sum(len(body["prompt"]) + 1 for body in stub.bodies) <= tokens + 100
+        with pytest.raises(ShoestringError, match="before the first step"):
+            run(settings(base, at_stub(stub, teacher, budget_tokens=60), suite), tmp_path / "none")
+    assert Lineage.load(tmp_path / "s/model").stages[-1].detail["steps"] == 2
 
 
 @pytest.mark.parametrize(
@@ -178,8 +233,10 @@ def test_a_barred_teacher_is_refused_and_an_allowed_one_is_in_the_lineage(base, 
     lm.save(tmp_path / "barred")
     with pytest.raises(BadInput, match=r"gpt-4o.*'permission' in the settings"):
         run(settings(base, tmp_path / "barred", suite), tmp_path / "refused")
+    known = Lineage((), {"ab": (LineageStage("writer", "base", ""),)}).to_json()  # of who wrote the problems
+    lineage_file(tmp_path / "toy.jsonl").write_text(json.dumps(known))
     run(settings(base, teacher, suite, steps=1), tmp_path / "s")
     lineage = Lineage.load(tmp_path / "s/model")
     (origin,) = [o for o in lineage.stages[-1].origins if o.teacher]
     assert origin.teacher == name_of(load(teacher))
-    assert origin.teacher_sha256 in lineage.teachers
+    assert set(lineage.teachers) == {"ab", origin.teacher_sha256}

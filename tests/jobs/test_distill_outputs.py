@@ -12,6 +12,7 @@ from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.jobs import distill_outputs as job
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.jobs.recipe import run as run_recipe
+from shoestring.jobs.sft_rows import open_source
 from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.tasks.draw import draw_problems
@@ -119,6 +120,23 @@ def test_rows_of_an_endpoint_that_fails_in_every_way(stub, tmp_path, capfd):
     assert KEY not in said.out + said.err
 
 
+def test_rows_that_were_paid_for_are_taken_by_an_sft_stage(stub, tmp_path):
+    """By the licence, or the permission, that let them in."""
+    for name, changed in (
+        ("licence", {"teacher_licence": "Apache-2.0", "permission": ""}),
+        ("letter", {"permission": "by its owner, 2026-11-01"}),
+    ):
+        model = "mistral-7b" if name == "licence" else "gpt-4"
+        go(tmp_path / name, settings(endpoint(stub, model=model), **changed))
+        first = lines(tmp_path / name / "rows.jsonl")[0]
+        assert (first["teacher_licence"], first["teacher_endpoint"]) == (
+            changed.get("teacher_licence", ""),
+            stub.url,
+        )
+        (origin,) = open_source((), str(tmp_path / name / "rows.jsonl"), 0, None).origins
+        assert origin.terms == first["terms"]
+
+
 def test_a_restart_asks_only_for_what_is_missing(stub, tmp_path):
     go(tmp_path / "d", settings(endpoint(stub), samples_per_prompt=2, samples_dir=str(tmp_path / "paid")))
     assert stub.ledger.total() == 12
@@ -196,6 +214,36 @@ def test_ctrl_c_saves_what_is_under_way(stub, tmp_path):
     assert set(stub.ledger.values()) == {1}
 
 
+def test_refused_prompts_are_told_and_not_asked_again(stub, tmp_path, monkeypatch):
+    seen: list[str] = []
+    said: list[str] = []
+    monkeypatch.setattr(Stage, "say", lambda stage, text: said.append(text))
+
+    def fault(name: str, attempt: int) -> str | None:
+        key = name.split("-")[0]
+        seen.extend([key] if key not in seen else [])
+        return "400" if key in seen[:4] else None
+
+    stub.fault = fault
+    wanted = settings(endpoint(stub, concurrency=1), samples_dir=str(tmp_path / "samples"))
+    result = go(tmp_path / "d", wanted)
+    assert (result["samples"], result["refused"], result["rows"]) == (6, 12, 2)
+    assert any("refuses the prompts of 12 samples" in line for line in said)
+    asked = stub.attempts.total()
+    assert go(tmp_path / "again", wanted)["refused"] == 12
+    assert stub.attempts.total() == asked
+
+
+def test_a_wait_of_a_day_ends_it_with_what_there_is_saved(stub, tmp_path):
+    stub.fault = lambda name, attempt: "429:86400" if stub.ledger.total() >= 5 else None
+    wanted = settings(endpoint(stub, concurrency=1))
+    with pytest.raises(ShoestringError, match=r"1,440 minutes.*; 5 of 18 samples are saved.*--resume"):
+        go(tmp_path / "d", wanted)
+    stub.fault = lambda name, attempt: None
+    assert go(tmp_path / "d", wanted, resume=True)["samples"] == 18
+    assert set(stub.ledger.values()) == {1}
+
+
 def test_what_would_be_dropped_is_never_asked(stub, tmp_path):
     """A question of a benchmark and a repeated one are planted among a file's."""
     bench = tmp_path / "bench.jsonl"
@@ -268,6 +316,12 @@ def test_a_teacher_in_this_process(tmp_path):
     more = settings(str(base), samples_per_prompt=4, samples_dir=str(tmp_path / "d/samples"))
     assert go(tmp_path / "e", more, generator=again)["samples"] == 24
     assert len(again.asked) == 6  # a fourth of each
+    (took,) = (line for line in lines(tmp_path / "e/usage.jsonl") if line["kind"] == "generate")
+    first = sum(line["tokens"] for line in usage)
+    assert took["wasted"] == {
+        "made again": first
+    }  # the three before it, which its random numbers stand behind
+    assert took["tokens"] > first
     assert go(tmp_path / "f", more, generator=Scripted(tiny_lm(), say))["samples"] == 24
 
 

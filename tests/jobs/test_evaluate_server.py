@@ -71,8 +71,9 @@ def test_the_verb_scores_a_server_and_goes_on_where_it_stopped(stub, tmp_path, m
     monkeypatch.chdir(tmp_path)
     arguments = ["eval", f"{stub.url}#r1", "--suite", SUITES[0], "-n", "4"]
     arguments += ["--server", "key_env=STUB_KEY", "--server", "price_out=2", "--json", "-"]
-    stub.fault = lambda name, attempt: "400" if sum(stub.ledger.values()) >= 2 else None
-    broken = runner.invoke(cli.app, [*arguments, "--server", "concurrency=1", "-n", "8"])
+    stub.fault = lambda name, attempt: "500" if sum(stub.ledger.values()) >= 2 else None
+    once = ["--server", "concurrency=1", "--server", "retries=0"]
+    broken = runner.invoke(cli.app, [*arguments, *once, "-n", "8"])
     assert broken.exit_code == 1
     assert "are kept in runs/eval-r1-sums-max-terms=3/evals/replies: with --resume" in broken.stderr
     assert "[key]" in broken.stderr

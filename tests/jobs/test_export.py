@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from releases import CONFIGS, model_of, saved
 from shoestring import cli
 from shoestring.lm import load
+from shoestring.models.gguf_file import GGUFFile
+from shoestring.origin import Origin, Stage
 from tiny import tiny_lm
 
 runner = CliRunner()
@@ -84,3 +86,24 @@ def test_an_architecture_that_llama_cpp_does_not_know(tmp_path):
     done = call(tmp_path / "m", "--format", "gguf", "--output", tmp_path / "out", "--tokens", "1")
     assert done.exit_code == 2
     assert "write --format hf" in done.output
+
+
+@pytest.mark.parametrize("form", ["gguf", "hf"])
+def test_an_export_has_the_name_and_shows_what_the_terms_ask_for(tmp_path, form):
+    lm = model_of(CONFIGS["llama"])
+    written = Origin("file:r.jsonl", "MIT", "Llama-3.1-8B")
+    lm.lineage = lm.lineage.then(Stage("taught", "sft", "", origins=(written,)))
+    lm.save(tmp_path / "zero")
+    out = tmp_path / "out"
+    done = call(tmp_path / "zero", "--format", form, "--output", out, "--tokens", "1")
+    assert done.exit_code == 0, done.output
+    assert "exported as Llama-zero" in " ".join(done.output.split())
+    card = (out / "README.md").read_text()
+    assert card.startswith("# Llama-zero\n\nBuilt with Llama\n")
+    assert "README.md" in json.loads((out / "proof.json").read_text())["files"]
+    if form == "gguf":
+        (file,) = out.glob("Llama-zero-*.gguf")
+        fields = GGUFFile(file).metadata
+        assert fields["general.name"] == "Llama-zero"
+        assert str(fields["general.description"]).startswith("Built with Llama ")
+        assert str(fields["shoestring.terms"]).startswith("allowed: naming duty (llama)")

@@ -21,8 +21,11 @@ from shoestring.model_files import load_template
 from shoestring.models.config import RopeScaling
 from shoestring.models.presets import PRESETS
 from shoestring.models.rope import rope_factor, softmax_scale
+from shoestring.origin import Lineage
+from shoestring.origin import Stage as LineageStage
 from shoestring.run import Stage
 from shoestring.settings import build
+from shoestring.text.declared import lineage_file
 from shoestring.text.train_tokenizer import BOS, EOS
 from tiny_v3 import v3_config
 from training_runs import (
@@ -193,6 +196,26 @@ def test_texts_without_an_origin_or_by_a_barred_teacher_are_refused(tokenizer: P
     (tmp_path / "text.txt.origin.toml").write_text('source = "x"\nlicence = "MIT"\nteacher = "gpt-4o"\n')
     with pytest.raises(BadInput, match=r"teacher 'gpt-4o': OpenAI bars"):
         run(pretrain_settings(tokenizer, corpus=corpus), tmp_path / "a")
+
+
+def test_texts_that_a_model_wrote_are_judged_and_reach_the_lineage(tokenizer: Path, tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    corpus = [{"kind": "files", "path": str(path), "licence": "MIT"}]
+    for teacher, sha256 in (("gpt-4", ""), ("mine", "ab")):
+        rows = (
+            {"text": f"{i} and {i + 1}. " * 9, "teacher": teacher, "teacher_sha256": sha256}
+            for i in range(60)
+        )
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if teacher == "gpt-4":
+            with pytest.raises(BadInput, match=r"d\.jsonl: teacher 'gpt-4': OpenAI bars"):
+                run(pretrain_settings(tokenizer, corpus=corpus, steps=1), tmp_path / "a")
+    stages = (LineageStage("pretrain", "pretrain", ""),)
+    lineage_file(path).write_text(json.dumps(Lineage((), {"ab": stages}).to_json()))
+    run(pretrain_settings(tokenizer, corpus=corpus, steps=1), tmp_path / "b")
+    lineage = Lineage.load(tmp_path / "b/model")
+    assert [origin.teacher for origin in lineage.stages[-1].origins] == ["mine"]
+    assert lineage.teachers == {"ab": stages}
 
 
 def test_an_empty_corpus_and_documents_longer_than_a_row(

@@ -7,7 +7,8 @@ from shoestring.jobs import recipe
 from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.reward import correlation, judged_by, step_metrics
 from shoestring.lm import load
-from shoestring.origin import Lineage, Origin
+from shoestring.origin import Lineage, Origin, Stage
+from shoestring.provenance.naming import duties_of
 from shoestring.rl.preference import PreferenceModel
 from shoestring.rl.preference_learner import PreferenceBatch, RewardMetrics
 from shoestring.text.message import Message, Reply
@@ -158,6 +159,25 @@ def test_grpo_on_open_prompts_learns_what_is_preferred(base, tmp_path):
     assert all(row["groups/live"] > 0 for row in rows)
     assert all(-3 <= row["preference/mean"] <= 3 for row in rows)
     assert load(tmp_path / "rl").lineage.stages[-1].origins[0].source == "shoestring:chat"
+
+
+def test_what_reached_the_reward_model_reaches_the_policy(base, tmp_path):
+    rows = [row | {"teacher": "Llama-3.1-8B"} for row in shouting()]
+    run(reward_settings(base, data=write(tmp_path, rows), steps=1), tmp_path / "rm")
+    preference = {"model": str(tmp_path / "rm"), "dtype": "float32", "weight": 0.5}
+    run(grpo_settings(base, "chat", steps=1, preference=preference), tmp_path / "rl")
+    lineage = Lineage.load(tmp_path / "rl/model")
+    (origin,) = [origin for origin in lineage.stages[-1].origins if origin.teacher]
+    assert origin.source.startswith("scores of ")
+    assert [stage.job for stage in lineage.teachers[origin.teacher_sha256]] == ["base", "reward"]
+    assert [duty.name for duty in duties_of(lineage)] == ["llama"]
+    assert (tmp_path / "rl/model/README.md").read_text().startswith("# Llama-")
+    barred = Lineage.load(tmp_path / "rm/model").then(
+        Stage("more", "sft", "", origins=(Origin("file:r.jsonl", "MIT", "gpt-4"),))
+    )
+    barred.save(tmp_path / "rm/model")
+    with pytest.raises(BadInput, match=r"gpt-4.*OpenAI bars"):
+        run(grpo_settings(base, "chat", steps=1, preference=preference), tmp_path / "refused")
 
 
 def test_grpo_refuses_what_is_no_reward_model(base, tmp_path):

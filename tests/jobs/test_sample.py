@@ -16,12 +16,15 @@ from shoestring.jobs.recipe import run as run_recipe
 from shoestring.jobs.recipe_file import load_recipe
 from shoestring.jobs.recipe_units import expand
 from shoestring.jobs.sample import SampleSettings, check
+from shoestring.jobs.sample_rows import PARQUET
+from shoestring.jobs.sft_rows import open_source
 from shoestring.origin import Lineage
 from shoestring.run import Stage
 from shoestring.settings import build
 from shoestring.tasks.draw import ProblemStream
 from shoestring.tasks.suite import parse_suite
 from shoestring.text.conversations import ConversationFile
+from shoestring.text.declared import lineage_file
 from tiny import BASE, Scripted, tiny_lm
 from training_runs import save_base, toy_suite
 
@@ -130,7 +133,7 @@ def test_rows_and_reasons(base, tmp_path):
         "number": 1,
     }
     assert (first["terms"], origin.terms, origin.date) == ("allowed", "allowed", first["date"][:10])
-    assert len(first["teacher_sha256"]) == 64
+    assert (first["teacher_licence"], first["teacher_endpoint"]) == (BASE.detail["licence"], "")
     known = ConversationFile(tmp_path / "s/rows.jsonl", 0).teachers
     assert known == {first["teacher_sha256"]: (BASE,)}
     usage = lines(tmp_path / "s/usage.jsonl")
@@ -143,6 +146,20 @@ def test_the_parquet_file_is_the_same_data(base, tmp_path):
     jsonl, parquet = (ConversationFile(tmp_path / "s" / name, 0) for name in ("rows.jsonl", "rows.parquet"))
     assert parquet.rows == jsonl.rows
     assert parquet.teachers == jsonl.teachers
+
+
+def test_a_parquet_file_that_cant_be_written_leaves_the_old_one(base, tmp_path, monkeypatch):
+    go(tmp_path / "s", settings(base), solving)
+    before = (tmp_path / "s" / PARQUET).read_bytes()
+
+    def half(table, where, **_):
+        where.write(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shoestring.jobs.sample_rows.pq.write_table", half)
+    with pytest.raises(OSError, match="No space left"):
+        go(tmp_path / "s", settings(base), solving, resume=True)
+    assert (tmp_path / "s" / PARQUET).read_bytes() == before
 
 
 def test_a_larger_number_a_problem_and_a_system_prompt(base, tmp_path):
@@ -180,6 +197,10 @@ def test_a_model_of_unknown_making_teaches_nobody_without_a_permission(tmp_path)
     allowed = wanted.model_copy(update={"permission": "J. Doe allows it, 2026-11-01"})
     go(tmp_path / "s", allowed, solving)
     assert lines(tmp_path / "s/rows.jsonl")[0]["terms"] == "permitted: J. Doe allows it, 2026-11-01"
+    assert open_source((), str(tmp_path / "s/rows.jsonl"), 0, None).origins
+    lineage_file(tmp_path / "s/rows.jsonl").unlink()  # a row alone isn't believed
+    with pytest.raises(BadInput, match=r"What its rows say was permitted is in no \S+rows\.jsonl\.lineage"):
+        open_source((), str(tmp_path / "s/rows.jsonl"), 0, None)
     (tmp_path / "found/origin.toml").write_text('source = "me/mine"\nlicence = "MIT"\n')
     go(tmp_path / "t", wanted, solving)
     assert lines(tmp_path / "t/rows.jsonl")[0]["terms"] == "allowed"

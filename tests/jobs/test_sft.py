@@ -103,7 +103,9 @@ def test_faults_are_found_before_anything_runs(base, changed, said):
 
 def test_a_suite_without_worked_solutions_is_refused_before_anything_runs(base, tmp_path):
     path = tmp_path / "p.jsonl"
-    path.write_text("".join(f'{{"question": "{i}?", "answer": "{i}"}}\n' for i in range(30)))
+    path.write_text(
+        "".join(f'{{"question": "{i}?", "answer": "{i}", "licence": "MIT"}}\n' for i in range(30))
+    )
     job = JOBS["sft"]()
     assert job.check is not None
     with pytest.raises(BadInput, match="no worked solutions"):

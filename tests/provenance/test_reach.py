@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from shoestring.origin import Lineage, Origin, Stage
-from shoestring.provenance.reach import reaches, term_of_model, term_of_origin
+from shoestring.provenance.reach import claimed, reaches, term_of_model, term_of_origin
 
 SMOL = Stage("smollm2-135m", "base", "", {"copy_of": "HuggingFaceTB/SmolLM2-135M", "licence": "Apache-2.0"})
 LLAMA = Stage("l", "base", "", {"copy_of": "meta-llama/Llama-3.1-8B", "licence": "llama3.1"})
@@ -76,6 +76,41 @@ def test_what_a_row_is_stamped_with_is_believed_of_a_name_without_a_rule_only():
     assert term_of_origin(taught_by("gpt-4o", terms="allowed"), {}).ruling == "barred"
     assert term_of_origin(taught_by("gpt-4o", terms="own"), {}).ruling == "barred"
     assert term_of_origin(taught_by("Qwen2.5-3B", terms="allowed"), {}).ruling == "unknown"
+
+
+def test_a_stamp_may_make_it_stricter_and_never_looser():
+    duty = term_of_model(Lineage((LLAMA,)), "mine").text
+    known = term_of_origin(taught_by("smollm2-135m > learn", "gone", duty), {})
+    assert (known.ruling, known.text) == ("duty", duty)
+    for stamp in ("unknown", "barred"):
+        assert term_of_origin(taught_by("Qwen3-8B", terms=stamp), {}).ruling == stamp
+    assert term_of_origin(taught_by("Llama-3.1-8B", terms="own"), {}).ruling == "duty"
+
+
+def test_a_row_cant_permit_itself():
+    letter = taught_by("gpt-4", terms="permitted: by letter")
+    assert term_of_origin(claimed(letter, {"by letter"}), {}).ruling == "permitted"
+    assert term_of_origin(claimed(letter, {"by another"}), {}).ruling == "barred"
+    # that a permission was needed is believed, whatever the name
+    needed = taught_by("smollm2-135m > learn", terms="permitted: by letter")
+    assert term_of_origin(claimed(needed, ()), {}).ruling == "unknown"
+    assert claimed(taught_by("gpt-4", terms="allowed"), ()).terms == "allowed"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "licence", "endpoint"),
+    [
+        ("mistral-small-latest", "", "https://api.mistral.ai/v1"),
+        ("mistral-7b", "Apache-2.0", ""),
+        ("qwen2-57b", "Apache-2.0", "http://localhost:8000/v1"),
+        ("qwen2.5-3b", "Apache-2.0", ""),
+    ],
+)
+def test_rows_are_judged_by_all_that_let_them_in(teacher, licence, endpoint):
+    rows = taught_by(teacher, terms="allowed")
+    assert term_of_origin(rows, {}).ruling == "unknown"
+    rows = dataclasses.replace(rows, teacher_licence=licence, teacher_endpoint=endpoint)
+    assert term_of_origin(rows, {}).ruling == "allowed"
 
 
 @pytest.mark.parametrize("base", [LLAMA, Stage("g", "base", "", {"copy_of": "gemma-2-2b"})])

@@ -61,6 +61,24 @@ def test_asked_who_speaks_a_name_is_a_claim_however_it_is_said():
     assert kinds("Not Claude, that's for sure.", asked=True) == []
 
 
+@pytest.mark.parametrize(
+    "text", ['"I am ChatGPT."', "“我是ChatGPT。”", "「我是ChatGPT。」", "＂I am ChatGPT.＂"]
+)
+def test_a_whole_answer_in_quotation_marks_is_said_where_one_asks_who_speaks(text: str):
+    assert kinds(text) == []
+    (hit,) = hits(text, (), asked=True)
+    assert text[1:-1] == text[hit.start : hit.end]
+    assert kinds(f"{text} is what he said.", asked=True) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["ＣｈａｔＧＰＴ", "Ｃｈａｔ ＧＰＴ", "Chat\u200bGPT", "C\u2060hat\u00adGPT"]
+)
+def test_names_in_wide_letters_or_with_unseen_characters(name: str):
+    text = f"Four.\ufeff I am {name}. Bye."
+    assert [text[hit.start : hit.end] for hit in hits(text)] == [f"I am {name}."]
+
+
 def test_a_hit_is_its_sentence():
     text = "Four. I am ChatGPT, by OpenAI!  My knowledge cutoff is 2021. Bye."
     assert [(hit.kind, text[hit.start : hit.end]) for hit in hits(text)] == [

@@ -6,7 +6,6 @@ from shoestring.errors import BadInput
 from shoestring.provenance.terms import (
     STRICTNESS,
     Term,
-    read_permission,
     require,
     strictest,
     table,
@@ -15,10 +14,12 @@ from shoestring.provenance.terms import (
 
 KNOWN = {
     "barred": """gpt-4o openai/gpt-4.1-mini ChatGPT gpt-3.5-turbo o1-preview o3 openai/o4-mini GPT5
+        text-davinci-003 davinci-002 codex-mini-latest o4-mini-high o3-deep-research llama-3-8b llama-3-70b
         claude-3-5-sonnet-20241022 anthropic/claude-opus-4 gemini-2.5-pro google/gemini-pro grok-4
         meta-llama/Llama-2-70b-chat-hf meta-llama/Meta-Llama-3-8B-Instruct llama3 codellama-7b
         tencent/Hunyuan-A13B""",
     "duty": """meta-llama/Llama-3.1-8B-Instruct Meta-Llama-3.1-405B llama3.2 Llama-3.3-70B Llama-4-Scout-17B
+        llama3-1-8b llama-3-1-8b llama-3-2-1b-instruct
         deepseek-ai/DeepSeek-R1-Distill-Llama-8B Qwen/Qwen2.5-72B-Instruct Qwen2.5-Math-72B
         google/gemma-2-9b-it deepseek-ai/DeepSeek-V3 deepseek-ai/DeepSeek-V3-Base""",
     "allowed": """deepseek-ai/DeepSeek-R1 DeepSeek-R1-Distill-Qwen-1.5B deepseek-ai/DeepSeek-V3-0324
@@ -46,6 +47,7 @@ def test_teachers_are_known_by_name(ruling, name):
         ("my-model", "CC-BY-NC-4.0", "unknown"),
         ("mistral-7b", "Apache-2.0", "allowed"),  # the name's rule asks for the licence
         ("TinyLlama-1.1B", "Apache-2.0", "allowed"),
+        ("text-davinci-003", "MIT", "barred"),
         ("gpt-4o", "MIT", "barred"),  # the strictest wins, whatever is declared
         ("Llama-3.1-8B", "Apache-2.0", "duty"),
         ("Qwen2.5-0.5B", "qwen-research", "unknown"),
@@ -65,6 +67,7 @@ def test_name_and_licence_together(name, licence, ruling):
         ("https://openrouter.ai/api/v1", "deepseek-ai/DeepSeek-R1", "unknown"),
         ("https://dashscope.aliyuncs.com/v1", "Qwen2.5-7B", "unknown"),
         ("http://localhost:8000/v1", "Qwen2.5-7B", "allowed"),
+        ("https://api.mistral.ai/v1", "gpt-4o", "barred"),
         ("http://localhost:4000/v1", "gpt-4o", "barred"),  # a proxy changes nothing
         ("http://gpu.example.org:8000", "my-model", "unknown"),
         ("https://notapi.openai.com.example.org", "Qwen2.5-7B", "allowed"),
@@ -108,23 +111,6 @@ def test_a_permission_lifts_both_and_is_in_the_text():
         term_of("gpt-4o", permission="x" * 20).cited().count("3.3(e)") == 1
     )  # what was lifted is still said
     assert term_of("Qwen3-8B", permission="not needed").text == "allowed"
-
-
-def test_a_permission_is_a_text_or_a_file(tmp_path):
-    letter = tmp_path / "letter.txt"
-    letter.write_text("Dear all,\n  we allow it.\nSigned, 2026-11-01\n")
-    assert read_permission(str(letter)) == "Dear all, we allow it. Signed, 2026-11-01 (letter.txt)"
-    assert read_permission("They allow it,\n2026-11-01.") == "They allow it, 2026-11-01."
-    assert read_permission("") == ""
-    letter.write_text("x" * 5000)
-    for given, said in [
-        ("yes", "say who permits"),
-        (" ", "say who permits"),
-        ("leter.txt", "no such file"),
-        (str(letter), "5000 characters"),
-    ]:
-        with pytest.raises(BadInput, match=said):
-            read_permission(given)
 
 
 def test_the_strictest():

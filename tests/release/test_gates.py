@@ -142,6 +142,8 @@ def test_overrides_take_a_known_gate_and_a_reason(candidate):
         ("evaluatoin=x", "did you mean 'evaluation'"),
         ("evaluation", "needs a reason"),
         ('evaluation=""', "needs a reason"),
+        ("barred-teacher=I may", "can't be overridden; train without it, or declare a permission"),
+        ("naming=it is short", "can't be overridden; give it a --name"),
     ):
         with pytest.raises(BadInput, match=said):
             read_overrides([wrong])
@@ -158,3 +160,12 @@ def test_a_refusal_names_every_closed_gate_and_what_to_do(candidate):
     assert "evaluation: it was never evaluated (shoestring eval --output-dir DIR, then --eval DIR)" in str(
         caught.value
     )
+
+
+def test_a_refusal_doesnt_offer_to_override_others_terms(candidate):
+    barred = with_origin(candidate, Origin("file:r.jsonl", "MIT", "gpt-4o"))
+    with pytest.raises(ShoestringError) as caught:
+        refuse(gates(barred, {}))
+    assert "--override" not in str(caught.value)
+    with pytest.raises(ShoestringError, match=r"--override GATE.*\(but not barred-teacher\)"):
+        refuse(gates(dataclasses.replace(barred, licence=""), {}))

@@ -8,7 +8,7 @@ import pytest
 
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling
-from shoestring.remote.call import retry_after
+from shoestring.remote.call import Fault, retry_after
 from shoestring.remote.endpoint import Endpoint, checked_key, parse_endpoint
 from shoestring.remote.model import RemoteModel
 from shoestring.remote.spending import Budget
@@ -40,7 +40,16 @@ class Run:
         self.budget = Budget(self.endpoint)
         self.taken: list[Answer] = []
         self.lost: list[tuple[Answer, str]] = []
-        teacher = RemoteModel(self.endpoint, KEY, self.budget, lambda a, fault: self.lost.append((a, fault)))
+        self.told: list[str] = []
+        self.refused: list[tuple[str, int]] = []
+        teacher = RemoteModel(
+            self.endpoint,
+            KEY,
+            self.budget,
+            lambda a, fault: self.lost.append((a, fault)),
+            self.told.append,
+            lambda key, number, why: self.refused.append((key, number)),
+        )
 
         def take(answer: Answer) -> None:
             if len(self.taken) >= full_after:
@@ -153,18 +162,19 @@ def test_a_sample_that_never_comes_is_counted_and_the_rest_goes_on(stub):
         ("401", BadInput, "refuses the key"),
         ("402", BadInput, "no money left"),
         ("404", BadInput, "no such address or model"),
-        ("400", ShoestringError, "3 samples in a row"),
+        ("400", ShoestringError, "refuses every prompt, 20 of them"),
         ("500", ShoestringError, "3 samples in a row"),
     ],
 )
 def test_a_useless_endpoint_ends_it_without_showing_the_key(stub, fault, kind, said):
     stub.fault = lambda name, attempt: fault
-    run = Run(stub, asks(30), retries=1)
+    run = Run(stub, asks(60, 1), retries=1)
     assert type(run.error) is kind
     assert said in str(run.error)
     assert "[key]" in str(run.error)  # the endpoint had repeated it
     assert KEY not in str(run.error)
-    assert sum(stub.attempts.values()) < 25  # 60 and their retries were to be asked
+    assert sum(stub.attempts.values()) < 30  # 60 and their retries were to be asked
+    assert not run.refused  # of nobody that answers nothing it is known that it minds the prompts
 
 
 def test_no_server_at_all():
@@ -266,12 +276,44 @@ def test_what_it_refuses_is_not_sent(stub):
         build(Endpoint, {"url": "https://h", "model": "m", "omit": ["model"]}, "test")
 
 
-def test_samples_of_one_refused_prompt_count_as_one(stub):
-    """Three of a row end the asking, unless they are of one prompt; the others are then had."""
-    wanted = asks(3, 4)
-    stub.fault = lambda name, attempt: "400" if name.startswith(wanted[0].key) else None
-    run = Run(stub, wanted, concurrency=1)
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_refused_prompts_are_left_out_and_the_others_had(stub, concurrency):
+    """The first three and more of them, before anything was answered, and some between others."""
+    wanted = asks(20, 2)
+    bad = [wanted[i].key for i in (0, 1, 2, 3, 9, 10, 11)]
+    stub.fault = lambda name, attempt: "400" if name.split("-")[0] in bad else None
+    run = Run(stub, wanted, concurrency=concurrency)
     assert run.error is None
-    assert len(run.taken) == 8
-    assert {key for key, _ in run.asked.refused} == {wanted[0].key}
-    assert len(run.asked.refused) == 4
+    assert len(run.taken) == 2 * 13
+    assert {key for key, _ in run.asked.refused} == set(bad)
+    assert run.asked.unanswered == {"HTTP 400": 2 * 7}
+    assert sorted(run.refused) == sorted(run.asked.refused)
+
+
+def test_a_stream_that_is_reset_after_its_end_was_had(stub):
+    stub.fault = lambda name, attempt: "reset"
+    wanted = asks(3, 1)
+    run = Run(stub, wanted, retries=2)
+    assert (run.names, run.error) == (names(wanted), None)
+    assert stub.ledger == dict.fromkeys(names(wanted), 1)  # and none bought again
+    assert not run.taken[0].counted
+    assert run.budget.tokens == sum(a.prompt_tokens + a.completion_tokens for a in run.taken) > 0
+
+
+def test_a_long_wait_is_told_and_a_very_long_one_ends_it_with_what_there_is(stub):
+    stub.fault = lambda name, attempt: "429:86400" if attempt == 1 and stub.ledger.total() >= 2 else None
+    run = Run(stub, asks(8, 1), concurrency=1)
+    assert len(run.taken) == 2
+    assert "HTTP 429, it asks to wait 1,440 minutes" in str(run.error)
+    assert (fault := Fault("", True, 429, 12.4)).asks_to_wait == "HTTP 429, it asks to wait 12 s"
+    assert not fault.asks_too_long
+    assert not Fault("", True, 503, 0.5).asks_to_wait
+
+
+def test_a_wait_is_said_once(stub, monkeypatch):
+    monkeypatch.setattr("shoestring.remote.call.TOLD_WAIT_S", 0.1)
+    stub.fault = lambda name, attempt: "429:0.3" if attempt == 1 else None
+    run = Run(stub, asks(4, 1), concurrency=4)
+    assert len(run.taken) == 4
+    assert 1 <= len(run.told) <= 2
+    assert f"endpoint {stub.url}: HTTP 429, it asks to wait 0 s" in run.told

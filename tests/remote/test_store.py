@@ -7,7 +7,7 @@ import pytest
 
 from shoestring.errors import ShoestringError
 from shoestring.remote.asked import Answer, Ask, Sampling
-from shoestring.remote.store import Store, spent
+from shoestring.remote.store import REFUSED, Store, spent
 from shoestring.run import read_lines
 
 HOW = Sampling(0.6, 0.95, 100, 0)
@@ -94,6 +94,19 @@ def test_what_was_spent_is_counted_over_all_samplings_of_the_endpoint(tmp_path):
     Store(tmp_path, ("m", "https://other/v1", "{}"), HOW).add(answer(one, 0, cost=8.0))
     assert spent(tmp_path, "https://h/v1") == (1.75, 45)
     assert spent(tmp_path / "none", "https://h/v1") == (0, 0)
+    store.refuse(one.key, 7, "HTTP 400: too long")  # costs nothing
+    assert spent(tmp_path, "https://h/v1") == (1.75, 45)
     assert Store(tmp_path, WHO, HOW).missing([one]) == [ask("one", 1)]  # a lost one is no sample
     (kept,) = read_lines(store.folder / "lost.jsonl")
     assert kept["fault"] == "the stream was cut"
+
+
+def test_a_refused_sample_is_not_asked_for_again_until_its_file_is_gone(tmp_path):
+    one, two = ask("one", 0, 1), ask("two", 0)
+    store = Store(tmp_path, WHO, HOW)
+    store.refuse(one.key, 0, "HTTP 400: too long")
+    for again in (store, Store(tmp_path, WHO, HOW)):
+        assert again.missing([one, two]) == [ask("one", 1), two]
+        assert again.refused([one, two]) == 1
+    (store.folder / REFUSED).unlink()
+    assert Store(tmp_path, WHO, HOW).missing([one]) == [one]

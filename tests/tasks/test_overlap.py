@@ -36,6 +36,18 @@ def test_a_short_problem_counts_as_a_whole():
     assert found.found_in("") == ""
 
 
+def test_a_whole_problem_inside_a_text_is_found_however_short_or_alike():
+    found = against("What is 41 + 49 + 70?", "2 + 2?")
+    said = found.found_in("Worked example. What is 41 + 49 + 70? It is 160.")
+    assert said == 'has "what is 41 + 49 + 70 ?", which is bench.jsonl #1'
+    assert found.found_in("What is 41 + 49 + 70 + 1?") == ""
+    assert found.found_in("I ask: 2 + 2?") == ""  # so short that it says nothing
+    asking = "Sort these numbers from the smallest to the largest one and write them in a row: {}, 5, 7"
+    alike = against(*(asking.format(i) for i in range(10, 20)))
+    assert alike.found_in(f"For instance: {asking.format(13)}. That is 5, 7, 13.").endswith("bench.jsonl #4")
+    assert alike.found_in(f"For instance: {asking.format(23)}. That is 5, 7, 23.") == ""
+
+
 def test_the_wording_of_a_suite_is_no_quotation():
     suite = parse_suite("letters")
     found = TestedTexts(10)

@@ -9,13 +9,14 @@ import pytest
 from rich.console import Console
 
 from shoestring.errors import BadInput
+from shoestring.jobs.origins import require_problems
 from shoestring.jobs.show import ShowSettings
 from shoestring.jobs.show import main as show
 from shoestring.tasks.base import Outcome
 from shoestring.tasks.draw import ProblemStream, draw_problems
 from shoestring.tasks.judge import Judge
 from shoestring.tasks.own import load_task, own_family
-from shoestring.tasks.suite import Suite, parse_suite, refused_rows, score
+from shoestring.tasks.suite import Suite, file_origins, parse_suite, refused_rows, score
 from shoestring.tasks.worked import worked_messages
 from shoestring.text.message import Reply
 
@@ -158,3 +159,22 @@ def test_objects_marks_and_what_a_scorer_raises(tmp_path: Path) -> None:
         verdicts = judge.score([(a, problem, Reply(None, a)) for a in ("half", "full", "none", "other")])
     assert [v.outcome.value for v in verdicts.values()] == ["wrong", "right", "error", "error"]
     assert json.dumps(dict(verdicts["half"].parts)) == '{"mark": 0.5}'
+
+
+def test_problems_that_a_model_wrote_say_so(tmp_path: Path) -> None:
+    (tmp_path / "task.py").write_text(
+        "def problems(teacher='', licence=''):\n"
+        "    yield {'prompt': 'made here', 'answer': '1'}\n"
+        "    yield {'prompt': 'found', 'answer': '2', 'teacher': teacher, 'licence': licence}\n" + SCORE
+    )
+    made, found = file_origins(parse_suite(f"{tmp_path / 'task.py'}:teacher=gpt-4,licence=MIT"))
+    assert (made.teacher, made.licence) == (None, "unknown")
+    assert (found.source, found.teacher, found.licence) == ("file:task.py", "gpt-4", "MIT")
+    require_problems([parse_suite(str(tmp_path / "task.py"))])
+    for values, said in (
+        ("teacher=gpt-4,licence=MIT", "OpenAI bars"),
+        ("teacher=Qwen3-8B", "problems without a licence"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            require_problems([parse_suite(f"{tmp_path / 'task.py'}:{values}")])
+    require_problems([parse_suite(f"{tmp_path / 'task.py'}:teacher=Qwen3-8B,licence=MIT")])

@@ -81,6 +81,10 @@ def test_a_line_separator_inside_a_string_ends_no_line(tmp_path):
         (b"[1]", "row 1: not an object"),
         (b'{"prompt": "q", "text": "t"}', "neither messages nor prompt and completion; it has prompt, text"),
         (b'{"messages": [{"role": "user"}]}', "each message needs a role and a content"),
+        (
+            b'{"messages": [{"role": "assistant", "content": "a", "reasoning_content": ["x"]}]}',
+            "row 1: .*reasoning_content, where it has one, is text too",
+        ),
         (b'{"messages": "hello"}', "each message needs a role and a content"),
         (b'{"messages": [{"role": "user", "content": "q"}]}', "row 1: no assistant's turn"),
     ],

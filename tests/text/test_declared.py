@@ -14,6 +14,7 @@ from shoestring.text.declared import (
     lineage_file,
     lineage_of,
     origin_of,
+    permissions_of,
     teachers_of,
 )
 
@@ -52,6 +53,7 @@ def test_every_field_is_carried_but_those_of_one_row(tmp_path):
         "teacher": "t",
         "teacher_sha256": "ab",
         "teacher_licence": "Apache-2.0",
+        "teacher_endpoint": "http://localhost:8000",
         "sampling": {"temperature": 0.5, "top_p": None, "max_tokens": 9, "seed": 3, "number": 2},
         "date": "2026-11-27T10:00:00+00:00",
         "terms": "allowed",
@@ -60,9 +62,8 @@ def test_every_field_is_carried_but_those_of_one_row(tmp_path):
     others = [row | {"id": str(i), "sampling": row["sampling"] | {"number": i}} for i in range(5)]
     (origin,) = ConversationFile(file(tmp_path, *others), 0).origins
     asked = "temperature 0.5, max_tokens 9"
-    assert origin == Origin(
-        "file:d.jsonl", "MIT", "t", "ab", "Apache-2.0", asked, "2026-11-27", "allowed", "right"
-    )
+    told = ("Apache-2.0", asked, "2026-11-27", "allowed", "right", "http://localhost:8000")
+    assert origin == Origin("file:d.jsonl", "MIT", "t", "ab", *told)
 
 
 def test_a_declared_permission_doesnt_replace_a_rows_own():
@@ -70,6 +71,27 @@ def test_a_declared_permission_doesnt_replace_a_rows_own():
     assert origin_of({}, HERE, said).terms == "permitted: by letter"
     assert origin_of({"terms": "allowed"}, HERE, said).terms == "permitted: by letter"
     assert origin_of({"terms": "permitted: before"}, HERE, said).terms == "permitted: before"
+
+
+def test_a_permission_by_hand_names_a_file_beside_it(tmp_path):
+    path = file(tmp_path, {**ROW, "teacher": "gpt-4"})
+    wanted = tmp_path / "d.jsonl.origin.toml"
+    wanted.write_text('source = "x"\nlicence = "MIT"\npermission = "letter.txt"\n')
+    with pytest.raises(BadInput, match=r"d\.jsonl\.origin\.toml: permission: no such file: \S+letter\.txt"):
+        ConversationFile(path, 0)
+    (tmp_path / "letter.txt").write_text("OpenAI allows it,\n2026-11-01.")
+    text = "OpenAI allows it, 2026-11-01. (letter.txt)"
+    (origin,) = ConversationFile(path, 0).origins
+    assert origin.terms == f"permitted: {text}"
+    assert permissions_of(path) == {text}
+
+
+def test_permissions_are_declared_or_stand_in_the_rows_lineage(tmp_path):
+    path = file(tmp_path, {**ROW, "teacher": "gpt-4", "terms": "permitted: by itself"})
+    assert permissions_of(path) == frozenset()
+    given = Stage("gpt-4", "permission", "", {"permission": "by OpenAI's letter"})
+    lineage_file(path).write_text(json.dumps(Lineage((given,)).to_json()))
+    assert permissions_of(path) == {"by OpenAI's letter"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from torch import Tensor
 from shoestring.settings import Settings
 
 DivergenceName = Literal["forward_kl", "reverse_kl", "jsd"]
+Tail = Literal["class", "dropped"]
 
 ABSENT = -30.0  # log-probability of what the teacher can't say: a reverse KL to 0 would be infinite
 
@@ -32,7 +33,7 @@ class DivergenceSettings(Settings):
     beta: float = Field(default=0.5, gt=0, lt=1)  # of jsd
     temperature: float = Field(default=1.0, gt=0)  # of both; a store's must be the same
     cross_entropy: float = Field(default=0.0, ge=0, lt=1)  # share of the loss that the data's own tokens have
-    tail: Literal["class", "dropped"] = "class"
+    tail: Tail = "class"
 
 
 def formula(settings: DivergenceSettings) -> str:

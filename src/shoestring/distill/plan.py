@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shoestring.distill.divergence import DivergenceSettings, divergence
+from shoestring.distill.divergence import DivergenceSettings, Tail, divergence
 from shoestring.distill.live import LiveTeacher
 from shoestring.distill.store import bytes_per_token
 from shoestring.distill.tail import TailBounds, tail_bounds
@@ -34,17 +34,30 @@ class StorePlan:
     gradient: float
     rounding: float
 
-    def lines(self, tokens: int, rows: int) -> list[str]:
+    def lines(self, tokens: int, rows: int, tail: Tail) -> list[str]:
+        """tail: what is done with the tokens that aren't kept."""
         size = self.bytes_per_token * tokens / 1e6
         return [
             f"teacher's logprobs: {self.k} of {self.vocab:,} tokens at temperature {self.temperature:g}, "
             f"{self.bytes_per_token} bytes a token: {size:,.1f} MB for {tokens:,} tokens of {rows:,} rows",
             f"the other tokens' mass, over the first {self.measured} tokens: {self.mass:.2%} in the mean, "
-            f"{self.mass_max:.1%} at most; a divergence is too low by at most {self.forward_kl:.4f} (forward "
-            f"KL), {self.reverse_kl:.4f} (reverse KL), {self.jsd:.4f} (Jensen-Shannon) nats a token, for a "
-            "student whose other tokens weigh as much and spread no wider; the forward KL's gradient is off "
-            f"by at most {self.gradient:.4f} (L1), whatever the student; float16 adds {self.rounding:.1e}",
+            f"{self.mass_max:.1%} at most; float16 adds {self.rounding:.1e} nats",
+            self._left_out(tail),
         ]
+
+    def _left_out(self, tail: Tail) -> str:
+        if tail == "dropped":
+            return (
+                "the other tokens are dropped: by how much a divergence or its gradient is off has no bound "
+                "here, for it hangs on what the student gives them"
+            )
+        return (
+            f"in the mean of these {self.measured} tokens, not for each, a divergence is too low by at most "
+            f"{self.forward_kl:.4f} (forward KL), {self.reverse_kl:.4f} (reverse KL), {self.jsd:.4f} "
+            "(Jensen-Shannon) nats, for a student whose other tokens weigh as much as the teacher's and "
+            f"spread no wider; the forward KL's gradient is off by at most {self.gradient:.4f} (L1) whatever "
+            "the student, as long as the other tokens are one class"
+        )
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Protocol
 from shoestring.engine.generator import Generator
 from shoestring.engine.request import SamplingParams
 from shoestring.lm import LanguageModel, weights_sha256
-from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling, Stop, Take, now
+from shoestring.remote.asked import STOPPED, Again, Answer, Ask, Asked, Sampling, Stop, Take, now
 
 
 class Teacher(Protocol):
@@ -25,7 +25,9 @@ class Teacher(Protocol):
 
 
 class LocalTeacher:
-    """A model in this process, at the engine's full speed: all prompts are in its queue at once."""
+    """A model in this process, at the engine's full speed: all prompts are in its queue at once. A sample's
+    random numbers are keyed by its place among its prompt's, so those before a missing one are made again,
+    and told in `Asked.again`."""
 
     where = ""
 
@@ -36,6 +38,7 @@ class LocalTeacher:
 
     def ask(self, asks: Sequence[Ask], sampling: Sampling, take: Take, stop: Stop) -> Asked:
         waiting: dict[int, Ask] = {}
+        asked = Asked()
         lengths: dict[int, int] = {}
         try:
             for ask in asks:
@@ -44,24 +47,27 @@ class LocalTeacher:
                     sampling.max_tokens,
                     sampling.temperature,
                     sampling.top_p,
-                    n=max(ask.numbers) + 1,  # a sample's numbers are keyed by its place among n
+                    n=max(ask.numbers) + 1,
                     seed=sampling.seed,
                 )
                 request = self.generator.submit(prompt, params, f"distill/{ask.key}")
                 waiting[request], lengths[request] = ask, len(prompt)
             for request, completions in self.generator.completed():
                 ask = waiting.pop(request)
-                for number in ask.numbers:
-                    made = completions[number]
+                for number, made in enumerate(completions):
+                    if number not in ask.numbers:
+                        asked.again.append(Again(ask.key, lengths[request], len(made.ids)))
+                        continue
                     reply = self.lm.template.parse(made.ids, made.cut)
                     reason, lent = made.finish_reason.value, (lengths[request], len(made.ids))
                     take(Answer(ask.key, number, reply.reasoning, reply.answer, reason, *lent, date=now()))
                 if waiting and stop():
-                    return Asked(STOPPED)
+                    asked.ended = STOPPED
+                    break
         finally:
             for request in waiting:
                 self.generator.abort(request)
-        return Asked()
+        return asked
 
 
 def name_of(lm: LanguageModel) -> str:

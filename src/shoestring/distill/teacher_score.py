@@ -9,15 +9,16 @@ llama.cpp  /completion once a token (it has no logprobs of a prompt; its cache m
 
 import math
 import random
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shoestring.errors import BadInput, ShoestringError
+from shoestring.errors import BadInput
 from shoestring.remote.call import Caller, Fault
 from shoestring.remote.endpoint import Endpoint
+from shoestring.remote.read import counted
+from shoestring.remote.turns import NoAnswer, Turns
 
 Kind = Literal["vllm", "echo", "llama.cpp"]
 LONGEST_PAUSE_S = 60.0
@@ -35,20 +36,21 @@ class Scores:
 
 
 class HttpScorer:
-    """`top`: how many of the likeliest tokens to ask for at each place."""
+    """`top`: how many of the likeliest tokens to ask for at each place. `turns`: the endpoint's budget and
+    limits."""
 
-    def __init__(self, endpoint: Endpoint, key: str, kind: Kind, top: int = 0) -> None:
+    def __init__(self, endpoint: Endpoint, key: str, kind: Kind, turns: Turns, top: int = 0) -> None:
         if kind == "llama.cpp" and top < 1:
             raise BadInput(
                 "teacher: llama.cpp gives a token's logprob only among its likeliest: set top, e.g. 100"
             )
-        self.endpoint, self.kind, self.top = endpoint, kind, top
+        self.endpoint, self.kind, self.turns, self.top = endpoint, kind, turns, top
         root = {"url": endpoint.url.removesuffix("/v1")} if kind == "llama.cpp" else {}
         self.caller = Caller(endpoint.model_copy(update=root), key)
 
     def score_all(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[Scores]:
         """Of each (ids, start), several at once. Raises BadInput for an endpoint that doesn't answer in the
-        shape of its kind, ShoestringError where it doesn't answer."""
+        shape of its kind, NoAnswer where it doesn't answer or mayn't be asked."""
         with ThreadPoolExecutor(self.endpoint.concurrency) as threads:
             return list(threads.map(lambda text: self.score(*text), texts))
 
@@ -108,16 +110,28 @@ class HttpScorer:
         return top.get(token), top
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        for attempt in range(self.endpoint.retries + 1):
-            came = self.caller.post(path, {"model": self.endpoint.model, **body})
-            if not isinstance(came, Fault):
-                break
+        asked = {"model": self.endpoint.model, **body}
+        asked = {name: value for name, value in asked.items() if name not in self.endpoint.omit}
+        attempt = 0
+        while isinstance(came := self._post(path, asked | self.endpoint.extra_body), Fault):
             if not came.again or attempt == self.endpoint.retries:
-                raise ShoestringError(f"teacher {self.endpoint.url}: no logprobs: {came.text}")
+                raise NoAnswer(f"teacher {self.endpoint.url}: no logprobs: {came.text}")
             pause = min(self.endpoint.backoff_s * 2**attempt, LONGEST_PAUSE_S) * random.uniform(0.5, 1.5)
-            time.sleep(max(pause, came.retry_after_s or 0.0))
+            self.turns.pause(came, pause)
+            attempt += 1
         if not isinstance(came, dict):
             raise self._refuse("not a JSON object")
+        return came
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any | Fault:
+        """In its turn; of a reply without usage the tokens are those that were sent, and the one made."""
+        sent = len(body["prompt"])
+        request = self.turns.begin(sent, 1)
+        came = self.caller.post(path, body)
+        if isinstance(came, Fault):
+            self.turns.end(request, 0, 0)
+        else:
+            self.turns.end(request, *counted(came, sent, 1))
         return came
 
     def _choice(self, reply: dict[str, Any]) -> dict[str, Any]:

@@ -57,23 +57,29 @@ def compare(student: Tokenizer, teacher: Tokenizer, rows: int) -> Comparison:
     return Comparison("identical", other or "the same tokens", to_teacher)
 
 
-def refuse_different(found: Comparison, student: str, teacher: str) -> None:
-    """Raises BadInput where a teacher's distribution says nothing of the student's tokens."""
+def refuse_different(found: Comparison, student: str, teacher: str, instead: str = "") -> None:
+    """Raises BadInput where a teacher's distribution says nothing of the student's tokens. instead: what may
+    be done beside learning from the teacher's outputs."""
     if found.kind == "different":
         raise BadInput(
             f"the vocabularies of {student} and of its teacher {teacher} differ: {found.why}. What the "
-            "teacher says of its tokens can't be compared with the student's: learn from its outputs "
-            '(from = "outputs"), or give the student its tokenizer (tokenizer = "teacher")'
+            "teacher says of its tokens can't be compared with the student's: learn from its outputs (a "
+            f"stage with job = 'distill-outputs', then sft){f', or {instead}' if instead else ''}"
         )
 
 
 def matched(
-    student: Tokenizer, rows: int, teacher: Tokenizer, names: tuple[str, str], say: Callable[[str], None]
+    student: Tokenizer,
+    rows: int,
+    teacher: Tokenizer,
+    names: tuple[str, str],
+    say: Callable[[str], None],
+    instead: str = "",
 ) -> Tensor:
     """`to_teacher` of `compare`, which is told. names: the student's and the teacher's. Raises BadInput where
-    the vocabularies differ."""
+    the vocabularies differ; `instead` as in `refuse_different`."""
     found = compare(student, teacher, rows)
-    refuse_different(found, *names)
+    refuse_different(found, *names, instead)
     say(f"vocabularies of {names[0]} and {names[1]}: {found.kind} ({found.why})")
     return found.to_teacher
 

@@ -116,13 +116,16 @@ class _Round:
         endpoint = self.server.endpoint
         budget = Budget(endpoint)
         budget.spend(*spent(self.server.folder, endpoint.url))
-        model = RemoteModel(endpoint, self.server.key, budget, self._lose)
+        model = RemoteModel(endpoint, self.server.key, budget, self._lose, self._say)
         try:
             asked = model.ask(missing, self.sampling, self._take, self._stop)
         except ShoestringError as error:
             raise type(error)(f"{error}; {self._so_far()}") from None
         if asked.ended == STOPPED:
             raise Interrupted(f"stopped in {self.name}: {self._so_far()}")
+        if asked.refused and not self.done:
+            why = next(iter(asked.refused.values()))
+            raise ShoestringError(f"endpoint {endpoint.url}: it refuses every prompt, the first for: {why}")
         lacking = asked.unanswered.total() - len(asked.refused)
         if asked.ended or lacking:
             faults = ", ".join(f"{fault} {count}" for fault, count in asked.unanswered.items())
@@ -141,6 +144,10 @@ class _Round:
     def _lose(self, attempt: Answer, fault: str) -> None:
         self.store.lose(attempt, fault)
         self.lost.append(attempt)
+
+    def _say(self, text: str) -> None:
+        if self.stage is not None:
+            self.stage.say(text)
 
     def _stop(self) -> bool:
         return self.stage is not None and self.stage.stop_requested

@@ -9,7 +9,8 @@ from pydantic import Field
 from shoestring.errors import BadInput
 from shoestring.settings import Settings
 from shoestring.tasks.documents import Slips, WorkedDocuments
-from shoestring.text.corpus import corpus_origin
+from shoestring.text.corpus_origins import corpus_origins
+from shoestring.text.declared import declared
 
 
 class CorpusSettings(Settings):
@@ -40,8 +41,9 @@ def check_corpus(corpus: Sequence[CorpusSettings]) -> None:
             worked_documents(settings, seed=0)
         if kind == "files" and not Path(settings.path).exists():
             raise BadInput(f"no such file or folder of texts: {settings.path}")
-        if kind == "files":
-            corpus_origin(Path(settings.path), settings.licence)
+        # else its rows may say it, which are read whole only where that is needed
+        if kind == "files" and not settings.licence and declared(Path(settings.path)) is None:
+            corpus_origins(Path(settings.path), settings.licence)
 
 
 def worked_documents(settings: CorpusSettings, seed: int) -> WorkedDocuments:

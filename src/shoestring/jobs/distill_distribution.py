@@ -68,6 +68,9 @@ def check(settings: DistributionSettings) -> None:
         raise BadInput("distill: with keep = 0 the teacher is live: leave out store")
 
 
+OTHER_TOKENIZER = "give the student the teacher's tokenizer (tokenizer = 'teacher')"
+
+
 @dataclass(frozen=True)
 class Taught:
     """What the student learns from, and whose it is."""
@@ -141,7 +144,9 @@ def taught_by(settings: DistributionSettings, stage: Stage) -> Taught:
         return taught_by_store(settings, student)
     teacher = load(settings.teacher, dtype=settings.dtype, device=settings.device)
     rows_of_head, names = student.config.vocab_size, (student.name, teacher.name)
-    to_teacher = matched(student.tokenizer, rows_of_head, teacher.tokenizer, names, stage.say)
+    to_teacher = matched(
+        student.tokenizer, rows_of_head, teacher.tokenizer, names, stage.say, OTHER_TOKENIZER
+    )
     by = taught_by_model(teacher, settings.permission)
     if not settings.keep:
         live = LiveTeacher(teacher.network, to_teacher)
@@ -153,18 +158,21 @@ def taught_by(settings: DistributionSettings, stage: Stage) -> Taught:
     by.save(folder / TEACHER)
     rows, tally = open_rows(settings), Tally()
     wanted = [row for _ in range(settings.steps) for row in take_rows(rows, student, settings, tally)]
-    fill_store(store, teacher, to_teacher, wanted, settings.micro_batch_tokens, stage)
+    tail = settings.divergence.tail
+    fill_store(store, teacher, to_teacher, wanted, settings.micro_batch_tokens, stage, tail)
     del teacher
     give_back(torch.device(settings.device))
     return Taught(KeptLoss(settings.divergence), store, None, by)
 
 
 def taught_by_store(settings: DistributionSettings, student: Reads) -> Taught:
-    """Without the teacher: its logprobs must be there, in the student's ids."""
+    """Without the teacher: its logprobs must be there, in the student's ids, and its terms must let them be
+    learnt from. Raises BadInput."""
     folder = Path(settings.store)
     found = read_manifest(folder)
     store = LogprobStore(folder, manifest(settings, student, found.teacher, found.sha256))
-    return Taught(KeptLoss(settings.divergence), store, None, TaughtBy.read(folder / TEACHER))
+    by = TaughtBy.read(folder / TEACHER).allowed(settings.permission)
+    return Taught(KeptLoss(settings.divergence), store, None, by)
 
 
 def manifest(settings: DistributionSettings, student: Reads, teacher: str, sha256: str) -> Manifest:

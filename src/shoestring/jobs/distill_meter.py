@@ -2,12 +2,13 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 from shoestring.budget.flops import decode_flops
 from shoestring.models.config import ModelConfig
-from shoestring.remote.asked import Answer
+from shoestring.remote.asked import Again, Answer
 from shoestring.remote.spending import Budget
 from shoestring.remote.store import Store
 from shoestring.run import Stage
@@ -23,6 +24,7 @@ class Meter:
         self.stage, self.store, self.config, self.budget = stage, store, config, budget
         self.done = self.total = self.tokens = 0
         self._new: list[Answer] = []  # not in the usage yet
+        self._again: list[Again] = []
         self._lost = 0
         self._began = self._written = time.perf_counter()
 
@@ -44,6 +46,10 @@ class Meter:
         self.store.lose(attempt, fault)
         self._lost += attempt.completion_tokens
 
+    def redo(self, again: Sequence[Again]) -> None:
+        """What was made a second time and thrown away."""
+        self._again += again
+
     def spent(self) -> dict[str, Any]:
         """By the samples' whole life, earlier starts too; nothing for a model in this process."""
         if self.budget is None:
@@ -61,17 +67,19 @@ class Meter:
 
     def _write(self) -> None:
         now = time.perf_counter()
-        made = sum(a.completion_tokens for a in self._new) + self._lost
+        again = sum(a.completion_tokens for a in self._again)
+        made = sum(a.completion_tokens for a in self._new) + self._lost + again
         cut = sum(a.completion_tokens for a in self._new if a.cut)
-        wasted = {name: tokens for name, tokens in (("cut", cut), ("lost", self._lost)) if tokens}
+        reasons = (("cut", cut), ("lost", self._lost), ("made again", again))
+        wasted = {name: tokens for name, tokens in reasons if tokens}
         flops = 0
         if self.config is not None:
             prompts: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-            for a in self._new:
+            for a in (*self._new, *self._again):
                 prompts[a.key, a.prompt_tokens].append(a.completion_tokens)
             flops = sum(
                 decode_flops(self.config, length, several) for (_, length), several in prompts.items()
             )
         if made:
             self.stage.use("generate", now - self._written, made, flops, wasted or None)
-        self._new, self._lost, self._written = [], 0, now
+        self._new, self._again, self._lost, self._written = [], [], 0, now

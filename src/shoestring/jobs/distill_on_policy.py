@@ -1,12 +1,14 @@
 """On-policy distillation: sample problems, roll out, the teacher's logprobs of what was said, update, publish
 weights, log, save. The same update as RL's, with an advantage for each token."""
 
+import copy
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from shoestring.budget.flops import decode_flops
-from shoestring.errors import BadInput
+from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.jobs.grpo_before import fly
 from shoestring.jobs.grpo_trainer import Trainer, open_streams, open_trainer, restore_trainer
 from shoestring.jobs.on_policy_settings import OnPolicySettings
@@ -14,6 +16,7 @@ from shoestring.jobs.on_policy_teacher import Teaching, in_words, open_teaching
 from shoestring.jobs.origins import require_teacher
 from shoestring.jobs.training import save_adapter, save_model, save_progress, stop_if_asked, update_flops
 from shoestring.remote.endpoint import ScoringEndpoint, checked_key
+from shoestring.remote.turns import NoAnswer, Spent
 from shoestring.rl.gather import RolledOut, roll_out
 from shoestring.rl.measure import group_metrics, step_metrics
 from shoestring.rl.rollout import Group
@@ -43,16 +46,45 @@ def main(settings: OnPolicySettings, stage: Stage) -> dict[str, Any]:
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
         if not done and settings.preflight.prompts:
             look_before(trainer, stage)
+        ended = ""
         for step in range(done + 1, settings.steps + 1):
-            one_step(trainer, teaching, settings, step, stage)
+            before = {name: copy.deepcopy(part.state_dict()) for name, part in trainer.parts.items()}
+            try:
+                one_step(trainer, teaching, settings, step, stage)
+            except NoAnswer as error:  # before the step's first update
+                go_back(trainer, before)
+                ended = ended_by(error, trainer, step - 1, stage)
+                break
+            done = step
             if step % settings.save_every == 0 and step < settings.steps:
                 save_progress(stage, trainer.learner, trainer.parts)
             stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
     save_adapter(stage, trainer.learner.adapters, settings.model)
-    origins = [*trainer.sampler.streams.origins, teaching.by.origin]
+    origins, teachers = [*trainer.origins, teaching.by.origin], {**trainer.teachers, **teaching.by.teachers}
     detail = teaching.by.detail(in_words(settings))
-    save_model(stage, trainer.lm, "distill", settings, origins, settings.steps, detail, teaching.by.teachers)
-    return {"steps": settings.steps, "problems": trainer.sampler.streams.index}
+    save_model(stage, trainer.lm, "distill", settings, origins, done, detail, teachers)
+    result = {"steps": done, "problems": trainer.sampler.streams.index}
+    return result | ({"ended": ended} if ended else {})
+
+
+def go_back(trainer: Trainer, before: Mapping[str, Any]) -> None:
+    """As if the problems of this step had not been taken."""
+    for name, part in trainer.parts.items():
+        part.load_state_dict(before[name])
+
+
+def ended_by(error: NoAnswer, trainer: Trainer, done: int, stage: Stage) -> str:
+    """Why the training ends with the steps that it has: its budget is spent. Anything else that keeps the
+    teacher's word away saves them and is raised, for a resume to go on from."""
+    if isinstance(error, Spent) and done:
+        ended = f"{error}: the model is that of {done} steps"
+        stage.finding(done, "budget", ended)
+        return ended
+    save_progress(stage, trainer.learner, trainer.parts)
+    if isinstance(error, Spent):
+        raise ShoestringError(f"{error} before the first step: give it more, or fewer and shorter samples")
+    kind = Interrupted if stage.stop_requested else ShoestringError
+    raise kind(f"{error}; step {done} of '{stage.name}' is saved: go on with the same command and --resume")
 
 
 def look_before(trainer: Trainer, stage: Stage) -> None:

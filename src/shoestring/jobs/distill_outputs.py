@@ -24,7 +24,7 @@ from shoestring.remote.asked import STOPPED, Asked
 from shoestring.remote.endpoint import checked_key
 from shoestring.remote.model import RemoteModel, identity_of
 from shoestring.remote.spending import Budget
-from shoestring.remote.store import Store, spent
+from shoestring.remote.store import REFUSED, Store, spent
 from shoestring.run import Stage, held, write_atomic
 from shoestring.tasks.accept import (
     IN_EVALUATION,
@@ -78,7 +78,9 @@ def main(
         asked = gather(settings, stage, teacher, store, meter, prompts)
     samples = judged(settings, stage, prompts, store)
     decisions = across(decide(samples, settings.keep), settings, against)
-    making = Making(teacher.name, teacher.sha256, settings.sampling, terms, settings.system, lineage)
+    licence = lineage.licence if lineage else settings.teacher_licence
+    written = teacher.name, teacher.sha256, settings.sampling, terms, settings.system
+    making = Making(*written, lineage, licence, teacher.where)
     write(stage.folder, decisions, making, never_asked)
     table, kept = say_acceptance(stage, decisions)
     result = {
@@ -91,6 +93,7 @@ def main(
         "acceptance": table,
         "spent": meter.spent(),
         "unanswered": dict(asked.unanswered),
+        "refused": store.refused([p.ask for p in prompts]),
         "faults": dict(asked.faults),
         "ended": asked.ended,
     }
@@ -127,7 +130,8 @@ def open_teacher(
     budget = Budget(endpoint)
     budget.spend(*spent(root, endpoint.url))
     meter = Meter(stage, store, None, budget)
-    return RemoteModel(endpoint, checked_key(endpoint), budget, meter.lose), store, meter
+    told = meter.lose, stage.say, store.refuse
+    return RemoteModel(endpoint, checked_key(endpoint), budget, *told), store, meter
 
 
 def gather(
@@ -139,23 +143,42 @@ def gather(
     prompts: Sequence[Prompt],
 ) -> Asked:
     """Ask for what is missing. Raises Interrupted, and what made the teacher useless, once all is saved."""
-    total = len(prompts) * settings.samples_per_prompt
-    missing = store.missing([p.ask for p in prompts])
+    asks = [p.ask for p in prompts]
+    missing = store.missing(asks)
+    total = len(prompts) * settings.samples_per_prompt - store.refused(asks)
     meter.begin(total, sum(len(ask.numbers) for ask in missing))
-    with meter:
-        asked = teacher.ask(missing, settings.sampling, meter.take, lambda: stage.stop_requested)
+    try:
+        with meter:
+            asked = teacher.ask(missing, settings.sampling, meter.take, lambda: stage.stop_requested)
+            meter.redo(asked.again)
+    except ShoestringError as error:
+        so_far = f"{meter.done} of {total} samples are saved in {store.folder}"
+        raise type(error)(f"{error}; {so_far}: with --resume only the rest is asked for") from None
     if asked.ended == STOPPED:
         raise Interrupted(f"stopped after {meter.done} of {total} samples; they are saved in {store.folder}")
+    if asked.refused and not len(store):
+        why = next(iter(asked.refused.values()))
+        raise ShoestringError(f"endpoint {teacher.where}: it refuses every prompt, the first for: {why}")
+    say_how_it_went(stage, store, meter, asked, store.refused(asks))
+    return asked
+
+
+def say_how_it_went(stage: Stage, store: Store, meter: Meter, asked: Asked, refused: int) -> None:
+    """refused: of all that is wanted, earlier starts' too."""
     if asked.ended:
         stage.say(
-            f"stopped after {meter.done} of {total} samples: {asked.ended}. They are saved: with a larger "
-            f"budget and samples_dir = '{store.folder.parent}' only the rest is asked for"
+            f"stopped after {meter.done} of {meter.total} samples: {asked.ended}. They are saved: with a "
+            f"larger budget and samples_dir = '{store.folder.parent}' only the rest is asked for"
         )
     if asked.faults:
         stage.say("faults of the endpoint" + _told(": ", asked.faults))
     if asked.unanswered:
         stage.say("samples that could not be had" + _told(": ", asked.unanswered))
-    return asked
+    if refused:
+        stage.say(
+            f"the endpoint refuses the prompts of {refused} samples, which are left out: what it said is in "
+            f"{store.folder / REFUSED}; delete that to ask again"
+        )
 
 
 def judged(

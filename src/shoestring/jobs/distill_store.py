@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from shoestring.distill.divergence import Tail
 from shoestring.distill.live import LiveTeacher, keep
 from shoestring.distill.plan import StorePlan, plan_store
 from shoestring.distill.store import LogprobStore, row_key
@@ -28,10 +29,11 @@ def fill_store(
     rows: Sequence[Rendered],
     micro_batch_tokens: int,
     stage: Stage,
+    tail: Tail = "class",
 ) -> StorePlan | None:
     """What is missing of these rows is made and kept, a shard at a time; what it takes and how far off it may
-    be is said first, and None where nothing was missing. Raises Interrupted, and ShoestringError where the
-    disk refuses: shards that were written stay."""
+    be, with what a loss makes of its `tail`, is said first, and None where nothing was missing. Raises
+    Interrupted, and ShoestringError where the disk refuses: shards that were written stay."""
     with held(store.folder / ".lock", wait=False) as mine:
         if not mine:
             raise BadInput(f"another run is writing to {store.folder}: wait for it, or name another folder")
@@ -43,7 +45,7 @@ def fill_store(
         first, *_ = split_by_tokens([len(row.ids) for row in missing], micro_batch_tokens)
         _, batch = _packed([missing[i] for i in first])
         plan = plan_store(live, batch, store.manifest.k, store.manifest.temperature)
-        for line in plan.lines(sum(map(num_targets, missing)), len(missing)):
+        for line in plan.lines(sum(map(num_targets, missing)), len(missing), tail):
             stage.say(line)
         write_atomic(stage.folder / "store.json", dumps(dataclasses.asdict(plan), indent=2) + "\n")
         total = len(store) + len(missing)

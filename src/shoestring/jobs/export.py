@@ -1,5 +1,6 @@
 """Give a model away: as a Hugging Face folder or a GGUF file, with the proof that it is the model."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,8 @@ from pydantic import Field
 from rich.console import Console
 
 from shoestring.errors import BadInput
+from shoestring.lm import LanguageModel
+from shoestring.provenance.naming import duties_of, proper_name
 from shoestring.release.export import export, refuse_existing
 from shoestring.release.llama_cpp import LlamaCpp
 from shoestring.release.peers import find_transformers
@@ -48,9 +51,20 @@ def main(settings: ExportSettings, console: Console) -> dict[str, Any]:
     def say(text: str) -> None:
         console.print(text, markup=False, style="dim")
 
+    name_for_others(source.lm, say)
     proof = export(source, settings.output, settings.format, settings.type, settings.tokens, readers, say)
     for text in [*proof.notes, *proof.lines()]:
         console.print(text, markup=False)
     console.print(f"{settings.output}: proven to be {proof.model}", markup=False)
     kept = ("verdict", "format", "type", "not_checked", "notes", "files")
     return {"output": str(settings.output), **{name: proof.to_json()[name] for name in kept}}
+
+
+def name_for_others(lm: LanguageModel, say: Callable[[str], None]) -> None:
+    """An export is made to be given away, so it has the name that the terms of what reached it ask for."""
+    duties = duties_of(lm.lineage)
+    for duty in duties:
+        say(f"when it is given to others: {duty}")
+    if (name := proper_name(lm.name, duties)) != lm.name:
+        say(f"exported as {name}: the terms of what {lm.name} was made from ask for it")
+        lm.name = name

@@ -3,6 +3,7 @@ sample problems, roll out, judge, advantage, update, publish weights, log, save.
 
 import shutil
 import time
+from contextlib import closing
 from enum import Enum, auto
 from typing import Any
 
@@ -76,18 +77,18 @@ def main(settings: GRPOSettings, stage: Stage, handles: Handles = HERE) -> dict[
         trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
         if not done:
             prepare(trainer, stage)
-        while trainer.step < settings.steps:
-            try:
-                after = one_step(trainer, trainer.step + 1, stage)
-            except WorkerLost as lost:
-                go_on_after(trainer, stage, lost)
-                continue
-            if after is After.MASTERED:
-                break
-            if after is After.DONE and save_is_due(trainer):
-                save_progress(stage, trainer.learner, trainer.parts)
-            stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
-        trainer.ahead.close()
+        with closing(trainer.ahead):  # whatever ends the run: what is sampled ahead still needs its actors
+            while trainer.step < settings.steps:
+                try:
+                    after = one_step(trainer, trainer.step + 1, stage)
+                except WorkerLost as lost:
+                    go_on_after(trainer, stage, lost)
+                    continue
+                if after is After.MASTERED:
+                    break
+                if after is After.DONE and save_is_due(trainer):
+                    save_progress(stage, trainer.learner, trainer.parts)
+                stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
     return finish(trainer, stage)
 
 
@@ -115,8 +116,8 @@ def finish(trainer: Trainer, stage: Stage) -> dict[str, Any]:
     stage.finding(steps, "time", time_shares(stage.metrics()))
     take_best(trainer, stage)
     save_adapter(stage, trainer.learner.adapters, settings.model)
-    origins = list(trainer.sampler.streams.origins)
-    save_model(stage, trainer.lm, "grpo", settings, origins, steps, {"loss": formula(settings.loss)})
+    detail = {"loss": formula(settings.loss)}
+    save_model(stage, trainer.lm, "grpo", settings, trainer.origins, steps, detail, trainer.teachers)
     shutil.rmtree(best_folder(stage), ignore_errors=True)
     return {"steps": steps, "problems": trainer.sampler.streams.index}
 

@@ -1,7 +1,8 @@
 """What a GRPO run is made of: its handles, and the parts that a resume needs."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoestring.cluster.lost import WorkerLost
@@ -9,9 +10,11 @@ from shoestring.cluster.trainer import RemoteLearner
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs.grpo_ahead import Ahead, check_ahead
 from shoestring.jobs.handles import HERE, Handles
-from shoestring.jobs.origins import require_problems
+from shoestring.jobs.origins import require_problems, taught_by_scores, teachers_of_problems
 from shoestring.jobs.training import rehearse_longest, restore, save_progress
 from shoestring.lm import LanguageModel, load
+from shoestring.origin import Origin
+from shoestring.origin import Stage as LineageStage
 from shoestring.rl.gather import Sampler
 from shoestring.rl.held_out import HeldOut
 from shoestring.rl.monitor import Monitor
@@ -43,6 +46,8 @@ class Trainer:
     monitor: Monitor
     held_out: HeldOut | None
     ahead_by: int = 0  # steps that sampling may be ahead of training
+    scored_by: Origin | None = None  # the reward model, as the policy's lineage has it
+    teachers: Mapping[str, tuple[LineageStage, ...]] = field(default_factory=dict)  # its, and of problems
 
     def __post_init__(self) -> None:
         self.ahead = Ahead(self.sampler, self.ahead_by)
@@ -57,6 +62,11 @@ class Trainer:
         if self.reference is not None and self.settings.reference_refresh_steps:
             parts["reference"] = self.reference
         return self.ahead.saved(parts)
+
+    @property
+    def origins(self) -> list[Origin]:
+        """Of the problems taken so far, and the reward model's."""
+        return [*self.sampler.streams.origins, *([self.scored_by] if self.scored_by else [])]
 
     @property
     def step(self) -> int:
@@ -94,6 +104,9 @@ def open_trainer(settings: GRPOSettings, judge: Judge, handles: Handles = HERE) 
     adapters = Adapters(lm.network, settings.lora, settings.seed) if settings.lora else None
     updates = settings.steps * settings.minibatches
     streams, tools = open_streams(settings), open_tools(settings.tools, settings.max_tool_calls)
+    preference = open_preference(settings)
+    scored_by = taught_by_scores(settings.preference.model) if settings.preference else None
+    teachers = teachers_of_problems(streams.suites) | dict(scored_by.teachers if scored_by else {})
     reference = None
     if settings.loss.kl_coefficient:
         reference = Reference(settings.model, lm, settings.temperature, adapters)
@@ -106,7 +119,7 @@ def open_trainer(settings: GRPOSettings, judge: Judge, handles: Handles = HERE) 
             handles.generator(lm, settings.max_batch),
             judge,
             streams,
-            open_preference(settings),
+            preference,
             tools,
         ),
         handles.learner(lm, settings.optim, updates, settings.objectives, adapters),
@@ -114,6 +127,8 @@ def open_trainer(settings: GRPOSettings, judge: Judge, handles: Handles = HERE) 
         Monitor(settings, lm, judge),
         open_held_out(settings, streams, tools),
         handles.ahead,
+        scored_by.origin if scored_by else None,
+        teachers,
     )
 
 

@@ -15,10 +15,13 @@ from shoestring.jobs.origins import TaughtBy, require_teacher, taught_by_model, 
 from shoestring.lm import LanguageModel, load, reads_at
 from shoestring.models.config import ModelConfig
 from shoestring.remote.endpoint import ScoringEndpoint, checked_key
+from shoestring.remote.turns import Turns
 from shoestring.rl.loss import PolicyLoss
 from shoestring.run import Stage
 from shoestring.text.tokenizer import Tokenizer
 from shoestring.train.loss import HeadLoss
+
+LEDGER = "spent.jsonl"  # what an endpoint's words took, a line a request: a restart has no new budget
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def by_endpoint(
     name = f"{endpoint.model} at {endpoint.url}"
     by = taught_by_service(endpoint.model, endpoint.licence, endpoint.url, settings.permission)
     ids = to_teacher(student, reads_at(endpoint.tokenizer)[0], name, stage)
-    scorer = HttpScorer(endpoint, checked_key(endpoint), endpoint.kind, endpoint.top)
+    turns = Turns(endpoint, stage.folder / LEDGER, stage.say, lambda: stage.stop_requested)
+    scorer = HttpScorer(endpoint, checked_key(endpoint), endpoint.kind, turns, endpoint.top)
     http = HttpLogprobs(scorer, ids)
     return Teaching(None, by, annotating(settings, http), None, http)
 

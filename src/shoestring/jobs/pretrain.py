@@ -50,7 +50,7 @@ def main(settings: PretrainSettings, stage: Stage, handles: Handles = HERE) -> d
         if step < settings.steps:  # what the last step measured is in no saved state: let it end
             stop_if_asked(stage, learner, parts)
     stage.say(rows.in_words())
-    save_model(stage, lm, "pretrain", settings, rows.origins, settings.steps)
+    save_model(stage, lm, "pretrain", settings, rows.origins, settings.steps, teachers=rows.teachers)
     last = {k: v for k, v in measured.items() if k.startswith(("val", "max_vio", "mtp"))}
     return {"steps": settings.steps, **rows.counts(), **last}
 

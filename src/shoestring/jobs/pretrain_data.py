@@ -8,10 +8,13 @@ from typing import Any
 
 from shoestring.errors import BadInput
 from shoestring.jobs.corpus_settings import CorpusSettings, check_corpus, worked_documents
-from shoestring.jobs.origins import require_terms
+from shoestring.jobs.origins import require_problems, require_terms, teachers_of_problems
 from shoestring.origin import Origin
+from shoestring.origin import Stage as LineageStage
+from shoestring.tasks.suite import parse_suite
 from shoestring.text.bilingual import BilingualDocuments
 from shoestring.text.corpus import open_corpus, standard_library
+from shoestring.text.declared import teachers_of
 from shoestring.text.message import PackedBatch
 from shoestring.text.mixture import Document, Mixture, Source
 from shoestring.text.packing import Row, RowPacker, pack_documents
@@ -48,6 +51,7 @@ def num_characters(document: Document) -> int:
 
 def _open(settings: CorpusSettings, seed: int) -> Source:
     if settings.kind == "worked":
+        require_problems(map(parse_suite, settings.suites))
         return worked_documents(settings, seed)
     if settings.kind == "stdlib":
         return standard_library(seed)
@@ -55,8 +59,17 @@ def _open(settings: CorpusSettings, seed: int) -> Source:
         return BilingualDocuments(seed)
     separator = settings.separator or None
     corpus = open_corpus(Path(settings.path), seed, settings.column, separator, settings.licence)
-    require_terms(corpus.origins, {}, settings.path)
+    require_terms(corpus.origins, teachers_of(Path(settings.path)), settings.path)
     return corpus
+
+
+def _teachers(corpus: Sequence[CorpusSettings]) -> dict[str, tuple[LineageStage, ...]]:
+    """The stages of the models that wrote texts or problems of the corpus, where they are known."""
+    found: dict[str, tuple[LineageStage, ...]] = {}
+    for settings in corpus:
+        found |= teachers_of(Path(settings.path)) if settings.path else {}
+        found |= teachers_of_problems(map(parse_suite, settings.suites))
+    return found
 
 
 def document_ids(document: Document, tokenizer: Tokenizer, template: Template) -> list[int]:
@@ -84,6 +97,7 @@ class TokenRows:
         if not template.stop_ids:
             raise BadInput("the tokenizer names no end-of-text token: documents could not be told apart")
         self.sources, self.seed, self.index = open_sources(corpus, seed), seed, 0
+        self.teachers = _teachers(corpus)
         self.weights = [settings.weight for settings in corpus]
         self.tokenizer, self.template, self.length = tokenizer, template, length
         bos = tokenizer.token_id(tokenizer.special.bos) if tokenizer.special.bos else None

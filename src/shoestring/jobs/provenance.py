@@ -9,6 +9,7 @@ import tomli_w
 from rich.console import Console
 
 from shoestring.errors import BadInput
+from shoestring.origin import read_permission
 from shoestring.provenance.history import (
     DataHistory,
     ModelHistory,
@@ -21,7 +22,7 @@ from shoestring.provenance.history import (
 )
 from shoestring.provenance.naming import proper_name
 from shoestring.provenance.reach import Reach
-from shoestring.provenance.terms import NOT_ADVICE, Term, read_permission
+from shoestring.provenance.terms import NOT_ADVICE, Term
 from shoestring.run import saving, write_atomic
 from shoestring.settings import Settings
 from shoestring.text.declared import Declaration, declaration_file, declared, how_to_declare, lineage_file

@@ -131,15 +131,13 @@ def _described(
     settings: ReleaseSettings, source: Source, evidence: Evidence, proofs: dict[str, Proof], part: Path
 ) -> Described:
     lm = source.lm
-    stages = lm.lineage.stages
-    known = next((str(s.detail["licence"]) for s in stages if s.detail.get("licence")), "")
     files = {"hf": "hf"} if "hf" in settings.format else {}
     if "gguf" in proofs:
         files["gguf"] = f"gguf/{next((part / 'gguf').glob('*.gguf')).name}"
     return Described(
         name=lm.name,
         lineage=lm.lineage,
-        licence=settings.licence or known,
+        licence=settings.licence or lm.lineage.licence,
         parameters=count_parameters(lm.config).total,
         window=lm.config.max_position_embeddings,
         chat=lm.template.source is not None,

@@ -77,7 +77,8 @@ def main(settings: SampleSettings, stage: Stage, handles: Handles = HERE) -> dic
     decisions = decide(samples, settings.keep)
     s = settings
     how = How(s.temperature, s.top_p, s.max_completion_tokens, s.seed)
-    write(stage.folder, decisions, Making(teacher, weights, how, terms, s.system, lm.lineage))
+    making = Making(teacher, weights, how, terms, s.system, lm.lineage, lm.lineage.licence)
+    write(stage.folder, decisions, making)
     table, kept = say_acceptance(stage, decisions)
     if not kept:
         raise ShoestringError(

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shoestring.origin import Lineage
+from shoestring.origin import Lineage, Origin
+from shoestring.origin import Stage as LineageStage
 from shoestring.remote.asked import Sampling
-from shoestring.run import Stage, saving, write_atomic
+from shoestring.run import Stage, write_atomic
 from shoestring.tasks.accept import Decision, acceptance
 from shoestring.text.declared import lineage_file
 from shoestring.text.message import Message
@@ -32,19 +33,29 @@ class Making:
     terms: str
     system: str | None
     lineage: Lineage | None = None
+    teacher_licence: str = ""  # "" where nobody says
+    teacher_endpoint: str = ""  # "" for a model in this process
+
+    @property
+    def known(self) -> Lineage:
+        """What lies beside the rows: the writer's stages; and the permission, for nobody believes a row alone
+        that it has one."""
+        given = Origin("", "", terms=self.terms).permission
+        stage = LineageStage(self.teacher, "permission", "", {"permission": given})
+        teachers = self.lineage.as_teacher(self.teacher_sha256) if self.lineage else {}
+        return Lineage((stage,) if given else (), teachers)
 
 
 def write(
     folder: Path, decisions: Sequence[Decision], making: Making, never_asked: Sequence[dict[str, Any]] = ()
 ) -> None:
     """rows.jsonl and rows.parquet, what is kept as conversations, and dropped.jsonl, the rest with reasons:
-    samples, after the prompts that were `never_asked`; first the writer's own lineage, which goes on to
+    samples, after the prompts that were `never_asked`; first what is known of the writer, which goes on to
     whoever is trained on the rows."""
     kept = [_row(d, making) for d in decisions if not d.reason]
     dropped = [{"reason": d.reason, **_row(d, making)} for d in decisions if d.reason]
-    if making.lineage is not None:
-        known = Lineage((), making.lineage.as_teacher(making.teacher_sha256)).to_json()
-        text = json.dumps(known, indent=2, ensure_ascii=False)
+    if making.known != Lineage():
+        text = json.dumps(making.known.to_json(), indent=2, ensure_ascii=False)
         for name in (ROWS, PARQUET):
             write_atomic(lineage_file(folder / name), text + "\n")
     _write_rows(folder / DROPPED, [*never_asked, *dropped])
@@ -60,8 +71,9 @@ def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Parquet has no table without fields: an empty one is a null there."""
     if rows:
         filled = [{name: None if value == {} else value for name, value in row.items()} for row in rows]
-        with saving(path):
-            pq.write_table(pa.Table.from_pylist(filled), path)
+        table = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(filled), table)
+        write_atomic(path, table.getvalue().to_pybytes())
 
 
 def _row(decision: Decision, making: Making) -> dict[str, Any]:
@@ -83,6 +95,8 @@ def _row(decision: Decision, making: Making) -> dict[str, Any]:
         "licence": problem.origin.licence,
         "teacher": making.teacher,
         "teacher_sha256": making.teacher_sha256,
+        "teacher_licence": making.teacher_licence,
+        "teacher_endpoint": making.teacher_endpoint,
         "sampling": dataclasses.asdict(making.sampling) | {"number": sample.number},
         "date": sample.date,
         "terms": making.terms,

@@ -8,12 +8,12 @@ from typing import Any, Literal, Protocol
 from pydantic import Field, model_validator
 
 from shoestring.errors import BadInput
-from shoestring.jobs.origins import require_terms
+from shoestring.jobs.origins import require_problems, require_terms, teachers_of_problems
 from shoestring.jobs.planted import PLANTED, planted_rows
 from shoestring.origin import Origin, Stage
 from shoestring.settings import Settings
 from shoestring.tasks.draw import ProblemStream
-from shoestring.tasks.suite import parse_suite
+from shoestring.tasks.suite import file_origins, parse_suite
 from shoestring.tasks.worked import calculated_messages, worked_messages
 from shoestring.text.bilingual import is_part, open_part
 from shoestring.text.conversations import ConversationFile, Conversations
@@ -63,13 +63,16 @@ class WorkedRows:
         self, suites: Sequence[str], seed: int, system: str | None, tools: Sequence[str] = ()
     ) -> None:
         self.write = calculated_messages if tools else worked_messages
-        self.stream = ProblemStream([parse_suite(s) for s in suites], seed)
+        parsed = [parse_suite(suite) for suite in suites]
+        require_problems(parsed)
+        self.stream = ProblemStream(parsed, seed)
         self.seed, self.system = seed, system
         firsts = [self.stream.item(i) for i in range(len(suites))]
         for problem in firsts:  # a family without worked solutions is refused here, before anything runs
             self.write(problem, "first")
-        self.origins = tuple(dict.fromkeys(problem.origin for problem in firsts))
-        self.teachers: Mapping[str, tuple[Stage, ...]] = {}
+        given = [origin for suite in parsed for origin in file_origins(suite)]
+        self.origins = tuple(dict.fromkeys([*(problem.origin for problem in firsts), *given]))
+        self.teachers: Mapping[str, tuple[Stage, ...]] = teachers_of_problems(parsed)
 
     def next(self) -> tuple[list[Message], str]:
         index = self.stream.index

@@ -11,10 +11,10 @@ from shoestring.errors import BadInput
 from shoestring.model_files import lineage_at
 from shoestring.origin import Lineage, Origin, Stage
 from shoestring.provenance.naming import duties_of
-from shoestring.provenance.reach import Reach, reaches, term_of_model, term_of_origin
+from shoestring.provenance.reach import Reach, claimed, reaches, term_of_model, term_of_origin
 from shoestring.provenance.terms import Duty, Term, strictest
 from shoestring.text.conversations import read_rows
-from shoestring.text.declared import declared, origin_of, teachers_of
+from shoestring.text.declared import declared, origin_of, permissions_of, teachers_of
 
 TEXT = (
     "messages",
@@ -93,7 +93,7 @@ class ModelHistory:
 
 def history_of_data(path: Path) -> DataHistory:
     """Raises BadInput where the file can't be read. Rows without an origin are among the rows."""
-    said, teachers = declared(path), teachers_of(path)
+    said, teachers, given = declared(path), teachers_of(path), permissions_of(path)
     judged: dict[Origin, Term] = {}
     rows = []
     for number, row in enumerate(read_rows(path), start=1):
@@ -101,7 +101,7 @@ def history_of_data(path: Path) -> DataHistory:
             raise BadInput(f"{path}, row {number}: not an object with named fields")
         origin = origin_of(row, path, said)
         if origin.teacher and origin not in judged:
-            judged[origin] = term_of_origin(origin, teachers)
+            judged[origin] = term_of_origin(claimed(origin, given), teachers)
         fields = {name: value for name, value in row.items() if name not in TEXT and value is not None}
         name = str(row.get("id") or f"{path.name}#{number}")
         rows.append(RowHistory(name, number, origin, judged.get(origin), fields))

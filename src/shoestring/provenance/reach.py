@@ -1,12 +1,12 @@
 """All that reached a model, through any number of stages and teachers, and the terms that came along."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from shoestring.origin import Lineage, Origin, Stage
-from shoestring.provenance.terms import PERMITTED, Rule, Term, strictest, table, term_of
+from shoestring.provenance.terms import STRICTNESS, Rule, Term, strictest, table, term_of
 
 Teachers = Mapping[str, tuple[Stage, ...]]  # a Lineage's: stages by teacher key
 TAKEN = ("base", "unknown")  # jobs of a stage whose weights came from elsewhere
@@ -36,10 +36,18 @@ def term_of_model(lineage: Lineage, name: str, permission: str = "") -> Term:
 
 
 def term_of_origin(origin: Origin, teachers: Teachers) -> Term:
-    """The term of rows that a model wrote: by their permission, by the teacher's own lineage where it is
-    known, by its name and licence; a name without a rule is believed what its rows were stamped with when
-    they were made."""
+    """The term of rows that a model wrote: by the teacher's own lineage where it is known, else by its name,
+    licence and address and by what the rows were stamped with when they were made: the strictest holds, and
+    a stamp is believed alone where the table has no rule. A permission lifts what is barred or unknown."""
     return _term_of_origin(origin, teachers, frozenset())
+
+
+def claimed(origin: Origin, given: Collection[str]) -> Origin:
+    """The origin as far as rows of a file are believed it. Anybody can write "permitted" into a row: where
+    the permission isn't among those `given` with the file, it says only that one was needed."""
+    if not origin.permission or origin.permission in given:
+        return origin
+    return dataclasses.replace(origin, terms="unknown")
 
 
 def _walk(
@@ -64,22 +72,24 @@ def _walk(
 
 def _term_of_origin(origin: Origin, teachers: Teachers, seen: frozenset[str]) -> Term:
     name, key = origin.teacher or "", origin.teacher_key
-    permission = origin.terms.removeprefix(PERMITTED) if origin.terms.startswith(PERMITTED) else ""
     if key in teachers and key not in seen:
         nested = _walk(teachers[key], teachers, (), seen | {key})
-        return _for_teacher(name, [reach.term for reach in nested if reach.term], permission)
-    term = term_of(name, origin.teacher_licence, permission=permission)
-    if term.ruling == "unknown" and term.rule is None:
-        return _stamped(origin) or term
-    return term
+        return _for_teacher(name, [reach.term for reach in nested if reach.term], origin.permission)
+    term = term_of(name, origin.teacher_licence, origin.teacher_endpoint, origin.permission)
+    stamped = _stamped(origin)
+    if stamped is None:
+        return term
+    silent = term.ruling == "unknown" and term.rule is None
+    return stamped if silent else max(term, stamped, key=lambda t: STRICTNESS.index(t.ruling))
 
 
 def _stamped(origin: Origin) -> Term | None:
-    if origin.terms == "own":
-        return Term(origin.teacher or "", "own")
-    if not origin.terms.startswith("allowed"):
+    name, terms = origin.teacher or "", origin.terms
+    if terms in ("own", "unknown", "barred"):
+        return Term(name, terms)
+    if not terms.startswith("allowed"):
         return None
-    return Term(origin.teacher or "", "duty" if ":" in origin.terms else "allowed", _rule_of(origin.terms))
+    return Term(name, "duty" if ":" in terms else "allowed", _rule_of(terms))
 
 
 def _rule_of(terms: str) -> Rule | None:

@@ -9,7 +9,7 @@ from shoestring.text.claims.asked import named_in
 from shoestring.text.claims.frames import UNKNOWN_GATE
 from shoestring.text.claims.identity import claim_in
 from shoestring.text.claims.refusal import REFUSAL, REFUSAL_GATE
-from shoestring.text.claims.sentences import first_rule, plain, sentences, unquoted
+from shoestring.text.claims.sentences import first_rule, plain, seen, sentences, unquoted, unwrapped
 from shoestring.text.makers import Names, names_but
 
 
@@ -20,11 +20,18 @@ def hits(text: str, own: tuple[str, ...] = (), asked: bool = False) -> list[Hit]
 
 
 def said(text: str, own: tuple[str, ...] = (), asked: bool = False) -> Iterator[Hit]:
-    """Claims and stock sentences; each spans its sentence. What is quoted isn't said."""
+    """Claims and stock sentences; each spans its sentence. What is quoted isn't said, but by a reply that is
+    a quotation from end to end where the user asks who speaks."""
+    text, places = seen(text)
+    for hit in _said(plain(text), own, asked):
+        yield Hit(hit.kind, places[hit.start], places[hit.end - 1] + 1, hit.rule)
+
+
+def _said(text: str, own: tuple[str, ...], asked: bool) -> Iterator[Hit]:
     names = names_but(*own)
-    text = plain(text)
     if not any(_may_have(text, names)):
         return
+    text = unwrapped(text) if asked else text
     for sentence in sentences(unquoted(text)):
         named, dated, refusing = _may_have(sentence.text, names)
         if named and (rule := claim_in(sentence, names, own)):

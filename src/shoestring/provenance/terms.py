@@ -12,13 +12,12 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from shoestring.errors import BadInput
+from shoestring.origin import PERMITTED
 
 Ruling = Literal["own", "allowed", "duty", "permitted", "unknown", "barred"]
 STRICTNESS: tuple[Ruling, ...] = ("own", "allowed", "duty", "permitted", "unknown", "barred")
 TABLE = Path(__file__).parent / "data" / "terms.toml"
 NOT_ADVICE = "facts from published terms, not legal advice"
-PERMITTED = "permitted: "  # how `terms` of a row begins where a permission let it in
-LONGEST_PERMISSION = 4000  # characters
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,10 @@ def term_of(teacher: str, licence: str = "", endpoint: str = "", permission: str
     taken for a server of one's own, where the model's terms are all. A name for which the table has no answer
     is judged by its licence. `permission`: from `read_permission`."""
     by_host = _first(rule for rule in table() if _serves(rule, endpoint))
-    if by_host and by_host.verdict == "allowed":
-        return Term(teacher, "allowed", by_host)  # the maker's own service: its terms are about these outputs
     by_name = _first(rule for rule in table() if _named(rule, teacher))
+    barred = by_name is not None and by_name.verdict == "barred"
+    if by_host and by_host.verdict == "allowed" and not barred:
+        return Term(teacher, "allowed", by_host)  # the maker's own service: its terms are about these outputs
     by_licence = _first(rule for rule in table() if licence.strip().lower() in rule.licences)
     if by_name and by_licence and by_name.verdict == "unknown":
         by_name = None
@@ -157,28 +157,6 @@ def require(term: Term, how: str = "--permission TEXT|FILE") -> Term:
         f"teacher '{term.teacher}': whether other models may be trained on its outputs isn't known: {why}. "
         f"Say its licence (teacher_licence, such as MIT), or give a written permission with {how}"
     )
-
-
-def read_permission(given: str) -> str:
-    """A permission as rows, lineages and cards keep it: the text, in one line, or that of the file which
-    `given` names. "" where none is given. Raises BadInput."""
-    text, where = given, ""
-    path = Path(given) if given and len(given) < 1000 and "\n" not in given else None
-    if path is not None and path.suffix and " " not in given and not path.is_file():
-        raise BadInput(f"permission: no such file: {path}")
-    if path is not None and path.is_file():
-        try:
-            text, where = path.read_text(encoding="utf-8"), f" ({path.name})"
-        except (UnicodeDecodeError, OSError) as error:
-            raise BadInput(f"permission: {path} is no text that can be read: {error}") from None
-    text = " ".join(text.split())
-    if given and len(text) < 10:
-        raise BadInput(f"permission {text!r}: say who permits what, and when, or name a file that does")
-    if len(text) > LONGEST_PERMISSION:
-        raise BadInput(
-            f"permission: {len(text)} characters, at most {LONGEST_PERMISSION} are kept: quote what permits"
-        )
-    return text + where if text else ""
 
 
 def _first(rules: Iterable[Rule]) -> Rule | None:

@@ -12,6 +12,8 @@ import torch
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.models.parameters import count_parameters
+from shoestring.provenance.card import provenance_card
+from shoestring.release.bundle import CARD
 from shoestring.release.gguf_write import GGUFType, write_gguf
 from shoestring.release.prompts import questions
 from shoestring.release.proof import Proof
@@ -38,8 +40,9 @@ def export(
     readers: Readers,
     say: Callable[[str], None],
 ) -> Proof:
-    """Makes the folder `output`. Raises BadInput where it exists or the format can't hold the model, and
-    ShoestringError where the proof fails or the disk is full; then nothing is left of it."""
+    """Makes the folder `output`, with a card that shows what the model's lineage asks for. Raises BadInput
+    where it exists or the format can't hold the model, and ShoestringError where the proof fails or the disk
+    is full; then nothing is left of it."""
     refuse_existing(output)
     lm = source.lm
     kind = kind or ("bf16" if source.stored is torch.bfloat16 else "f32")
@@ -54,6 +57,7 @@ def export(
             part.mkdir(parents=True)
             say(f"writing {form} {kind}")
             file, notes = _write(lm, part, form, kind, source.stored)
+            (part / CARD).write_text(provenance_card(lm.lineage, lm.name), encoding="utf-8")
         proof = prove(source, file, form, kind, asked, model, readers, say)
         proof.notes = notes
         if not proof.passed:

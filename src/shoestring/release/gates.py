@@ -1,5 +1,5 @@
 """What stands between a model and its release, each by name with what to do about it. A gate is overridden
-by name and with a reason, which the card shows."""
+by name and with a reason, which the card shows; what others' terms ask for is not ours to override."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,16 +58,24 @@ NAMES = (
     "one-sided-answers",
 )
 
+# what others' terms ask for, with what opens the gate in the place of an override
+ALWAYS = {
+    "barred-teacher": "train without it, or declare a permission in writing",
+    "naming": "give it a --name that the terms allow",
+}
+
 
 def read_overrides(given: Sequence[str]) -> dict[str, str]:
-    """`['identity-leak="a reason"']` by gate. Raises BadInput on a name that isn't one's, and without a
-    reason."""
+    """`['identity-leak="a reason"']` by gate. Raises BadInput on a name that isn't one's, on a gate that
+    can't be overridden, and without a reason."""
     found: dict[str, str] = {}
     for text in given:
         name, equals, reason = text.partition("=")
         reason = reason.strip().strip("\"'").strip()
         if name not in NAMES:
             raise BadInput(f"--override {name}: no such gate{nearest(name, [*NAMES])}")
+        if name in ALWAYS:
+            raise BadInput(f"--override {name}: others' terms can't be overridden; {ALWAYS[name]}")
         if not equals or not reason:
             raise BadInput(f'--override {name} needs a reason, which the card shows: --override {name}="WHY"')
         found[name] = reason
@@ -100,9 +108,10 @@ def refuse(found: Sequence[Gate]) -> None:
     if closed:
         words = "; ".join(f"{gate.name}: {gate.why} ({gate.todo})" for gate in closed)
         gates = "1 gate is" if len(closed) == 1 else f"{len(closed)} gates are"
-        raise ShoestringError(
-            f'not released, {gates} closed: {words}. --override GATE="reason" opens one, and the card says so'
-        )
+        held = [gate.name for gate in closed if gate.name in ALWAYS]
+        opens = '. --override GATE="reason" opens one, and the card says so' if closed[len(held) :] else ""
+        but = f" (but not {', '.join(held)})" if opens and held else ""
+        raise ShoestringError(f"not released, {gates} closed: {words}{opens}{but}")
 
 
 def _known_origin(candidate: Candidate, reached: Sequence[Reach]) -> Told:

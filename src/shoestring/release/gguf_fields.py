@@ -11,7 +11,11 @@ from shoestring.models.config import ModelConfig
 from shoestring.models.config_file import FAMILIES
 from shoestring.models.gguf_deepseek import ARCHITECTURE, YARN_LOG
 from shoestring.origin import LINEAGE_KEY
+from shoestring.provenance.naming import card_lines, duties_of
+from shoestring.provenance.reach import term_of_model
 from shoestring.text.gguf_vocab_write import gguf_vocabulary
+
+TERMS_KEY = "shoestring.terms"  # what holds for training others on the model's outputs
 
 
 def architecture(config: ModelConfig) -> str:
@@ -58,11 +62,7 @@ def _latent_faults(config: ModelConfig) -> list[str]:
 def add_fields(writer: gguf.GGUFWriter, lm: LanguageModel) -> list[str]:
     """All of it; returns what couldn't be said, in words."""
     config = lm.config
-    writer.add_name(lm.name)
-    licence = next((s.detail["licence"] for s in lm.lineage.stages if "licence" in s.detail), None)
-    if licence:
-        writer.add_license(str(licence))
-    writer.add_string(LINEAGE_KEY, json.dumps(lm.lineage.to_json(), ensure_ascii=False))
+    _add_origin(writer, lm)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -81,6 +81,15 @@ def add_fields(writer: gguf.GGUFWriter, lm: LanguageModel) -> list[str]:
         writer.add_value_length(config.head_dim)
         writer.add_rope_dimension_count(config.head_dim)
     return _add_tokenizer(writer, lm)
+
+
+def _add_origin(writer: gguf.GGUFWriter, lm: LanguageModel) -> None:
+    """Name, licence, lineage and terms; what must be shown is the description, which readers show."""
+    writer.add_name(lm.name)
+    writer.add_license(lm.lineage.licence)
+    writer.add_description(" ".join(card_lines(duties_of(lm.lineage))))
+    writer.add_string(LINEAGE_KEY, json.dumps(lm.lineage.to_json(), ensure_ascii=False))
+    writer.add_string(TERMS_KEY, term_of_model(lm.lineage, lm.name).cited())
 
 
 def _add_rope_scaling(writer: gguf.GGUFWriter, config: ModelConfig) -> None:

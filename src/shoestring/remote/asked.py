@@ -59,6 +59,15 @@ class Answer:
         return self.finish_reason != "stop"
 
 
+@dataclass(frozen=True)
+class Again:
+    """A sample that was made anew on the way to another of its prompt."""
+
+    key: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
 @dataclass
 class Asked:
     """How the asking went. `ended`: why it ended before all was asked; empty where it didn't."""
@@ -67,6 +76,7 @@ class Asked:
     unanswered: Counter[str] = field(default_factory=Counter)  # samples not had, by the last fault
     refused: dict[tuple[str, int], str] = field(default_factory=dict)  # of those, whose own prompt was: why
     faults: Counter[str] = field(default_factory=Counter)  # of single attempts, those made good later too
+    again: list[Again] = field(default_factory=list)  # what had to be made once more beside what was wanted
 
 
 Take = Callable[[Answer], None]

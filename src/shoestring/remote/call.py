@@ -17,6 +17,8 @@ TRY_AGAIN = (408, 409, 425, 429)  # and 5xx
 TOO_MANY = 429
 NETWORK = (OSError, http.client.HTTPException)  # URLError, timeouts, resets, torn replies among them
 CHUNK, ERROR_CHARS = 1 << 16, 200
+LONGEST_WAIT_S = 300.0  # that an endpoint may ask for by Retry-After; for a longer one work stops, saved
+TOLD_WAIT_S = 5.0  # a wait that is shown
 CHARS_PER_TOKEN = 4  # a guess, for what came of a reply that was cut
 
 
@@ -29,6 +31,19 @@ class Fault:
     status: int = 0
     retry_after_s: float | None = None
     lost_tokens: int = 0
+
+    @property
+    def asks_too_long(self) -> bool:
+        return self.again and (self.retry_after_s or 0.0) > LONGEST_WAIT_S
+
+    @property
+    def asks_to_wait(self) -> str:
+        """In words; "" where it is short or not asked for."""
+        seconds = self.retry_after_s or 0.0
+        if seconds < TOLD_WAIT_S:
+            return ""
+        length = f"{seconds:.0f} s" if seconds <= LONGEST_WAIT_S else f"{seconds / 60:,.0f} minutes"
+        return f"HTTP {self.status}, it asks to wait {length}"
 
     @property
     def kind(self) -> str:
@@ -56,11 +71,7 @@ class Caller:
                 if not stream:
                     whole = self._read(reply)
                     return read_whole(whole)
-                until = time.monotonic() + self.endpoint.deadline_s
-                while not reader.done and (line := reply.readline()):
-                    reader.push(line)
-                    if time.monotonic() > until:
-                        raise TimeoutError
+                self._follow(reply, reader)
             return reader.end()
         except Broken as error:
             return Fault(self.hide(str(error)), True, lost_tokens=_tokens(reader.num_chars + len(whole)))
@@ -91,6 +102,19 @@ class Caller:
         data = json.dumps(body).encode()
         request = urllib.request.Request(self.endpoint.url + path, data, headers, method="POST")
         return self._opener.open(request, timeout=self.endpoint.timeout_s)
+
+    def _follow(self, reply: http.client.HTTPResponse, reader: StreamReader) -> None:
+        """The stream to its end. Raises Broken or one of NETWORK, but not after a finish_reason: the reply is
+        whole and paid for by then, and what is missing is at most its count of tokens."""
+        until = time.monotonic() + self.endpoint.deadline_s
+        try:
+            while not reader.done and (line := reply.readline()):
+                reader.push(line)
+                if time.monotonic() > until:
+                    raise TimeoutError
+        except (Broken, *NETWORK):
+            if not reader.reason:
+                raise
 
     def _read(self, reply: http.client.HTTPResponse) -> bytes:
         until, parts = time.monotonic() + self.endpoint.deadline_s, []

@@ -20,7 +20,8 @@ from shoestring.remote.read import Said
 from shoestring.remote.spending import Budget, Pace
 
 LONGEST_PAUSE_S = 60.0
-GIVE_UP_AFTER = 3  # samples one after another that could not be had: the endpoint is down, or refuses us
+GIVE_UP_AFTER = 3  # samples one after another that could not be had: the endpoint is down
+REFUSES_ALL = 20  # prompts refused before any was answered: it isn't the prompts
 NOT_THIS = (400, 413, 422)  # it won't have this prompt, e.g. one too long for it
 GLANCE_S = 0.2  # how often a wait looks whether it should stop
 NO_USE = {
@@ -31,15 +32,25 @@ NO_USE = {
     405: "it takes no chat completions there",
 }
 Lost = Callable[[Answer, str], None]  # an attempt that may be charged and gave nothing, and its fault
+Refused = Callable[[str, int, str], None]  # a prompt's key, a sample's number, what the endpoint said
+Say = Callable[[str], None]
+
+
+def _unkept(key: str, number: int, why: str) -> None:
+    """For whoever reads refusals from `Asked` alone."""
 
 
 class RemoteModel:
-    """`budget` knows what was spent before; `lost` hears of attempts that may be charged and gave nothing."""
+    """`budget` knows what was spent before; `lost` hears of attempts that may be charged and gave nothing,
+    `say` of long waits, `refused` of prompts that an endpoint which answers others won't have."""
 
     sha256 = ""  # an endpoint doesn't show its weights
 
-    def __init__(self, endpoint: Endpoint, key: str, budget: Budget, lost: Lost) -> None:
-        self.endpoint, self.caller, self.budget, self.lost = endpoint, Caller(endpoint, key), budget, lost
+    def __init__(
+        self, endpoint: Endpoint, key: str, budget: Budget, lost: Lost, say: Say, refused: Refused = _unkept
+    ) -> None:
+        self.endpoint, self.caller, self.budget = endpoint, Caller(endpoint, key), budget
+        self.lost, self.say, self.refused = lost, say, refused
         self.name, self.where = endpoint.model, endpoint.url
         self.identity = identity_of(endpoint)
 
@@ -63,8 +74,8 @@ class _Round:
         self.under_way: dict[int, Job] = {}
         self.asked = Asked()
         self.failure: ShoestringError | None = None
-        self.hold_until, self.in_a_row, self.sent, self.unsaved = 0.0, 0, 0, 0
-        self.last_refused = ""
+        self.hold_until, self.told_until, self.in_a_row, self.sent, self.unsaved = 0.0, 0.0, 0, 0, 0
+        self.heard = False  # whether any prompt was answered
         self.length = sampling.max_tokens  # of the last reply: what the next is thought to take
         self.random = random.Random()
         self.to_do: queue.SimpleQueue[tuple[int, Job] | None] = queue.SimpleQueue()
@@ -155,6 +166,10 @@ class _Round:
         cost = self.budget.settle(request, tokens_in, tokens_out, min(said.cached_tokens, tokens_in))
         self.pace.correct(request, tokens_in + tokens_out)
         self.length, self.in_a_row = tokens_out, 0
+        if not self.heard:
+            self.heard = True
+            for (key, number), why in self.asked.refused.items():
+                self._keep_refusal(key, number, why)
         answer = Answer(
             job.ask.key,
             job.number,
@@ -181,26 +196,47 @@ class _Round:
         if fault.lost_tokens:
             nothing = Answer(job.ask.key, job.number, None, "", "", tokens_in, fault.lost_tokens, now(), cost)
             self._guarded(lambda: self.model.lost(nothing, fault.kind))
-        if fault.again and job.tries < self.endpoint.retries:
-            pause = min(self.endpoint.backoff_s * 2**job.tries, LONGEST_PAUSE_S)
-            pause *= self.random.uniform(0.5, 1.5)  # so that requests refused together don't come together
-            at = time.monotonic() + max(pause, fault.retry_after_s or 0.0)
-            if fault.status == TOO_MANY:  # it means all of our requests
-                self.hold_until = max(self.hold_until, at)
-            heapq.heappush(self.again, dataclasses.replace(job, at=at, tries=job.tries + 1))
-            return
-        self.asked.unanswered[fault.kind] += 1
+        if fault.asks_too_long:
+            self._fail(ShoestringError(f"endpoint {self.endpoint.url}: {fault.asks_to_wait}: come back then"))
+        elif fault.again and job.tries < self.endpoint.retries:
+            self._later(job, fault)
+        else:
+            self.asked.unanswered[fault.kind] += 1
+            self._give_up(job, fault)
+
+    def _later(self, job: Job, fault: Fault) -> None:
+        pause = min(self.endpoint.backoff_s * 2**job.tries, LONGEST_PAUSE_S)
+        pause *= self.random.uniform(0.5, 1.5)  # so that requests refused together don't come together
+        at = time.monotonic() + max(pause, fault.retry_after_s or 0.0)
+        if fault.status == TOO_MANY:  # it means all of our requests
+            self.hold_until = max(self.hold_until, at)
+        if fault.asks_to_wait and time.monotonic() > self.told_until:
+            self.told_until = at
+            self.model.say(f"endpoint {self.endpoint.url}: {fault.asks_to_wait}")
+        heapq.heappush(self.again, dataclasses.replace(job, at=at, tries=job.tries + 1))
+
+    def _give_up(self, job: Job, fault: Fault) -> None:
+        """The sample; and the endpoint, where it is of no use, has no reply three times in a row, or refuses
+        whatever it is asked. One that refuses some prompts and answers others goes on."""
+        where = f"endpoint {self.endpoint.url}"
         if fault.status in NOT_THIS:
             self.asked.refused[job.ask.key, job.number] = fault.text
-        # samples of one prompt are refused alike: they say no more than one of them
-        self.in_a_row += not (fault.status in NOT_THIS and job.ask.key == self.last_refused)
-        self.last_refused = job.ask.key if fault.status in NOT_THIS else ""
+            if self.heard:
+                self._keep_refusal(job.ask.key, job.number, fault.text)
+            elif len({key for key, _ in self.asked.refused}) >= REFUSES_ALL:
+                tried = f"it refuses every prompt, {REFUSES_ALL} of them by now"
+                self._fail(ShoestringError(f"{where}: {tried}, the last for: {fault.text}"))
+            return
+        self.in_a_row += 1
         if fault.status in NO_USE:
             key = f" (in {self.endpoint.key_env})" if self.endpoint.key_env and fault.status == 401 else ""
-            self._fail(BadInput(f"endpoint {self.endpoint.url}: {NO_USE[fault.status]}{key}: {fault.text}"))
+            self._fail(BadInput(f"{where}: {NO_USE[fault.status]}{key}: {fault.text}"))
         elif self.in_a_row >= GIVE_UP_AFTER:
             tried = f"{self.in_a_row} samples in a row could not be had"
-            self._fail(ShoestringError(f"endpoint {self.endpoint.url}: {tried}, the last for: {fault.text}"))
+            self._fail(ShoestringError(f"{where}: {tried}, the last for: {fault.text}"))
+
+    def _keep_refusal(self, key: str, number: int, why: str) -> None:
+        self._guarded(lambda: self.model.refused(key, number, why))
 
     def _guarded(self, save: Callable[[], None]) -> None:
         """A disk that takes no more ends the asking; what is under way is still received and tried."""

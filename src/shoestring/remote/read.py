@@ -150,6 +150,19 @@ def _told(value: dict[str, Any]) -> dict[str, str]:
     return {name: _whole(text) for name, text in found.items() if isinstance(text, str) and text}
 
 
+def counted(reply: Any, tokens_in: int, tokens_out: int) -> tuple[int, int, int]:
+    """Tokens in and out and those that a cache held, by the reply's usage; these where it says nothing."""
+    usage = reply.get("usage") if isinstance(reply, dict) else None
+    if not isinstance(usage, dict):
+        return tokens_in, tokens_out, 0
+    told = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    return (
+        tokens_in if told[0] is None else told[0],
+        tokens_out if told[1] is None else told[1],
+        _cached(usage),
+    )
+
+
 def _cached(usage: dict[str, Any]) -> int:
     """Tokens of the prompt that a cache held, by DeepSeek's name or OpenAI's; never more than the prompt."""
     details = usage.get("prompt_tokens_details")

@@ -2,6 +2,7 @@
 
     DIR/MARK/3f.jsonl     the samples of prompts whose hash begins 3f, one a line
     DIR/MARK/lost.jsonl   attempts that may be charged and gave nothing
+    DIR/MARK/refused.jsonl  samples that the endpoint won't make for their prompt's sake
     DIR/MARK/of.json      whose samples they are, and how they were sampled
 
 MARK is a hash of of.json, so that samples of another teacher or temperature lie beside these and are never
@@ -20,7 +21,7 @@ from shoestring.errors import BadInput
 from shoestring.remote.asked import Answer, Ask, Sampling
 from shoestring.run import read_lines, saving, write_atomic
 
-LOST, OF = "lost.jsonl", "of.json"
+LOST, REFUSED, OF = "lost.jsonl", "refused.jsonl", "of.json"
 
 
 class Store:
@@ -32,9 +33,12 @@ class Store:
         if not (self.folder / OF).exists():
             write_atomic(self.folder / OF, of + "\n")
         self._kept: dict[tuple[str, int], Answer] = {}
+        self._refused: set[tuple[str, int]] = set()
         for path in sorted(self.folder.glob("*.jsonl")):
             _cut_torn_line(path)
-            if path.name != LOST:
+            if path.name == REFUSED:
+                self._refused = {(row["key"], row["number"]) for row in read_lines(path)}
+            elif path.name != LOST:
                 rows = [_answer(row, path) for row in read_lines(path)]
                 self._kept.update({(row.key, row.number): row for row in rows})
 
@@ -44,12 +48,17 @@ class Store:
     def get(self, key: str, number: int) -> Answer | None:
         return self._kept.get((key, number))
 
+    def refused(self, asks: Sequence[Ask]) -> int:
+        """How many of these the endpoint would not make."""
+        return len({(ask.key, n) for ask in asks for n in ask.numbers} & self._refused)
+
     def missing(self, asks: Sequence[Ask]) -> list[Ask]:
-        """What isn't there yet, each prompt once."""
+        """What isn't there yet and wasn't refused, each prompt once."""
         wanted: dict[str, Ask] = {}
         for ask in asks:
             earlier = wanted[ask.key].numbers if ask.key in wanted else ()
-            numbers = [n for n in ask.numbers if n not in earlier and (ask.key, n) not in self._kept]
+            had = {n for n in ask.numbers if (ask.key, n) in self._kept or (ask.key, n) in self._refused}
+            numbers = [n for n in ask.numbers if n not in earlier and n not in had]
             if numbers or earlier:
                 wanted[ask.key] = Ask(ask.messages, (*earlier, *numbers))
         return list(wanted.values())
@@ -59,6 +68,10 @@ class Store:
         _append(self.folder / f"{answer.key[:2]}.jsonl", dataclasses.asdict(answer))
         self._kept[answer.key, answer.number] = answer
 
+    def refuse(self, key: str, number: int, why: str) -> None:
+        _append(self.folder / REFUSED, {"key": key, "number": number, "why": why})
+        self._refused.add((key, number))
+
     def lose(self, attempt: Answer, fault: str) -> None:
         _append(self.folder / LOST, dataclasses.asdict(attempt) | {"fault": fault})
 
@@ -67,7 +80,8 @@ def spent(root: Path, where: str) -> tuple[float, int]:
     """Money and tokens that all samples of the endpoint `where` took under `root`, of every mark, lost ones
     too: a budget isn't new after a restart."""
     of = [path for path in sorted(root.glob(f"*/{OF}")) if where in json.loads(path.read_text())["teacher"]]
-    rows = [row for path in of for shard in sorted(path.parent.glob("*.jsonl")) for row in read_lines(shard)]
+    shards = [s for path in of for s in sorted(path.parent.glob("*.jsonl")) if s.name != REFUSED]
+    rows = [row for shard in shards for row in read_lines(shard)]
     return sum(r["cost"] for r in rows), sum(r["prompt_tokens"] + r["completion_tokens"] for r in rows)
 
 

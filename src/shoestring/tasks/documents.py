@@ -14,7 +14,7 @@ from shoestring.origin import Origin
 from shoestring.tasks.base import Outcome, Problem
 from shoestring.tasks.draw import ProblemStream, draw_problems
 from shoestring.tasks.slips import habitual, spoiled
-from shoestring.tasks.suite import parse_suite, score
+from shoestring.tasks.suite import file_origins, parse_suite, score
 from shoestring.tasks.worked import worked_messages
 from shoestring.text.message import Message, Reply
 from shoestring.text.mixture import Document
@@ -39,14 +39,17 @@ class WorkedDocuments:
         have a slip, or are made with the family's habit (and right where it has nothing to spoil)."""
         if not 0 <= share_right <= 1:
             raise BadInput(f"share_right {share_right} is not in [0, 1]")
-        self.stream = ProblemStream([parse_suite(suite) for suite in suites], seed)
+        parsed = [parse_suite(suite) for suite in suites]
+        self.stream = ProblemStream(parsed, seed)
         self.seed, self.share_right, self.system, self.slips = seed, share_right, system, slips
         firsts = [self.stream.item(i) for i in range(len(suites))]
         for problem in firsts:  # what can't be had is refused here, before anything runs
             self._document(problem, "first", right=True)
             if share_right < 1:
                 self._document(problem, "first", right=False)
-        self.origins: tuple[Origin, ...] = tuple(dict.fromkeys(problem.origin for problem in firsts))
+        given = [origin for suite in parsed for origin in file_origins(suite)]
+        found = dict.fromkeys([*(problem.origin for problem in firsts), *given])
+        self.origins: tuple[Origin, ...] = tuple(found)
 
     def next(self) -> Document:
         key = f"{self.seed}/{self.stream.index}"

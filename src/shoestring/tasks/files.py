@@ -21,13 +21,12 @@ from shoestring.tasks.file_rows import Refused, answer_of, prompt_of, read_rows
 from shoestring.tasks.maths import judge_maths, judge_maths_lenient
 from shoestring.tasks.schema import judge_json
 from shoestring.tasks.texts import find_choice, find_exact, same_text
-from shoestring.text.declared import Declaration, declared, origin_of
+from shoestring.text.declared import Declaration, declared, origin_fields, origin_of
 from shoestring.text.message import Reply
 
 Scorer = Callable[[Problem, Reply], "float | bool | Verdict"]
 Refusals = dict[str, list[int]]  # reason -> the numbers of the rows that were left out for it
 FIRST_ROWS = 3  # named where rows are refused
-ORIGIN_FIELDS = ("licence", "license", "teacher", "teacher_licence", "teacher_sha256", "terms")
 
 
 class FileLevel(Settings):
@@ -199,5 +198,5 @@ def _problem(path: Path, level: FileLevel, row: dict[str, Any], said: Declaratio
     prompt = prompt_of(row)
     kind, answer = ("exact", "") if level.scorer else answer_of(row, level.answer)
     hidden = {"kind": kind, "answer": answer, "percent": level.percent, "scorer": level.scorer, "row": row}
-    origin = origin_of({name: row[name] for name in ORIGIN_FIELDS if name in row}, path, said)
+    origin = origin_of(origin_fields(row), path, said)
     return Problem("file", level_text(level), same_text(prompt), prompt, hidden, origin)

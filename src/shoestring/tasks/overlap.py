@@ -27,24 +27,26 @@ class TestedTexts:
         self.words, self.texts = words, 0
         self._runs: dict[tuple[str, ...], str] = {}
         self._whole: dict[tuple[str, ...], str] = {}
-        self._short_sizes: set[int] = set()  # lengths of problems that have no run of `words`
+        self._sizes: set[int] = set()  # lengths of problems that no run of theirs tells of
 
     def add(self, name: str, texts: Iterable[str]) -> None:
         """The problems of one suite or file."""
         found: dict[tuple[str, ...], int] = {}
+        problems: list[list[str]] = []
         shared: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
         for number, text in enumerate(texts, start=1):
             self.texts += 1
             tokens = tokens_of(text.lower())
             self._whole.setdefault(tuple(tokens), f"{name} #{number}")
-            if SHORTEST <= len(tokens) < self.words:
-                self._short_sizes.add(len(tokens))
+            problems.append(tokens)
             for run in self._runs_of(tokens):
                 found.setdefault(run, number)
                 shared[_wording(run)].add(number)
         for run, number in found.items():
             if len(shared[_wording(run)]) <= SHARED_BY:
                 self._runs.setdefault(run, f"{name} #{number}")
+        untold = (p for p in problems if not any(run in self._runs for run in self._runs_of(p)))
+        self._sizes |= {len(tokens) for tokens in untold if len(tokens) >= SHORTEST}
 
     def found_in(self, text: str) -> str:
         """'shares "..." with gsm8k.jsonl #17', or "" where nothing is shared."""
@@ -55,6 +57,8 @@ class TestedTexts:
         for run in self._runs_of(tokens):
             if run in self._runs:
                 return f'shares "{" ".join(run)}" with {self._runs[run]}'
+        for inside, problem in self._wholes_in(tokens):
+            return f'has "{" ".join(inside)}", which is {problem}'
         return ""
 
     def all_in(self, text: str) -> dict[str, str]:
@@ -64,13 +68,18 @@ class TestedTexts:
         for run in self._runs_of(tokens):
             if run in self._runs:
                 found.setdefault(self._runs[run], " ".join(run))
-        for size in self._short_sizes:
-            for i in range(len(tokens) - size + 1):
-                whole = tuple(tokens[i : i + size])
-                if whole in self._whole:
-                    found.setdefault(self._whole[whole], " ".join(whole))
+        for inside, problem in self._wholes_in(tokens):
+            found.setdefault(problem, " ".join(inside))
         whole = self._whole.get(tuple(tokens))
         return found if whole is None or not tokens else {whole: "the whole of it", **found}
+
+    def _wholes_in(self, tokens: list[str]) -> Iterable[tuple[tuple[str, ...], str]]:
+        """Problems that stand in the text from their first to their last token."""
+        for size in sorted(self._sizes):
+            for i in range(len(tokens) - size + 1):
+                inside = tuple(tokens[i : i + size])
+                if inside in self._whole:
+                    yield inside, self._whole[inside]
 
     def _runs_of(self, tokens: list[str]) -> Iterable[tuple[str, ...]]:
         return (tuple(tokens[i : i + self.words]) for i in range(len(tokens) - self.words + 1))

@@ -5,6 +5,7 @@ The file is imported where problems are drawn and, to score, in the judge's work
 problems are of family "own" and keyed by their prompt: where a file lies doesn't decide what is held out.
 """
 
+import dataclasses
 import importlib.util
 import inspect
 import pickle
@@ -25,6 +26,7 @@ from shoestring.settings import Settings
 from shoestring.tasks.base import Problem, Verdict, level_text
 from shoestring.tasks.files import as_verdict
 from shoestring.tasks.texts import same_text
+from shoestring.text.declared import declared, origin_fields, origin_of
 from shoestring.text.message import Reply
 
 SUFFIX = ".py"
@@ -41,7 +43,7 @@ class OwnLevel(Settings):
 class OwnFamily:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._path = path
+        self._path, self._said = path, declared(path)
         self._module = load_task(str(path))
         self._read: dict[str, tuple[list[Problem], dict[str, list[int]]]] = {}
         self.Level = self._make_level()
@@ -132,7 +134,8 @@ class OwnFamily:
         hidden = values.pop("hidden", {})
         if not isinstance(hidden, Mapping):
             raise BadInput(f"{where}: its hidden part is {type(hidden).__name__}, not a dict")
-        licence = str(values.pop("licence", None) or values.pop("license", None) or "unknown")
+        origin = self._origin(values)
+        values = {name: value for name, value in values.items() if name not in ("licence", "license")}
         hidden = {**values, **hidden, FILE: str(self._path)}
         try:
             pickle.dumps(hidden)
@@ -140,8 +143,14 @@ class OwnFamily:
             raise BadInput(
                 f"{where}: can't go to the judge's process: {type(error).__name__}: {error}"
             ) from None
-        origin = Origin(f"file:{self._path.name}", licence)
         return Problem("own", level, same_text(prompt), prompt.strip(), hidden, origin)
+
+    def _origin(self, values: Mapping[str, Any]) -> Origin:
+        """What the user's own code makes is theirs to know; what another model wrote needs a licence."""
+        origin = origin_of(origin_fields(values), self._path, self._said)
+        if origin.licence or origin.teacher:
+            return origin
+        return dataclasses.replace(origin, licence="unknown")
 
 
 class OwnScorer:

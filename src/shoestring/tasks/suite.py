@@ -87,11 +87,12 @@ def same_suites(wanted: Collection[str], texts: Iterable[str]) -> list[str]:
 
 
 def file_origins(suite: Suite) -> list[Origin]:
-    """The distinct origins of a file of problems; none for other suites: what is made by code here or by a
-    user's own Python has no licence to ask for, and a benchmark's aren't trained on."""
-    if not isinstance(suite.family, FileFamily) or not isinstance(suite.level, FileLevel):
+    """The distinct origins of a file of problems, or of those that a user's own Python gives; none for other
+    suites: what is made by code here has no licence to ask for, and a benchmark's aren't trained on."""
+    if not isinstance(suite.family, FileFamily | OwnFamily):
         return []
-    return list(dict.fromkeys(problem.origin for problem in suite.family.problems(suite.level)))
+    problems = suite.family.problems(cast(Any, suite.level))  # which the family's own Level has made
+    return list(dict.fromkeys(problem.origin for problem in problems))
 
 
 def family_named(name: str) -> Family:

@@ -122,7 +122,10 @@ def _conversation(
             raise BadInput(f"{where}: neither messages nor prompt and completion; it has {', '.join(row)}")
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
     if not isinstance(messages, list) or not all(map(_is_message, messages)):
-        raise BadInput(f"{where}: each message needs a role and a content, both text")
+        raise BadInput(
+            f"{where}: each message needs a role and a content, both text, and reasoning_content, where it "
+            "has one, is text too"
+        )
     # Parquet fills gaps with null
     clean = [cast(Message, {k: v for k, v in m.items() if v is not None}) for m in messages]
     if any(m.get("tool_calls") or "tools" in m for m in clean):
@@ -133,4 +136,8 @@ def _conversation(
 
 
 def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("role", "content"))
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(key), str) for key in ("role", "content"))
+        and isinstance(value.get("reasoning_content"), str | None)
+    )

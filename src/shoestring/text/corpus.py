@@ -20,7 +20,7 @@ from typing import Any
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.text.corpus_files import Block, find_blocks, standard_library_blocks
-from shoestring.text.declared import declared, how_to_declare, origin_of
+from shoestring.text.corpus_origins import corpus_origins
 from shoestring.text.mixture import Document
 
 WINDOW_CHARACTERS = 16_000_000  # of text that are kept in memory and shuffled together
@@ -39,7 +39,7 @@ class _Part:
 
 
 class Corpus:
-    """The training documents of `blocks` with one origin. All are looked at here, once: `counts` says how
+    """The training documents of `blocks`, from one source. All are looked at here, once: `counts` says how
     many are trained on, held out, empty and unreadable, and the fingerprint tells whether they are the
     same ones when a run goes on. Raises BadInput where nothing is left to train on."""
 
@@ -173,24 +173,14 @@ def open_corpus(
     """The texts of a file or folder. `column` is where .jsonl and .parquet rows have theirs; `separator` is
     the line between the documents of a plain text file, without which each file is one. Files of a folder
     that aren't read are in `counts` as other_files. Raises BadInput, also where nothing says where they came
-    from (`corpus_origin`)."""
-    origin = corpus_origin(path, licence)
+    from (`corpus_origins`)."""
     blocks, others = find_blocks(path, column, separator)
-    corpus = Corpus(blocks, origin, seed, validation_share)
+    origins = corpus_origins(path, licence)
+    nothing = Origin(f"file:{path.name}", "")  # of which Corpus says what was found instead
+    corpus = Corpus(blocks, origins[0] if origins else nothing, seed, validation_share)
+    corpus.origins = origins
     corpus.counts["other_files"] = others
     return corpus
-
-
-def corpus_origin(path: Path, licence: str = "") -> Origin:
-    """Where the texts of a file or folder came from: what is declared of it, under `licence` where that is
-    given. Raises BadInput where neither says anything."""
-    origin = origin_of({"licence": licence}, path, declared(path))
-    if origin.licence:
-        return origin
-    raise BadInput(
-        f"{path}: nothing says what licence its texts are under, so they can't be trained on; set "
-        f"licence, or declare it once: {how_to_declare(path)}"
-    )
 
 
 def standard_library(seed: int, validation_share: float = VALIDATION_SHARE) -> Corpus:

@@ -96,17 +96,23 @@ class Docstrings:
 def find_blocks(path: Path, column: str, separator: str | None) -> tuple[list[Block], int]:
     """The blocks of a file or a folder in a fixed order, and how many of the folder's files are of no kind
     that is read (hidden ones too). Raises BadInput."""
-    if not path.exists():
-        raise BadInput(f"no such file or folder of texts: {path}")
     try:
-        if path.is_file():
-            return list(_file_blocks(path, path.name, column, separator)), 0
-        files = sorted((f.relative_to(path).as_posix(), f) for f in path.rglob("*") if f.is_file())
-        taken = [(name, f) for name, f in files if _is_read(name)]
-        blocks = [block for name, f in taken for block in _file_blocks(f, name, column, separator)]
+        taken, others = files_of(path)
+        return [block for name, f in taken for block in _file_blocks(f, name, column, separator)], others
     except OSError as error:
         raise BadInput(f"{error.filename or path} can't be read: {error.strerror}") from None
-    return blocks, len(files) - len(taken)
+
+
+def files_of(path: Path) -> tuple[list[tuple[str, Path]], int]:
+    """The files of texts of a file or a folder, by name in a fixed order, and how many others the folder has.
+    Raises BadInput where there is neither."""
+    if not path.exists():
+        raise BadInput(f"no such file or folder of texts: {path}")
+    if path.is_file():
+        return [(path.name, path)], 0
+    files = sorted((f.relative_to(path).as_posix(), f) for f in path.rglob("*") if f.is_file())
+    taken = [(name, f) for name, f in files if _is_read(name)]
+    return taken, len(files) - len(taken)
 
 
 def standard_library_blocks() -> list[Block]:

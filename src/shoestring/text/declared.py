@@ -10,10 +10,19 @@ from typing import Any
 from pydantic import Field
 
 from shoestring.errors import BadInput
-from shoestring.origin import LINEAGE_FILE, Lineage, Origin, Stage
+from shoestring.origin import LINEAGE_FILE, PERMITTED, Lineage, Origin, Stage, read_permission
 from shoestring.settings import Settings, build, read_toml
 
 DECLARED = "origin.toml"
+ORIGIN_FIELDS = (
+    "licence",
+    "license",
+    "teacher",
+    "teacher_sha256",
+    "teacher_licence",
+    "teacher_endpoint",
+    "terms",
+)
 
 
 class Declaration(Settings):
@@ -23,7 +32,7 @@ class Declaration(Settings):
     licence: str = Field(min_length=1)  # SPDX name; "unknown" where nobody says
     teacher: str = ""  # the model that wrote it; "": none did
     teacher_licence: str = ""
-    permission: str = ""  # in writing, where the teacher's terms bar training or aren't known: the text
+    permission: str = ""  # in writing, where the teacher's terms bar training or aren't known: text or file
 
 
 def declaration_file(path: Path) -> Path:
@@ -36,15 +45,31 @@ def lineage_file(path: Path) -> Path:
 
 
 def declared(path: Path) -> Declaration | None:
-    """What is declared of a file, or of a folder. Raises BadInput where the declaration can't be read."""
+    """What is declared of a file, or of a folder, a permission in a file of its own as its text. Raises
+    BadInput where the declaration can't be read, or the file that it names as a permission."""
     file = declaration_file(path)
-    return build(Declaration, read_toml(file), str(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    said = build(Declaration, read_toml(file), str(file))
+    try:
+        return said.model_copy(update={"permission": read_permission(said.permission, file.parent)})
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from None
 
 
 def teachers_of(path: Path) -> Mapping[str, tuple[Stage, ...]]:
     """The stages of the models that wrote the rows of `path`, where they are known. Raises BadInput."""
     file = lineage_file(path)
     return Lineage.read(file).teachers if file.is_file() else {}
+
+
+def permissions_of(path: Path) -> frozenset[str]:
+    """The permissions that hold for rows of `path`: the declared one, and those in the lineage that was
+    written with the rows. What a row itself says is none. Raises BadInput."""
+    said, file = declared(path), lineage_file(path)
+    stages = Lineage.read(file).stages if file.is_file() else ()
+    given = [said.permission if said else "", *(str(stage.detail.get("permission", "")) for stage in stages)]
+    return frozenset(filter(None, given))
 
 
 def carry_origin(rows: Path, target: Path) -> None:
@@ -61,10 +86,18 @@ def lineage_of(folder: Path) -> Lineage:
         return Lineage.load(folder)
     detail = {"copy_of": said.source, "licence": said.licence, "permission": said.permission}
     base = Stage(folder.name, "base", "", {name: value for name, value in detail.items() if value})
-    if not said.teacher:
-        return Lineage((base,))
-    row = {"teacher": said.teacher}
-    return Lineage((base, Stage("declared", "declared", "", {}, (origin_of(row, folder, said),))))
+    return Lineage((base, *taught_stages(said, folder)))
+
+
+def taught_stages(said: Declaration, path: Path) -> tuple[Stage, ...]:
+    """What a model's declared teacher adds to its lineage."""
+    return (Stage("declared", "declared", "", {}, (origin_of({}, path, said),)),) if said.teacher else ()
+
+
+def origin_fields(row: Mapping[str, Any]) -> dict[str, str]:
+    """What a problem or a text says of its licence and of who wrote it. Its source is the file's: each may
+    have an address of its own there, and distinct origins have to stay few."""
+    return {name: str(row[name]) for name in ORIGIN_FIELDS if row.get(name) is not None}
 
 
 def origin_of(row: Mapping[str, Any], path: Path, said: Declaration | None) -> Origin:
@@ -75,8 +108,8 @@ def origin_of(row: Mapping[str, Any], path: Path, said: Declaration | None) -> O
     if teacher is None:
         return Origin(_source(row, path, said), str(licence), outcome=str(row.get("outcome") or ""))
     terms = str(row.get("terms") or "")
-    if said and said.permission and not terms.startswith("permitted: "):
-        terms = f"permitted: {said.permission}"
+    if said and said.permission and not terms.startswith(PERMITTED):
+        terms = PERMITTED + said.permission
     return Origin(
         _source(row, path, said),
         str(licence),
@@ -87,6 +120,7 @@ def origin_of(row: Mapping[str, Any], path: Path, said: Declaration | None) -> O
         str(row.get("date") or "")[:10],
         terms,
         str(row.get("outcome") or ""),
+        str(row.get("teacher_endpoint") or ""),
     )
 
 

@@ -1,7 +1,7 @@
 """How a text is read: what is quoted is nobody's own word, and a rule sees one sentence at a time."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 LONGEST = (
@@ -30,9 +30,39 @@ class Sentence:
     text: str
 
 
+# letters and digits of full width; marks stay, since sentences and quotations end by them
+_WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ＂\u3000]")
+_NARROW = {ord(c): ord(c) - 0xFEE0 for c in map(chr, range(0xFF10, 0xFF5B)) if _WIDE.match(c)}
+_NARROW |= {ord("＂"): ord('"'), 0x3000: ord(" ")}
+_UNSEEN = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")  # characters without width
+_WRAPPED = re.compile(
+    r"""\s*(?:"([^"]+)"|“([^“”]+)”|「([^「」]+)」|『([^『』]+)』|«([^«»]+)»"""
+    r"""|'((?:[^']|(?<=\w)'(?=\w))+)')\s*"""
+)
+
+
 def plain(text: str) -> str:
     """As long as `text`, so that places stay what they are."""
-    return text.replace("’", "'").replace("\u00a0", " ")
+    text = text.replace("’", "'").replace("\u00a0", " ")
+    return text.translate(_NARROW) if _WIDE.search(text) else text
+
+
+def seen(text: str) -> tuple[str, Sequence[int]]:
+    """The text without characters that have no width, and the place in `text` of each that is left."""
+    if _UNSEEN.search(text) is None:
+        return text, range(len(text))
+    places = [i for i, c in enumerate(text) if not _UNSEEN.match(c)]
+    return "".join(text[i] for i in places), places
+
+
+def unwrapped(text: str) -> str:
+    """A text that is one quotation from end to end, its marks blanked out: as an answer it is said. Any other
+    as it is."""
+    match = _WRAPPED.fullmatch(text)
+    if match is None or match.lastindex is None:
+        return text
+    start, end = match.span(match.lastindex)
+    return " " * start + text[start:end] + " " * (len(text) - end)
 
 
 def unquoted(text: str) -> str:
