@@ -1,13 +1,17 @@
 """One request from the line to its end: waiting, several samples, and time that runs out."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import pytest
 
 from room import Room, slow, streamed_lines, wait_for
 from scripted_engine import Sample
 from shoestring.engine.request import FinishReason, SamplingParams
+from shoestring.serve.reply import TalkReply
 
 
 @contextmanager
@@ -105,3 +109,19 @@ def test_a_reply_that_can_have_no_first_token_is_refused() -> None:
         engine._next = fail  # type: ignore[method-assign]
         got = room.probe.chat("q")
         assert (got.status, got.error) == (400, "nothing could be made: nothing is allowed")
+
+
+def test_what_ends_while_its_news_are_sent_is_sent_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that reads slowly: the engine is done before the first piece has gone out."""
+
+    async def late(self: TalkReply, work: Callable[[], bytes]) -> bytes:
+        await asyncio.sleep(0.2)
+        return work()
+
+    monkeypatch.setattr(TalkReply, "_built", late)
+    with Room() as room:
+        slow(room.engines[0], 0.02)
+        found = room.probe.stream("say abcdef")
+        choices = [choice for chunk in found.chunks for choice in chunk["choices"]]
+        assert "".join(choice["delta"].get("content", "") for choice in choices) == "abcdef"
+        assert choices[-1]["finish_reason"] == "stop"

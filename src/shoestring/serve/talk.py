@@ -121,9 +121,10 @@ class Talk:
                     yield Idle()
                     continue
                 for number in sorted(open_jobs):
+                    over = self._jobs[number].over  # now: it may end while its news are being sent
                     for event in self._news(number):
                         yield event
-                    if self._jobs[number].over:
+                    if over:
                         open_jobs.remove(number)
                 if open_jobs and ends:
                     for event in self._give_up(open_jobs, SHUTDOWN if self._closing.is_set() else TIME):
