@@ -15,7 +15,7 @@ from shoestring.engine.logprobs import likeliest
 from shoestring.engine.request import FinishReason, SamplingParams
 from shoestring.engine.sampler import Sampler
 from shoestring.engine.sequence import Request, Sequence
-from shoestring.errors import BadInput
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.lm import LanguageModel
 from shoestring.ops.sample import sample_plain, stream_key, uniforms
 from tiny import tiny_lm
@@ -302,16 +302,23 @@ def test_a_temperature_that_no_number_can_be_divided_by_is_greedy(lm):
 
 
 def test_a_request_whose_own_numbers_break_fails_alone(lm):
-    """Its biases add up to infinity; the model and who runs beside it are sound."""
+    """Its biases add up to infinity; the model and who runs beside it are sound. Who steps the engine goes on
+    with the others; who wants all of what it asked for is told."""
     broken = SamplingParams(max_tokens=4, logit_bias=((7, 3e38), (7, 3e38)))
     engine = Engine(lm)
     poisoned, sound = engine.submit(PROMPT, broken), engine.submit(PROMPT, SamplingParams(4, ignore_eos=True))
-    done = dict(engine.completed())
+    while not engine.idle:
+        engine.step()
+    done = dict(engine.take_finished())
     assert len(done[sound][0].ids) == 4
     (made,) = done[poisoned]
     assert (made.ids, made.finish_reason) == ([], FinishReason.ABORT)
     assert "no number" in made.stopped_by
-    assert Engine(lm).generate([PROMPT], broken)[0][0].finish_reason is FinishReason.ABORT
+    with pytest.raises(ShoestringError, match="after one of the prompts"):
+        Engine(lm).generate([PROMPT, PROMPT], broken)
+    engine.submit(PROMPT, broken)
+    with pytest.raises(ShoestringError, match="after one of the prompts"):
+        list(engine.completed())
 
 
 def test_a_bias_on_what_is_no_token_is_refused(lm):

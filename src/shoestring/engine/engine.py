@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shoestring.engine.blocks import BlockPool, blocks_for
 from shoestring.engine.draft import DraftCount
-from shoestring.engine.refusals import refuse_prompt, refuse_weights, too_small_a_cache, why_full
+from shoestring.engine.refusals import all_finite, refuse_prompt, refuse_weights, too_small_a_cache, why_full
 from shoestring.engine.request import Completion, FinishReason, SamplingParams
 from shoestring.engine.runner import Runner
 from shoestring.engine.scheduler import Scheduler, Step
@@ -121,7 +121,7 @@ class Engine:
             while self._finished:
                 request = self._finished.popleft()
                 self._requests.pop(request.id)
-                yield request.id, request.completions
+                yield request.id, all_finite(request.completions)
             self.step()
 
     def generate(
@@ -134,7 +134,7 @@ class Engine:
                 asked.append(self._requests[self.submit(prompt, params, key)])
             while not all(request.finished for request in asked):
                 self.step()
-            return [request.completions for request in asked]
+            return [all_finite(request.completions) for request in asked]
         finally:  # after a refused prompt or Ctrl-C nothing of it runs on; what others asked for stays
             for request in asked:
                 self.abort(request.id)

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from shoestring.engine.request import SamplingParams
+from shoestring.engine.request import Completion, SamplingParams
 from shoestring.engine.scheduler import Scheduler, Step
-from shoestring.errors import BadInput
+from shoestring.engine.sequence import NOT_FINITE
+from shoestring.errors import BadInput, ShoestringError
 from shoestring.models.config import ModelConfig
 from shoestring.ops.paged import SPAN
 
@@ -20,6 +21,17 @@ def refuse_prompt(prompt: Sequence[int], params: SamplingParams, config: ModelCo
         raise BadInput(f"the prompt has {len(prompt)} tokens and the model's window is {window}")
     if unknown := [token for token, _ in params.logit_bias if token >= words]:
         raise BadInput(f"logit_bias: token {unknown[0]}, and the model's ids end at {words - 1}")
+
+
+def all_finite(completions: list[Completion]) -> list[Completion]:
+    """Raises ShoestringError where one of them ended for want of a number. A server goes on with its other
+    requests; what trains on its samples or scores them has one owner, and its weights a fault."""
+    if any(completion.stopped_by == NOT_FINITE for completion in completions):
+        raise ShoestringError(
+            "the model's logits are not finite (NaN) after one of the prompts: its weights are damaged or "
+            "training diverged"
+        )
+    return completions
 
 
 def too_small_a_cache(prompt: int, limit: int, blocks: int, cache_gib: float) -> BadInput:
