@@ -208,3 +208,13 @@ def test_a_stage_works_outside_the_main_thread(tmp_path):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (75, "1m15s"), (3720, "1h02m"), (59.6, "1m00s")])
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_a_stage_says_stays_as_it_is(tmp_path):
+    console = Console(file=io.StringIO(), width=40)
+    with Stage(tmp_path / "s", "zero", console) as stage:
+        stage.say("a reply said :warning: [bold]x[/bold]")
+        stage.progress(1, 1, shown=":x:")
+    said = console.file.getvalue()
+    assert "a reply said :warning: [bold]x[/bold]" in said
+    assert "shown :x:" in said

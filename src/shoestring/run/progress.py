@@ -63,7 +63,7 @@ class ProgressLine:
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
         if self._console is not None:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            _print(self._console, text)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -106,4 +106,10 @@ class ProgressLine:
         if pace.eta_s:
             parts.append(f"{duration(pace.eta_s)} left")
         line = "  ".join(part for part in parts if part)
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print(console, line)
+
+
+def _print(console: Console, text: str) -> None:
+    """As it is: ":x:" is no emoji. To look for some rich loads a module when it first prints, and a signal
+    that comes just then finds it half loaded when it has something to say."""
+    console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
