@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from room import slow
 from scripted_engine import ScriptedEngine
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
@@ -272,4 +273,9 @@ def test_a_samples_end_is_told_while_others_go_on() -> None:
             assert {piece.sample for piece in news if piece.completion} == {0}
             thread.abort(job)
 
-    run(lambda: ScriptedEngine(LM, lambda text, i: "x" * 2000 if i else "a"), work)
+    def make() -> ScriptedEngine:
+        engine = ScriptedEngine(LM, lambda text, i: "x" * 2000 if i else "a")
+        slow(engine, 0.01)  # else it may be done with all before the loop looks once
+        return engine
+
+    run(make, work)
