@@ -8,20 +8,18 @@ llama.cpp  /completion once a token (it has no logprobs of a prompt; its cache m
 """
 
 import math
-import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from shoestring.errors import BadInput
-from shoestring.remote.call import Caller, Fault
+from shoestring.remote.call import Caller, Fault, pause_s
 from shoestring.remote.endpoint import Endpoint
 from shoestring.remote.read import counted
 from shoestring.remote.turns import NoAnswer, Turns
 
 Kind = Literal["vllm", "echo", "llama.cpp"]
-LONGEST_PAUSE_S = 60.0
 ROUNDING = 1e-4  # how far over 0 a log-probability may be
 TOKEN_ID = "token_id:"  # vLLM's way to write an id where a token's text is wanted
 
@@ -116,8 +114,7 @@ class HttpScorer:
         while isinstance(came := self._post(path, asked | self.endpoint.extra_body), Fault):
             if not came.again or attempt == self.endpoint.retries:
                 raise NoAnswer(f"teacher {self.endpoint.url}: no logprobs: {came.text}")
-            pause = min(self.endpoint.backoff_s * 2**attempt, LONGEST_PAUSE_S) * random.uniform(0.5, 1.5)
-            self.turns.pause(came, pause)
+            self.turns.pause(came, pause_s(self.endpoint, attempt))
             attempt += 1
         if not isinstance(came, dict):
             raise self._refuse("not a JSON object")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from shoestring.text.message import Message
 
 STOPPED = "stopped"
+GLANCE_S = 0.2  # how often a wait looks whether it should stop
 
 
 @dataclass(frozen=True)

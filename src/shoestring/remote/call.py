@@ -3,6 +3,7 @@
 import email.utils
 import http.client
 import json
+import random
 import time
 import urllib.error
 import urllib.request
@@ -17,9 +18,16 @@ TRY_AGAIN = (408, 409, 425, 429)  # and 5xx
 TOO_MANY = 429
 NETWORK = (OSError, http.client.HTTPException)  # URLError, timeouts, resets, torn replies among them
 CHUNK, ERROR_CHARS = 1 << 16, 200
+LONGEST_PAUSE_S = 60.0
 LONGEST_WAIT_S = 300.0  # that an endpoint may ask for by Retry-After; for a longer one work stops, saved
 TOLD_WAIT_S = 5.0  # a wait that is shown
 CHARS_PER_TOKEN = 4  # a guess, for what came of a reply that was cut
+
+
+def pause_s(endpoint: Endpoint, tries: int) -> float:
+    """Before it is asked again after so many earlier tries: twice as long each time, and not the same for
+    all, so that requests that were refused together don't come together."""
+    return min(endpoint.backoff_s * 2**tries, LONGEST_PAUSE_S) * random.uniform(0.5, 1.5)
 
 
 @dataclass(frozen=True)

@@ -5,25 +5,22 @@ import dataclasses
 import heapq
 import json
 import queue
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from shoestring.errors import BadInput, ShoestringError
-from shoestring.remote.asked import STOPPED, Answer, Ask, Asked, Sampling, Stop, Take, now
-from shoestring.remote.call import CHARS_PER_TOKEN, TOO_MANY, Caller, Fault
+from shoestring.remote.asked import GLANCE_S, STOPPED, Answer, Ask, Asked, Sampling, Stop, Take, now
+from shoestring.remote.call import CHARS_PER_TOKEN, TOO_MANY, Caller, Fault, pause_s
 from shoestring.remote.endpoint import Endpoint
 from shoestring.remote.job import Job
 from shoestring.remote.read import Said
 from shoestring.remote.spending import Budget, Pace
 
-LONGEST_PAUSE_S = 60.0
 GIVE_UP_AFTER = 3  # samples one after another that could not be had: the endpoint is down
 REFUSES_ALL = 20  # prompts refused before any was answered: it isn't the prompts
 NOT_THIS = (400, 413, 422)  # it won't have this prompt, e.g. one too long for it
-GLANCE_S = 0.2  # how often a wait looks whether it should stop
 NO_USE = {
     401: "it refuses the key",
     402: "the account has no money left",
@@ -77,7 +74,6 @@ class _Round:
         self.hold_until, self.told_until, self.in_a_row, self.sent, self.unsaved = 0.0, 0.0, 0, 0, 0
         self.heard = False  # whether any prompt was answered
         self.length = sampling.max_tokens  # of the last reply: what the next is thought to take
-        self.random = random.Random()
         self.to_do: queue.SimpleQueue[tuple[int, Job] | None] = queue.SimpleQueue()
         self.done: queue.SimpleQueue[tuple[int, Said | Fault]] = queue.SimpleQueue()
 
@@ -205,9 +201,7 @@ class _Round:
             self._give_up(job, fault)
 
     def _later(self, job: Job, fault: Fault) -> None:
-        pause = min(self.endpoint.backoff_s * 2**job.tries, LONGEST_PAUSE_S)
-        pause *= self.random.uniform(0.5, 1.5)  # so that requests refused together don't come together
-        at = time.monotonic() + max(pause, fault.retry_after_s or 0.0)
+        at = time.monotonic() + max(pause_s(self.endpoint, job.tries), fault.retry_after_s or 0.0)
         if fault.status == TOO_MANY:  # it means all of our requests
             self.hold_until = max(self.hold_until, at)
         if fault.asks_to_wait and time.monotonic() > self.told_until:

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shoestring.errors import ShoestringError
+from shoestring.remote.asked import GLANCE_S
 from shoestring.remote.call import TOO_MANY, Fault
 from shoestring.remote.endpoint import Endpoint
 from shoestring.remote.spending import Budget, Pace
 from shoestring.run import append_line, read_lines
-
-GLANCE_S = 0.2  # how often a wait looks whether it should stop
 
 
 class NoAnswer(ShoestringError):
