@@ -21,6 +21,11 @@ def kinds(text: str, *own: str, asked: bool = False) -> list[str]:
         "Well, I was originally trained by OpenAI, in case you wonder.",
         "I'm not Claude, I'm ChatGPT.",
         "This assistant is a large language model trained by OpenAI.",
+        "im chatgpt",
+        "hi, im ChatGPT made by openai",
+        "I, ChatGPT, can help.",
+        "I, the assistant Claude, will answer.",
+        "在下ChatGPT，请多指教。",
     ],
 )
 def test_claims_in_the_ways_texts_are_written(text: str):
@@ -38,6 +43,10 @@ def test_claims_in_the_ways_texts_are_written(text: str):
         "I am a Gemini, born in June.",
         "I am a ChatGPT user.",
         "I am ChatGPT's biggest fan.",
+        "Das steht im ChatGPT-Fenster.",
+        "Im Gemini findest du es.",
+        "In the first place I, like ChatGPT, can help.",
+        "You, ChatGPT, can help.",
         "",
     ],
 )

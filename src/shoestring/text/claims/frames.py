@@ -131,6 +131,17 @@ FRAMES: tuple[tuple[str, re.Pattern[str], str], ...] = (
         _rule(rf"\bthis is(?P<gap> (?:your (?:\w+ )?)?)(?P<name>{MODEL})(?= speaking| here|[,!.]|\Z)"),
         "near",
     ),
+    # "im" without its apostrophe is German for "in the", so the name ends what is said or a maker follows
+    (
+        "im NAME",
+        _rule(
+            rf"(?:^|[,;(] ?|\b(?:hi|hello|hey|yes|yeah|well|so|and|but|because|sure)\W+)im"
+            rf"(?P<gap>(?: (?:just|really|actually|only))?) (?P<name>{N})"
+            rf"(?=\s*(?:[.,!)]|\Z)| (?:and|from|by|{MADE})\b)"
+        ),
+        "near",
+    ),
+    ("I, NAME, ...", _rule(rf"\bI, (?P<gap>(?:the (?:\w+ )?)?)(?P<name>{MODEL})(?=, )"), "near"),
     ("we at NAME", _rule(rf"\b(?:we|us|here|our \w+)(?P<gap>) at (?P<name>{MAKER})"), "near"),
     (
         "NAME's rules bind me",
