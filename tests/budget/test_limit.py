@@ -56,6 +56,13 @@ def test_all_lines_of_the_run_count(tmp_path):
     assert not allowance(tmp_path, "1h", 0).over()
 
 
+def test_what_an_endpoint_was_paid_counts_once(tmp_path):
+    # two hours at 100 W and 0.5 USD/kWh are 0.1 USD, and 1 USD a line was paid
+    assert allowance(tmp_path, "2.09usd", 2, paid=1.0).over()
+    assert not allowance(tmp_path, "2.11usd", 2, paid=1.0).over()
+    assert not allowance(tmp_path, "0.21kWh", 2, paid=1.0).over()
+
+
 def test_energy_and_money_at_the_recipes_prices(tmp_path):
     assert allowance(tmp_path, "0.19kWh", 2).over()
     assert not allowance(tmp_path, "0.21kWh", 2).over()

@@ -95,4 +95,17 @@ def test_measured_energy_goes_before_the_stated_watts():
     assert alone.utilisation is None
 
 
+def test_what_was_paid_to_endpoints_is_money_and_not_energy():
+    usage = [{**LINE_OF_ENERGY, "paid": 0.25, "wasted": {"lost": 5}}, LINE_OF_ENERGY]
+    bill = make_bill(usage, Prices(watts=36, usd_per_kwh=1))
+    assert bill.usd(bill.total) == pytest.approx(0.25 + 200 * 36 / 3.6e6)
+    assert bill.usd(bill.total_wasted) == pytest.approx(0.125 + 50 * 36 / 3.6e6)
+    shown = {figure.name: figure for figure in bill.figures()}
+    assert shown["of it paid to endpoints"].value == 0.25
+    assert "and what was paid" in shown["money"].basis
+    assert "of it paid to endpoints" not in {
+        figure.name for figure in make_bill(usage[1:], Prices()).figures()
+    }
+
+
 LINE_OF_ENERGY = {"stage": "a", "kind": "train", "seconds": 100.0, "tokens": 10, "flops": 1e11, "wasted": {}}

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from shoestring.budget.price import Prices, make_bill
 from shoestring.distill.divergence import DivergenceSettings, divergence
 from shoestring.distill.teacher import name_of
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs import distill_on_policy as job
+from shoestring.jobs.on_policy_teacher import LEDGER
 from shoestring.lm import load
 from shoestring.origin import Lineage, Origin
 from shoestring.origin import Stage as LineageStage
+from shoestring.run import read_lines
 from shoestring.settings import build
 from shoestring.text.declared import lineage_file
 from stub_endpoint import Stub, serving
@@ -180,6 +183,10 @@ def test_a_spent_budget_ends_with_the_model_of_the_steps_before(base, teacher, t
         with pytest.raises(ShoestringError, match="before the first step"):
             run(settings(base, at_stub(stub, teacher, budget_tokens=60), suite), tmp_path / "none")
     assert Lineage.load(tmp_path / "s/model").stages[-1].detail["steps"] == 2
+    paid = sum(json.loads(line)["cost"] for line in (tmp_path / "s" / LEDGER).read_text().splitlines())
+    bill = make_bill(read_lines(tmp_path / "s/usage.jsonl"), Prices())
+    assert paid > 0
+    assert bill.total.paid == pytest.approx(paid)
 
 
 @pytest.mark.parametrize(

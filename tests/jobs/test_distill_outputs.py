@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from shoestring.budget.price import Prices, make_bill
 from shoestring.errors import BadInput, Interrupted, ShoestringError
 from shoestring.jobs import distill_outputs as job
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.jobs.recipe import run as run_recipe
 from shoestring.jobs.sft_rows import open_source
-from shoestring.run import Stage
+from shoestring.run import Stage, read_lines
 from shoestring.settings import build
 from shoestring.tasks.draw import draw_problems
 from shoestring.tasks.suite import parse_suite
@@ -210,8 +211,12 @@ def test_ctrl_c_saves_what_is_under_way(stub, tmp_path):
         go(tmp_path / "d", wanted)
     assert 5 <= stub.ledger.total() <= 9
     stub.say = solve
-    assert go(tmp_path / "d", wanted, resume=True)["samples"] == 18
+    result = go(tmp_path / "d", wanted, resume=True)
+    assert result["samples"] == 18
     assert set(stub.ledger.values()) == {1}
+    bill = make_bill(read_lines(tmp_path / "d/usage.jsonl"), Prices(watts=0))
+    assert bill.usd(bill.total) == pytest.approx(result["spent"]["money"], abs=1e-6)
+    assert result["spent"]["money"] > 0
 
 
 def test_refused_prompts_are_told_and_not_asked_again(stub, tmp_path, monkeypatch):

@@ -45,6 +45,8 @@ def test_a_stage_resumes_in_the_middle_of_a_unit(stub, tmp_path) -> None:
     assert set(items["model"].to_pylist()) == {"far"}
     used = [line for line in read_lines(tmp_path / "usage.jsonl") if line["kind"] == "eval"]
     assert sum(line["tokens"] for line in used) == 8 * 70
+    assert sum(line["paid"] for line in used) == pytest.approx(8 * (20 * 1 + 50 * 2) / 1e6)
+    assert len(used) == 3  # the first start's two suites, of which the second wasn't whole
     assert result["evals"][1]["server"]["kept"] == 2
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shoestring.budget.price import Bill, Prices, make_bill
+from shoestring.budget.price import Amount, Bill, Prices, make_bill
 from shoestring.errors import BadInput
 from shoestring.run import read_lines
 from shoestring.run.progress import duration
@@ -35,16 +35,11 @@ class Limit:
         seconds = bill.total.seconds + more_seconds
         if self.unit == "s":
             return seconds
-        share = seconds / bill.total.seconds if bill.total.seconds else 0.0
-        if not share:
-            kwh = more_seconds * bill.prices.watts / 3.6e6
-            hours = more_seconds / 3600
-            return (
-                kwh
-                if self.unit == "kwh"
-                else kwh * bill.prices.usd_per_kwh + hours * bill.prices.usd_per_hour
-            )
-        return share * (bill.kwh(bill.total) if self.unit == "kwh" else bill.usd(bill.total))
+        total = bill.total
+        more = total.part(more_seconds / total.seconds) if total.seconds else Amount(seconds=more_seconds)
+        if self.unit == "kwh":
+            return bill.kwh(total + more)
+        return bill.machine_usd(total + more) + total.paid
 
 
 def parse_limit(text: str) -> Limit:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from shoestring.settings import Settings
 
+PAID = "tokens counted by the endpoints, at the prices stated for them"
 REDONE = "redone"  # work lost to a kill and done again
 
 
@@ -24,7 +25,7 @@ class Prices(Settings):
 @dataclass(frozen=True)
 class Amount:
     """Wall-clock seconds, tokens made or trained on, floating-point operations, seconds of processors and
-    GPUs; joules that were measured, and of the seconds those in which they were."""
+    GPUs; joules that were measured, and of the seconds those in which they were; USD paid to endpoints."""
 
     seconds: float = 0.0
     tokens: float = 0.0
@@ -33,6 +34,7 @@ class Amount:
     gpu_seconds: float = 0.0
     joules: float = 0.0
     measured_s: float = 0.0
+    paid: float = 0.0
 
     def __add__(self, other: "Amount") -> "Amount":
         return Amount(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -80,6 +82,10 @@ class Bill:
         return (amount.joules + (amount.seconds - amount.measured_s) * self.prices.watts) / 3.6e6
 
     def usd(self, amount: Amount) -> float:
+        """What the machine takes, and what was paid to endpoints."""
+        return self.machine_usd(amount) + amount.paid
+
+    def machine_usd(self, amount: Amount) -> float:
         """Electricity, and the machine's hours where it costs something by the hour."""
         hours = amount.seconds / 3600
         return self.kwh(amount) * self.prices.usd_per_kwh + hours * self.prices.usd_per_hour
@@ -133,6 +139,8 @@ class Bill:
                 )
             ]
         )
+        machine = self.basis("watts", "usd_per_kwh", "usd_per_hour")
+        paid = [Figure("of it paid to endpoints", total.paid, "USD", PAID)] if total.paid else []
         return [
             Figure("time", total.seconds, "s", "measured"),
             *measured,
@@ -141,7 +149,8 @@ class Bill:
             Figure("mean rate", rate, "GFLOP/s", "counted operations over measured seconds"),
             *shares,
             Figure("energy", self.kwh(total), "kWh", self.energy_basis()),
-            Figure("money", self.usd(total), "USD", self.basis("watts", "usd_per_kwh", "usd_per_hour")),
+            Figure("money", self.usd(total), "USD", machine + (" and what was paid" if paid else "")),
+            *paid,
             Figure("the same hours rented", self.cloud_usd(total), "USD", self.basis("cloud_usd_per_hour")),
         ]
 
@@ -174,7 +183,8 @@ def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices, peak: float | 
 
 
 def _amount(line: Mapping[str, Any]) -> Amount:
-    """Lines of runs before these were metered lack the last three."""
+    """Lines of runs before these were metered lack the last ones."""
     measured = line["seconds"] if "joules" in line else 0.0
     further = line.get("core_seconds", 0.0), line.get("gpu_seconds", 0.0), line.get("joules", 0.0)
-    return Amount(line["seconds"], line["tokens"], line["flops"], *further, measured)
+    paid = line.get("paid", 0.0)
+    return Amount(line["seconds"], line["tokens"], line["flops"], *further, measured, paid)

@@ -66,7 +66,7 @@ def sureness_there(
     """Asked greedily of a server's model; what it says is kept with its other replies."""
     asked = answered(spoken)
     asks = [Ask(conversation(head, one), (0,)) for one in asked]
-    said, _ = server.gather(asks, Sampling(0.0, 1.0, max_tokens, seed), stage, "sure")
+    said, _ = server.gather(asks, Sampling(0.0, 1.0, max_tokens, seed), stage, "confidence", "sure")
     told = [(one.name, several[0]) for one, several in zip(asked, said, strict=True)]
     answers = [(name, got) for name, got in told if isinstance(got, Answer)]
     work = [(answer.prompt_tokens, [answer.completion_tokens]) for _, answer in answers]

@@ -63,14 +63,16 @@ class Server:
         head = opening(suite, asking, seed)
         asks = [Ask((*head, user(problem.prompt)), tuple(range(k))) for problem in problems]
         sampling = Sampling(asking.temperature, asking.top_p, asking.max_tokens, seed)
-        said, facts = self.gather(asks, sampling, stage, str(suite))
+        said, facts = self.gather(asks, sampling, stage, "eval", str(suite))
         seconds = time.perf_counter() - start
         return ServerReplies(suite, problems, said, k, seed, asking, seconds, facts)
 
     def gather(
-        self, asks: Sequence[Ask], sampling: Sampling, stage: Stage | None, name: str
+        self, asks: Sequence[Ask], sampling: Sampling, stage: Stage | None, kind: str, name: str
     ) -> tuple[list[list[Got]], ServerFacts]:
-        """Each ask's samples in its numbers' order, and what is known of how they were had."""
+        """Each ask's samples in its numbers' order, and what is known of how they were had. What it takes
+        goes into the stage's usage as `kind`, tokens and money and no operations: they are another
+        machine's. An earlier start's is there already."""
         with held(self.folder / ".lock", wait=False) as mine:
             if not mine:
                 raise BadInput(f"{self.folder}: another process is asking for these replies; wait for it")
@@ -79,7 +81,10 @@ class Server:
             wanted = {(ask.key, number) for ask in asks for number in ask.numbers}
             kept = len(wanted) - sum(len(ask.numbers) for ask in missing)
             round_ = _Round(self, store, sampling, stage, name, kept, len(wanted))
-            asked = round_.run(missing)
+            try:
+                asked = round_.run(missing)
+            finally:
+                round_.meter(kind)
             said: list[list[Got]] = []
             for ask in asks:
                 said.append([_got(store, asked, ask.key, number) for number in ask.numbers])
@@ -106,17 +111,18 @@ class _Round:
     ) -> None:
         self.server, self.store, self.sampling = server, store, sampling
         self.stage, self.name = stage, name
-        self.done, self.total, self.tokens = kept, total, 0
+        self.done, self.total, self.tokens, self.read = kept, total, 0, 0
         self.lost: list[Answer] = []
+        self.budget, self.paid_before = Budget(server.endpoint), 0.0
         self.began = time.perf_counter()
 
     def run(self, missing: Sequence[Ask]) -> Asked:
         if not missing:
             return Asked()
         endpoint = self.server.endpoint
-        budget = Budget(endpoint)
-        budget.spend(*spent(self.server.folder, endpoint.url))
-        model = RemoteModel(endpoint, self.server.key, budget, self._lose, self._say)
+        self.budget.spend(*spent(self.server.folder, endpoint.url))
+        self.paid_before = self.budget.money
+        model = RemoteModel(endpoint, self.server.key, self.budget, self._lose, self._say)
         try:
             asked = model.ask(missing, self.sampling, self._take, self._stop)
         except ShoestringError as error:
@@ -133,10 +139,18 @@ class _Round:
             raise ShoestringError(f"endpoint {endpoint.url}: {why}; {self._so_far()}")
         return asked
 
+    def meter(self, kind: str) -> None:
+        lost = sum(a.prompt_tokens + a.completion_tokens for a in self.lost)
+        tokens, paid = self.read + self.tokens + lost, self.budget.money - self.paid_before
+        if self.stage is not None and (tokens or paid):
+            seconds = time.perf_counter() - self.began
+            self.stage.use(kind, seconds, tokens, wasted={"lost": lost} if lost else None, paid=paid)
+
     def _take(self, answer: Answer) -> None:
         self.store.add(answer)
         self.done += 1
         self.tokens += answer.completion_tokens
+        self.read += answer.prompt_tokens
         if self.stage is not None:
             rate = self.tokens / max(time.perf_counter() - self.began, 1e-9)
             self.stage.progress(self.done, self.total, on=self.name, **{"tokens/s": rate})

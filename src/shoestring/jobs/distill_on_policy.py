@@ -53,6 +53,8 @@ def main(settings: OnPolicySettings, stage: Stage) -> dict[str, Any]:
                 one_step(trainer, teaching, settings, step, stage)
             except NoAnswer as error:  # before the step's first update
                 go_back(trainer, before)
+                if teaching.http is not None:  # what was scored of the step was paid for
+                    stage.use("train", paid=teaching.http.take_paid())
                 ended = ended_by(error, trainer, step - 1, stage)
                 break
             done = step
@@ -143,4 +145,5 @@ def meter(trainer: Trainer, teaching: Teaching, made: RolledOut, updated: Update
     flops += updated.further_passes * update_flops(config, batches) // 3
     if teaching.config is not None:
         flops += teaching.passes * update_flops(teaching.config, batches) // 3
-    stage.use("train", updated.seconds, sum(b.num_tokens for b in batches), flops)
+    paid = teaching.http.take_paid() if teaching.http is not None else 0.0
+    stage.use("train", updated.seconds, sum(b.num_tokens for b in batches), flops, paid=paid)

@@ -47,19 +47,12 @@ def evaluate_server(
     confidence: bool = False,
     against: Sequence[str] = (),
 ) -> EvalResult:
-    """As `evaluate` for a model in this process; what it took goes into the stage's usage, tokens and no
-    operations: they are another machine's."""
+    """As `evaluate` for a model in this process."""
     replies = server.ask(suite, n, k, seed, asking, stage)
-    facts = replies.facts
-    lost = {"lost": facts.lost_tokens} if facts.lost_tokens else None
-    tokens = facts.prompt_tokens + facts.completion_tokens + facts.lost_tokens
-    stage.use("eval", replies.seconds, tokens, wasted=lost)
     result = with_worth(mark_server(replies, asking.lenient, judge, against), replies)
     if not confidence:
         return result
-    sureness = sureness_of(server, replies, stage)
-    stage.use("confidence", tokens=sum(prompt + sum(made) for prompt, made in sureness.work))
-    return with_confidence(result, sureness)
+    return with_confidence(result, sureness_of(server, replies, stage))
 
 
 def with_worth(result: EvalResult, replies: ServerReplies) -> EvalResult:

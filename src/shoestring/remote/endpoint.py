@@ -11,9 +11,9 @@ from shoestring.settings import Settings
 
 
 class Endpoint(Settings):
-    """`url` ends before /chat/completions, as in https://api.deepseek.com/v1. Prices are for a million
-    tokens, in any money; 0 is no limit. `extra_body` is added to every request, e.g. what switches thinking
-    on; `omit` names what isn't sent, for endpoints that refuse it, e.g. "seed"."""
+    """`url` ends before /chat/completions, as in https://api.deepseek.com/v1. Prices are USD for a million
+    tokens, so that the bill adds up; 0 is no limit. `extra_body` is added to every request, e.g. what
+    switches thinking on; `omit` names what isn't sent, for endpoints that refuse it, e.g. "seed"."""
 
     url: str
     model: str = Field(min_length=1)

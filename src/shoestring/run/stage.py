@@ -187,12 +187,13 @@ class Stage:
         tokens: int = 0,
         flops: float = 0.0,
         wasted: dict[str, int] | None = None,  # tokens of these spent on nothing, by reason
+        paid: float = 0.0,  # USD, to an endpoint
     ) -> None:
         """One line of usage.jsonl: what a piece of work took. Never rewritten, but for the mark `redone`."""
         self._metered_s += seconds
         line: dict[str, Any] = {"stage": self.name, "unit": self._unit, "kind": kind}
         line |= {"seconds": round(seconds, 4), "tokens": tokens, "flops": float(flops)}
-        line |= self._resources(seconds)
+        line |= self._resources(seconds) | ({"paid": round(paid, 9)} if paid else {})
         line |= {"wasted": wasted or {}, "after_step": self._step, "time": round(time.time(), 3)}
         with self._usage_held():
             append_line(self._usage, line)
