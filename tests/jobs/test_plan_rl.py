@@ -71,6 +71,29 @@ def test_a_reward_model_that_reads_more_takes_longer(tmp_path):
     assert judging(1) - rest == pytest.approx(2 * (judging(6) - rest), rel=1e-3)
 
 
+def test_suites_that_join_late_count_from_then_on(tmp_path):
+    def prompts(more: str) -> float:
+        plan = planned(tmp_path, ZERO.replace('"sums"', '"letters"') + more)
+        return next(p.tokens.mid for p in plan.phases if p.kind == "train")
+
+    without, all_along = prompts(""), prompts('late_suites = ["equations"]\nlate_from = 1\n')
+    assert all_along != pytest.approx(without)
+    late = prompts('late_suites = ["equations"]\nlate_from = 6\n')
+    assert late == pytest.approx((without + all_along) / 2)
+
+
+def test_a_reward_model_reads_open_prompts_that_join_late(tmp_path):
+    reward = '[[stage]]\nname = "helpful"\njob = "reward"\nmodel = "smollm2-135m"\nsteps = 2\n'
+    recipe = ZERO.replace("[[stage]]", reward + "\n[[stage]]", 1)
+    recipe += 'preference = { model = "stage:helpful" }\nlate_suites = ["chat"]\nlate_from = FROM\n'
+
+    def judging(start: int) -> float:
+        plan = planned(tmp_path, recipe.replace("FROM", str(start)))
+        return next(p.seconds.mid for p in plan.phases if p.kind == "judge" and p.stage == "zero")
+
+    assert judging(1) > judging(6) > judging(10)
+
+
 def test_problems_that_are_kept_back_take_time(tmp_path):
     usual, watched = (planned(tmp_path, ZERO + more) for more in ("", "held_out = { every = 2, n = 32 }\n"))
     more = watched.seconds.mid - usual.seconds.mid

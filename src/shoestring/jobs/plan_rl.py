@@ -3,6 +3,7 @@ models that lie in memory beside the one that learns."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from shoestring.budget.flops import train_flops
 from shoestring.budget.memory import Memory, training_memory, weight_bytes
@@ -33,7 +34,7 @@ class Beside:
 def grpo_phases(
     r: Reckoner, s: GRPOSettings | OnPolicySettings, model: Known, beside: Beside = Beside()
 ) -> Iterator[Phase]:
-    lengths = lengths_of(s.suites, s.system)
+    lengths = _drawn_lengths(s)
     reply = lengths.reply(model.taught, s.max_completion_tokens)
     refilled = isinstance(s, GRPOSettings) and s.refill_rounds > 0
     asked = REFILLED if refilled else Range.exact(1.0)
@@ -60,6 +61,21 @@ def grpo_phases(
     rehearsed = train_flops(model.config, at_once, at_once * cap // 2, at_once - int(lengths.prompt))
     more = r.machine.train_seconds(model.config, rehearsed, at_once, at_once) + 4.0
     yield r.other(model.parameters, more, saved=1 + s.steps // s.save_every)
+
+
+def _drawn_lengths(s: GRPOSettings | OnPolicySettings) -> Lengths:
+    """Means over the steps: suites that join late count from then on."""
+    early = lengths_of(s.suites, s.system)
+    if not isinstance(s, GRPOSettings) or not s.late_suites:
+        return early
+    late, share = lengths_of(_suites_at(s, s.late_from), s.system), (s.steps - s.late_from + 1) / s.steps
+    worked = [(found.worked, part) for found, part in ((early, 1 - share), (late, share)) if found.worked]
+    mean = sum(tokens * part for tokens, part in worked) / sum(part for _, part in worked) if worked else None
+    return Lengths((1 - share) * early.prompt + share * late.prompt, mean)
+
+
+def _suites_at(s: GRPOSettings, step: int) -> list[str]:
+    return [*s.suites, *s.late_suites] if step >= s.late_from else s.suites
 
 
 def _update(
@@ -114,10 +130,12 @@ def _preference_seconds(
 ) -> Range:
     """What the reward model reads: replies of open prompts, or all, from its first step on."""
     assert s.preference is not None
-    is_open = [parse_suite(suite).is_open for suite in s.suites]
-    share = 1.0 if s.preference.on == "all" else sum(is_open) / len(is_open)
-    steps = max(0, s.steps - s.preference.from_step + 1)
-    rows = share * steps * s.prompts_per_step * s.samples_per_prompt
+    everything = s.preference.on == "all"
+    shares = [
+        1.0 if everything else fmean(parse_suite(suite).is_open for suite in _suites_at(s, step))
+        for step in range(s.preference.from_step, s.steps + 1)
+    ]
+    rows = sum(shares) * s.prompts_per_step * s.samples_per_prompt
     if not rows:
         return NOTHING
     row = lengths.prompt + reply.mid
