@@ -57,3 +57,14 @@ def test_the_kernels_in_use_are_named():
     found = find_library()
     text = " ".join(finding.value for finding in job.kernels())
     assert (found.coded_kind in text) if isinstance(found, Library) else "none" in text
+
+
+def test_what_only_some_clusters_need_is_told_and_no_fault(monkeypatch) -> None:
+    there = ("ray job submit", "pytest", "for jobs", "pip y")
+    lacking = ("vLLM", "no_such_module", "for rollouts", "pip x")
+    monkeypatch.setattr("shoestring.jobs.doctor.FOR_CLUSTERS", (there, lacking))
+    values, text = doctor()
+    assert values["findings"]["ray job submit"] == "installed"
+    assert values["findings"]["vLLM"] == "not installed; for rollouts (pip x)"
+    assert "pip x" not in values["command"]
+    assert "  vLLM" in text

