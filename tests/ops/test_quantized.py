@@ -4,6 +4,7 @@ import ctypes
 import platform
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from shoestring.ops.quantized import (
 
 QUANTIZE = {8: quantize_8, 4: quantize_4}
 needs_kernels = pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
+ARM, EMULATOR = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
 BOTH = pytest.mark.parametrize("bits", [8, 4])
 
 
@@ -191,6 +193,29 @@ def test_other_processors_code_gives_the_same(bits: int, processor: str, tmp_pat
     other["coded_linear_f32"](
         address(x.data_ptr()), address(words.data_ptr()), address(made.data_ptr()), ctypes.c_int64(21), 1
     )
+    close(made, quantized_linear(x, m, None))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ARM is None or EMULATOR is None, reason="needs g++ for aarch64 and qemu-user")
+@BOTH
+def test_an_arm_processors_code_gives_the_same(bits: int, tmp_path: Path) -> None:
+    """Under an emulator: what a processor with NEON computes, and not how fast."""
+    x, m = random(21, 160), matrix(bits)
+    given = torch.tensor([21, 160, 37, bits, m.mins is not None]).numpy().tobytes()
+    given += b"".join(
+        t.contiguous().numpy().tobytes() for t in (x, m.values, m.scales, m.mins) if t is not None
+    )
+    flags = [f for f in build.FLAGS if f not in ("-march=native", "-shared")]
+    sources = [str(Path(__file__).with_name("coded_elsewhere.cpp")), str(build.SOURCES / "pointwise.cpp")]
+    target = str(tmp_path / "elsewhere")
+    assert ARM is not None
+    assert EMULATOR is not None
+    own = ["-march=armv8-a", f"-I{build.SOURCES}", "-static"]
+    subprocess.run([ARM, *flags, *own, *sources, "-o", target], check=True)
+    ran = subprocess.run([EMULATOR, target], input=given, capture_output=True, check=True)
+    assert ran.stderr == b"0\n"  # loops that the compiler makes vectors of
+    made = torch.frombuffer(bytearray(ran.stdout), dtype=torch.float32).view(21, 37)
     close(made, quantized_linear(x, m, None))
 
 
