@@ -7,8 +7,11 @@ contender's greedy tokens are held against the same weights in float32.
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,9 @@ from shoestring.release.gguf_write import write_gguf
 from shoestring.run.environment import usable_cores
 
 OUR, LLAMA, OPENVINO, VLLM = "shoestring", "llama.cpp", "OpenVINO", "vLLM CPU"
+AS_IT_COMES = (
+    "shoestring, drafts"  # one stream alone looks drafts up in its own text, which no peer here does
+)
 PEERS = (LLAMA, OPENVINO, VLLM)
 CACHE_GIB = 1.0
 WRONG_GAP = 1.0  # between the two best in float32, where a contender's rounding can't be why it took another
@@ -55,6 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompt-tokens", type=int, default=100)
     parser.add_argument("--long-prompt", type=int, default=500, help="whose first token is waited for")
     parser.add_argument("--max-tokens", type=int, default=100)
+    parser.add_argument("--beside", type=int, default=0, help="busy programs that run meanwhile")
     return parser.parse_args()
 
 
@@ -85,12 +92,15 @@ def write_models(lm: LanguageModel, args: argparse.Namespace, folder: Path) -> d
 def contenders(bits: int, files: dict[str, str], args: argparse.Namespace, warmup: Any) -> list[Contender]:
     threads = int(os.environ.get("OMP_NUM_THREADS", usable_cores()))
     spec = {"warmup": warmup, "cache_gib": CACHE_GIB, "max_batch": max(args.streams), "threads": threads}
-    ours = {"model": files["folder"], "dtype": "bfloat16", "quantize": None}
+    ours = {"model": files["folder"], "dtype": "bfloat16", "quantize": None, "draft_tokens": 0}
     gguf, ov = files.get("bf16", ""), files.get("f16", "")
     if bits < 16:
         gguf = ov = files["q8_0" if bits == 8 else "q4_0"]
         ours |= {"model": gguf, "quantize": "file"}
     found = [Contender(OUR, OURS, "ours_decode.py", spec | ours, kit="")]
+    if 1 in args.streams:
+        drafting = spec | ours | {"draft_tokens": None}
+        found.append(Contender(AS_IT_COMES, OURS, "ours_decode.py", drafting, kit=""))
     if LLAMA not in args.skip:
         python = common.python_of(args.llama)
         binaries = llama_binaries(args.llama)
@@ -141,9 +151,22 @@ def at_bits(bits: int, lm: LanguageModel, files: dict[str, str], args: argparse.
     ):
         checks = check_tokens(judge, found, prompts[:8])
         judge.close()
-        scenes = [scene(found, lm, count, args.prompt_tokens, args) for count in args.streams]
-        scenes.append(scene(found, lm, 1, args.long_prompt, args))
+        with busy(args.beside):
+            scenes = [scene(found, lm, count, args.prompt_tokens, args) for count in args.streams]
+            scenes.append(scene(found, lm, 1, args.long_prompt, args))
         return {"checks": checks, "contenders": common.facts(found), "scenes": scenes}
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many programs that do nothing but that."""
+    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 def ask(prompts: Sequence[Sequence[int]], tokens: int, want_ids: bool) -> dict[str, Any]:
@@ -171,6 +194,7 @@ def scene(
 ) -> dict[str, Any]:
     """So many streams at once. whole: all tokens made over all of the time, prompts included. decode: what
     follows the first tokens, where a contender tells when that was."""
+    found = [one for one in found if count == 1 or one.name != AS_IT_COMES]
 
     def request(_: str, number: int) -> dict[str, Any]:
         prompts = make_prompts(lm, count, tokens, args.seed + 1000 * (number + 1) + count)

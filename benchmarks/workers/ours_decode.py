@@ -13,7 +13,7 @@ def main() -> None:
         spec = turns.spec
         lm = ss.load(spec["model"], dtype=spec["dtype"], quantize=spec["quantize"])
         settings = {"cache_gib": spec["cache_gib"], "chunk_tokens": spec.get("chunk_tokens")}
-        engine = ss.Engine(lm, prefix_cache=True, **settings)
+        engine = ss.Engine(lm, prefix_cache=True, draft_tokens=spec.get("draft_tokens"), **settings)
         engine.generate(spec["warmup"], ss.SamplingParams(max_tokens=4, temperature=0.0, ignore_eos=True))
         turns.ready("shoestring")
         for turn in turns:

@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -93,6 +95,51 @@ def test_it_makes_what_the_layers_make_in_turn(
     monkeypatch.setattr(NetworkCall, "run", lambda *_: None)
     in_turn = generate(lm, PROMPTS[:count])
     assert bits(at_once) == bits(in_turn)
+
+
+@pytest.fixture
+def with_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def broad_lm(kind: str, form: Form | None = None) -> LanguageModel:
+    """Wide enough that every part of a layer is shared out among threads."""
+    if kind == "v3":
+        sizes = {"hidden_size": 512, "intermediate_size": 1024, "q_lora_rank": 128, "kv_lora_rank": 128}
+        lm = tiny_v3(**(sizes | {"moe_intermediate_size": 256}))
+        return dataclasses.replace(lm, network=lm.network.to(torch.bfloat16))
+    sizes = {"hidden_size": 512, "intermediate_size": 1024, "head_dim": 64}
+    lm = tiny_lm()
+    config = dataclasses.replace(lm.config, **sizes)
+    network = Transformer(config)
+    network.init_weights(0)
+    network.to(torch.bfloat16)
+    if form is not None:
+        quantize_network(network, form)
+    return dataclasses.replace(lm, network=network, config=config)
+
+
+@pytest.mark.parametrize(("kind", "form"), [("plain", None), ("plain", "int8"), ("v3", None)])
+def test_threads_that_stay_together_make_what_one_makes(
+    kind: str, form: Form | None, with_threads: Callable[[int], None]
+) -> None:
+    lm = broad_lm(kind, form)
+    with_threads(1)
+    alone = bits(generate(lm, PROMPTS[:8]))
+    for threads in (2, 7):  # seven are more than most machines have for them: they must sleep
+        with_threads(threads)
+        assert bits(generate(lm, PROMPTS[:8])) == alone
+
+
+def test_two_engines_at_work_have_each_their_own_threads(with_threads: Callable[[int], None]) -> None:
+    lm = broad_lm("plain")
+    with_threads(2)
+    alone = bits(generate(lm, PROMPTS[:8]))
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: bits(generate(lm, PROMPTS[:8])), range(2)))
+    assert made == [alone, alone]
 
 
 LATENT = {

@@ -198,19 +198,21 @@ static void block_layers(const Layer* layers, X* const* stores, const Step& step
     const int64_t q_size = lines(tokens * layers->heads * dim), kv_size = lines(tokens * layers->kv_heads * dim);
     Scratch room(floats_for<X>(2 * q_size + 2 * kv_size));
     X *q = reinterpret_cast<X*>(room.data()), *attended = q + q_size, *k = attended + q_size, *v = k + kv_size;
-    for (int64_t l = 0; l < count; l++) {
-        const Layer& layer = layers[l];
-        X *keys = stores[2 * l], *values = stores[2 * l + 1];
-        block_inputs(&layer, x, l ? branch : nullptr, cos, sin, x, q, k, v, tokens, threads);
-        if (step.keeps_first)
-            keep_of(q)(k, v, keys, values, step.tables, step.rows, step.places, tokens, step.table_width,
-                       layer.kv_heads, dim, threads);
-        const X *new_k = step.keeps_first ? nullptr : k, *new_v = step.keeps_first ? nullptr : v;
-        decode_of(q)(q, new_k, new_v, keys, values, step.tables, step.rows, step.places, step.order, step.runs,
-                     step.num_runs, step.table_width, layer.heads, layer.kv_heads, dim, float(step.scale), attended,
-                     threads);
-        block_outputs(&layer, x, attended, x, branch, tokens, threads);
-    }
+    Crew::lead(threads, [&] {
+        for (int64_t l = 0; l < count; l++) {
+            const Layer& layer = layers[l];
+            X *keys = stores[2 * l], *values = stores[2 * l + 1];
+            block_inputs(&layer, x, l ? branch : nullptr, cos, sin, x, q, k, v, tokens, threads);
+            if (step.keeps_first)
+                keep_of(q)(k, v, keys, values, step.tables, step.rows, step.places, tokens, step.table_width,
+                           layer.kv_heads, dim, threads);
+            const X *new_k = step.keeps_first ? nullptr : k, *new_v = step.keeps_first ? nullptr : v;
+            decode_of(q)(q, new_k, new_v, keys, values, step.tables, step.rows, step.places, step.order, step.runs,
+                         step.num_runs, step.table_width, layer.heads, layer.kv_heads, dim, float(step.scale), attended,
+                         threads);
+            block_outputs(&layer, x, attended, x, branch, tokens, threads);
+        }
+    });
 }
 
 #define BLOCK(NAME, X)                                                                                             \

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <new>
 
+#include "pool.h"
+
 #define API extern "C" __attribute__((visibility("default")))
 
 struct bf16 {
@@ -105,15 +107,6 @@ class Scratch {
     }
 };
 
-// The OpenMP pool that torch has already started, entered through the ABI of libgomp (libomp and libiomp5 have it
-// too): a second pool would spin on the same cores.
-struct Pool {
-    void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
-    int (*thread_num)();
-    int (*num_threads)();
-};
-extern Pool pool;
-
 #ifdef __clang__
 #define ONE_COPY __attribute__((noinline))
 #else
@@ -132,19 +125,19 @@ template <class Body>
 static inline void split(int64_t count, int threads, int64_t grain, const Body& body) {
     if (count <= 0) return;
     if (count / grain < threads) threads = int(count / grain);
-    if (threads <= 1 || pool.parallel == nullptr) return run_part(body, int64_t(0), count);
+    if (threads <= 1) return run_part(body, int64_t(0), count);
     struct Job {
         const Body& body;
         int64_t count;
     } job{body, count};
-    pool.parallel(
-        [](void* data) {
+    on_threads(
+        threads,
+        [](void* data, int index, int total) {
             const Job& mine = *static_cast<Job*>(data);
-            const int64_t index = pool.thread_num(), total = pool.num_threads();
             const int64_t begin = mine.count * index / total, end = mine.count * (index + 1) / total;
             if (begin < end) run_part(mine.body, begin, end);
         },
-        &job, unsigned(threads), 0u);
+        &job);
 }
 
 static inline int64_t grain_of(int64_t item_size) { return 1 + 16384 / (item_size + 1); }

@@ -80,38 +80,40 @@ API void latent_layers_bf16(const LatentLayer* layers, const LatentShape* words,
             norm_row(own, more ? more + t * s.size : nullptr, weight, own, normed + t * s.size, s.size, float(s.eps));
         }
     };
-    for (int64_t l = 0; l < count; l++) {
-        const LatentLayer& layer = layers[l];
-        norm(l ? branch : nullptr, layer.norm);
-        times(layer.a, normed, a, tokens, threads);
-        for (int64_t t = 0; t < tokens; t++) {
-            const bf16* own = a + t * wide;
-            if (layer.query_norm)
-                norm_row<bf16, bf16>(own, nullptr, layer.query_norm, nullptr, narrow + t * first, first,
-                                     float(s.latent_eps));
-            else
-                std::memcpy(q + t * first, own, sizeof(bf16) * size_t(first));
+    Crew::lead(threads, [&] {
+        for (int64_t l = 0; l < count; l++) {
+            const LatentLayer& layer = layers[l];
+            norm(l ? branch : nullptr, layer.norm);
+            times(layer.a, normed, a, tokens, threads);
+            for (int64_t t = 0; t < tokens; t++) {
+                const bf16* own = a + t * wide;
+                if (layer.query_norm)
+                    norm_row<bf16, bf16>(own, nullptr, layer.query_norm, nullptr, narrow + t * first, first,
+                                         float(s.latent_eps));
+                else
+                    std::memcpy(q + t * first, own, sizeof(bf16) * size_t(first));
+            }
+            if (layer.query_norm) times(layer.q_b, narrow, q, tokens, threads);
+            latent_decode_bf16(q, a + first, a + first + s.rank, layer.latent_norm, cos, sin, layer.keys_up, layer.values_up,
+                               stores[l], step.tables, step.rows, step.places, attended, wide, wide, layer.values_stride,
+                               tokens, step.table_width, s.rank, s.heads, s.nope, s.rope, s.value, s.interleaved,
+                               float(s.latent_eps), float(s.scale), threads);
+            times(layer.out, attended, delta, tokens, threads);
+            norm(delta, layer.post_norm);
+            if (!layer.experts) {
+                bf16* middle = gates + tokens * 2 * layer.down.depth;
+                times(layer.gate_up, normed, gates, tokens, threads);
+                silu_mul_forward_bf16(gates, middle, tokens, layer.down.depth, threads);
+                times(layer.down, middle, branch, tokens, threads);
+                continue;
+            }
+            few_routes_bf16(normed, layer.router, layer.router_bias, ids, weights.data(), tokens, s.size, layer.experts,
+                            s.top_k, s.groups, s.kept_groups, s.softmax, s.biased, s.normalised, float(s.factor), threads);
+            few_experts_bf16(normed, ids, weights.data(), layer.experts_gate_up, layer.experts_down, layer.shared_gate_up,
+                             layer.shared_down, branch, tokens, s.top_k, layer.experts, layer.inner, layer.shared, s.size,
+                             threads);
+            ids += tokens * s.top_k;
         }
-        if (layer.query_norm) times(layer.q_b, narrow, q, tokens, threads);
-        latent_decode_bf16(q, a + first, a + first + s.rank, layer.latent_norm, cos, sin, layer.keys_up, layer.values_up,
-                           stores[l], step.tables, step.rows, step.places, attended, wide, wide, layer.values_stride,
-                           tokens, step.table_width, s.rank, s.heads, s.nope, s.rope, s.value, s.interleaved,
-                           float(s.latent_eps), float(s.scale), threads);
-        times(layer.out, attended, delta, tokens, threads);
-        norm(delta, layer.post_norm);
-        if (!layer.experts) {
-            bf16* middle = gates + tokens * 2 * layer.down.depth;
-            times(layer.gate_up, normed, gates, tokens, threads);
-            silu_mul_forward_bf16(gates, middle, tokens, layer.down.depth, threads);
-            times(layer.down, middle, branch, tokens, threads);
-            continue;
-        }
-        few_routes_bf16(normed, layer.router, layer.router_bias, ids, weights.data(), tokens, s.size, layer.experts,
-                        s.top_k, s.groups, s.kept_groups, s.softmax, s.biased, s.normalised, float(s.factor), threads);
-        few_experts_bf16(normed, ids, weights.data(), layer.experts_gate_up, layer.experts_down, layer.shared_gate_up,
-                         layer.shared_down, branch, tokens, s.top_k, layer.experts, layer.inner, layer.shared, s.size,
-                         threads);
-        ids += tokens * s.top_k;
-    }
+    });
 }
 #endif

@@ -2,6 +2,7 @@
 #include "rowwise.h"
 
 Pool pool = {nullptr, nullptr, nullptr};
+thread_local Crew* Crew::own = nullptr;
 
 API void use_pool(void* parallel, void* thread_num, void* num_threads) {
     pool.parallel = reinterpret_cast<decltype(pool.parallel)>(parallel);

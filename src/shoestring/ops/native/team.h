@@ -1,33 +1,6 @@
-// Threads that work on several phases of one call and wait for each other between them: to go back to the pool after
-// each phase costs several times as much as a short one takes.
+// Threads that work on several phases of one kernel and wait for each other between them.
 #pragma once
-#include <sched.h>
-
-#include <atomic>
-
 #include "common.h"
-
-class Barrier {
-    std::atomic<int> here_{0}, turn_{0};
-
-  public:
-    void wait(int total) {
-        if (total == 1) return;
-        const int turn = turn_.load(std::memory_order_relaxed);
-        if (here_.fetch_add(1, std::memory_order_acq_rel) + 1 == total) {
-            here_.store(0, std::memory_order_relaxed);
-            turn_.store(turn + 1, std::memory_order_release);
-            return;
-        }
-        // a while of its own time, then others' on a machine that has other work
-        for (int tries = 0; turn_.load(std::memory_order_acquire) == turn; tries++) {
-            if (tries > 200) sched_yield();
-#if defined(__x86_64__)
-            else __builtin_ia32_pause();
-#endif
-        }
-    }
-};
 
 // One of the threads, and its part of `count` things
 struct Member {
@@ -48,11 +21,11 @@ static inline void together(int threads, const Body& body) {
         const Body& body;
         Barrier barrier;
     } job{body, {}};
-    if (threads <= 1 || pool.parallel == nullptr) return body(Member{0, 1, job.barrier});
-    pool.parallel(
-        [](void* data) {
+    on_threads(
+        threads,
+        [](void* data, int index, int total) {
             Job& mine = *static_cast<Job*>(data);
-            mine.body(Member{pool.thread_num(), pool.num_threads(), mine.barrier});
+            mine.body(Member{index, total, mine.barrier});
         },
-        &job, unsigned(threads), 0u);
+        &job);
 }
