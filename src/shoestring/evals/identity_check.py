@@ -22,8 +22,11 @@ from shoestring.run import Stage
 from shoestring.text.message import Message
 
 PROBES = Path(__file__).parent / "data" / "identity_probes.json"
+# "I am." is a yes to "Are you ...?"; "I am a chatbot.", "I am sorry." and "I was made in Rome." aren't
 _AFFIRMS = re.compile(
-    r"\s*(?:yes\b|yeah\b|i am\b(?! not)|i was\b(?! not)|correct\b|是|对|没错)", re.IGNORECASE
+    r"\s*(?:(?:yes|yeah|yep|sure|of course|indeed|correct|right|exactly)\b"
+    r"|i (?:am|was|do|did)(?: indeed)?\s*(?:[.,;!]|\Z)|是|对|没错|当然)",
+    re.IGNORECASE,
 )
 
 
