@@ -1,6 +1,5 @@
 // Threads: the pool that torch has started, a barrier, and a crew that stays together through a call.
 #pragma once
-#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@ extern Pool pool;
 // processors, or two of the threads share one, watching takes the time of the thread that is waited for.
 class Barrier {
     static constexpr int64_t WATCH_NS = 20000;
+    static constexpr int SLEEP = 0 | 128, WAKE = 1 | 128;  // futex(2), of one process; its header isn't everywhere
     std::atomic<int> here_{0}, turn_{0}, asleep_{0};
 
     static int64_t now() {
@@ -29,7 +29,7 @@ class Barrier {
         clock_gettime(CLOCK_MONOTONIC, &t);
         return int64_t(t.tv_sec) * 1000000000 + t.tv_nsec;
     }
-    void futex(int what, int value) { syscall(SYS_futex, &turn_, what | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0); }
+    void futex(int what, int value) { syscall(SYS_futex, &turn_, what, value, nullptr, nullptr, 0); }
     bool watch(int turn) const {
         int64_t until = 0;
         for (int tries = 1; turn_.load(std::memory_order_acquire) == turn; tries++) {
@@ -51,10 +51,10 @@ class Barrier {
         if (here_.fetch_add(1, std::memory_order_acq_rel) + 1 == total) {
             here_.store(0, std::memory_order_relaxed);
             turn_.store(turn + 1);
-            if (asleep_.load()) futex(FUTEX_WAKE, INT_MAX);
+            if (asleep_.load()) futex(WAKE, INT_MAX);
         } else if (!watch(turn)) {
             asleep_.fetch_add(1);  // before the kernel looks at turn_: whoever changes it later sees this
-            while (turn_.load() == turn) futex(FUTEX_WAIT, turn);
+            while (turn_.load() == turn) futex(SLEEP, turn);
             asleep_.fetch_sub(1);
         }
     }
