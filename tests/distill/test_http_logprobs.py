@@ -1,5 +1,7 @@
 """A micro-batch taken apart into the texts that an endpoint is asked about."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,7 @@ class Known:
 
     def __init__(self, unknown=(), top=True):
         self.unknown, self.top, self.asked = set(unknown), top, []
+        self.turns = SimpleNamespace(budget=SimpleNamespace(money=2.0))
 
     def score_all(self, texts):
         self.asked += texts
@@ -84,3 +87,12 @@ def test_a_token_outside_the_endpoints_top_stands_with_the_least_likely_there_an
 def test_a_place_of_which_nothing_is_said_ends_the_run():
     with pytest.raises(ShoestringError, match="neither"):
         HttpLogprobs(Known(unknown=[8], top=False), torch.arange(20))(batch())
+
+
+def test_what_was_paid_since_last_asked():
+    known = Known()
+    http = HttpLogprobs(known, torch.arange(100))  # 2 was paid by an earlier start
+    assert http.take_paid() == 0
+    known.turns.budget.money += 0.5
+    assert http.take_paid() == 0.5
+    assert http.take_paid() == 0

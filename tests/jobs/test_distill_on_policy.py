@@ -141,10 +141,11 @@ def at_stub(stub: Stub, teacher: Path, **changed) -> dict:
 
 
 def test_faults_that_pass_change_no_bit(base, teacher, tmp_path):
-    suite, kinds = toy_suite(tmp_path), ["429:0.05", "500", "cut", "malformed", None, None]
+    # as threads take turns one text may meet many faults, so few enough that none meets thirteen
+    suite, kinds = toy_suite(tmp_path), ["429:0.05", "500", "cut", "malformed", *[None] * 8]
     with serving(Stub()) as stub:
         stub.score = served_by(load(teacher, dtype="float32"))
-        at = at_stub(stub, teacher)
+        at = at_stub(stub, teacher, retries=12)
         run(settings(base, at, suite, steps=1), tmp_path / "calm")
         stub.score_fault = lambda number: kinds[number % len(kinds)]
         run(settings(base, at, suite, steps=1), tmp_path / "stormy")
