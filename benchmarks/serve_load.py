@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -251,6 +252,10 @@ def main() -> None:
     try:
         line = next((line for line in server.stderr if line.startswith("http://")), "")
         port = int(line.rpartition(":")[2].partition("/")[0])
+        # what the server says of faults: a pipe that nobody reads is full soon, and it would wait for it
+        threading.Thread(
+            target=lambda err: sys.stderr.writelines(err), args=[server.stderr], daemon=True
+        ).start()
         found = asyncio.run(load(port, server.pid, args.clients, args.seconds))
         wrong = faults(found)
         server.send_signal(signal.SIGTERM)

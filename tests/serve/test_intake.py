@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from room import Room
+from room import Room, wait_for
 from shoestring.serve.intake import is_loopback
 
 
@@ -44,6 +44,16 @@ def test_a_body_that_doesnt_come_is_a_408() -> None:
             connection.sendall((head + "Content-Type: application/json\r\n\r\n").encode() + body[:9])
             assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
         assert any(" 408 " in line for line in room.lines)
+
+
+def test_a_client_that_leaves_in_its_body_is_no_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    with Room() as room:
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n"
+        with socket.create_connection((room.probe._parts.hostname, room.probe._parts.port), 10) as connection:
+            connection.sendall((head + 'Content-Type: application/json\r\n\r\n{"model"').encode())
+        wait_for(lambda: any(" 400 " in line for line in room.lines))
+        assert room.probe.chat("q").status == 200
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_no_other_site_is_told_that_it_may_read() -> None:

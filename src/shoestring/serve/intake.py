@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 from collections.abc import Collection
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from shoestring.serve.errors import ApiError
 from shoestring.serve.settings import ServeSettings
@@ -37,7 +37,7 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
 
 
 async def read_json(request: Request, settings: ServeSettings) -> bytes:
-    """A request's body. Raises ApiError 413, 415 or 408."""
+    """A request's body. Raises ApiError 413, 415, 408 or, where the client is gone, 400."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         # a form from another site can post text/plain without asking first, JSON it can't
@@ -55,6 +55,8 @@ async def read_json(request: Request, settings: ServeSettings) -> bytes:
                     parts.append(part)
     except TimeoutError:
         raise ApiError(408, f"the body took more than {settings.body_seconds:.0f} s") from None
+    except ClientDisconnect:  # no fault of the server's: nobody reads this but the log
+        raise ApiError(400, "the client left before its body was whole", code="client_gone") from None
     if size > limit:
         raise too_much
     return b"".join(parts)
