@@ -29,9 +29,8 @@ from shoestring.release.gguf_write import write_gguf
 from shoestring.run.environment import usable_cores
 
 OUR, LLAMA, OPENVINO, VLLM = "shoestring", "llama.cpp", "OpenVINO", "vLLM CPU"
-AS_IT_COMES = (
-    "shoestring, drafts"  # one stream alone looks drafts up in its own text, which no peer here does
-)
+# one stream alone looks drafts up in its own text, which no peer here does
+AS_IT_COMES = "shoestring, drafts"
 PEERS = (LLAMA, OPENVINO, VLLM)
 CACHE_GIB = 1.0
 WRONG_GAP = 1.0  # between the two best in float32, where a contender's rounding can't be why it took another

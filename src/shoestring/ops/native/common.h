@@ -125,7 +125,6 @@ template <class Body>
 static inline void split(int64_t count, int threads, int64_t grain, const Body& body) {
     if (count <= 0) return;
     if (count / grain < threads) threads = int(count / grain);
-    if (threads <= 1) return run_part(body, int64_t(0), count);
     struct Job {
         const Body& body;
         int64_t count;

@@ -65,27 +65,27 @@ class Barrier {
 // milliseconds: beside two busy programs a step of 30 layers took 30 times as long as with one thread.
 class Crew {
     Barrier barrier_;
-    void (*work_)(void*, int) = nullptr;  // data, index
+    void (*work_)(void*, int, int) = nullptr;  // data, index, total
     void* data_ = nullptr;
     int wanted_ = 0, total_ = 1;
 
-    void help(int index) {
+    void help(int index, int total) {
         while (true) {
-            barrier_.wait(total_);
+            barrier_.wait(total);
             if (work_ == nullptr) return;
-            if (index < wanted_) work_(data_, index);
-            barrier_.wait(total_);
+            if (index < wanted_) work_(data_, index, wanted_);
+            barrier_.wait(total);
         }
     }
 
   public:
     static thread_local Crew* own;  // of the thread that leads one
 
-    // work(data, index) for each index below `threads`, which is at most the crew's
-    void run(int threads, void (*work)(void*, int), void* data) {
+    // work(data, index, threads) for each index below `threads`, which is at most the crew's
+    void run(int threads, void (*work)(void*, int, int), void* data) {
         work_ = work, data_ = data, wanted_ = threads;
         barrier_.wait(total_);
-        work(data, 0);
+        work(data, 0, threads);
         barrier_.wait(total_);
     }
     int total() const { return total_; }
@@ -101,17 +101,14 @@ class Crew {
         pool.parallel(
             [](void* data) {
                 Job& mine = *static_cast<Job*>(data);
-                const int index = pool.thread_num();
-                if (index) {
-                    mine.crew.total_ = pool.num_threads();
-                    return mine.crew.help(index);
-                }
-                mine.crew.total_ = pool.num_threads();
+                const int index = pool.thread_num(), total = pool.num_threads();
+                if (index) return mine.crew.help(index, total);
+                mine.crew.total_ = total;
                 own = &mine.crew;
                 mine.body();
                 own = nullptr;
                 mine.crew.work_ = nullptr;
-                mine.crew.barrier_.wait(mine.crew.total_);
+                mine.crew.barrier_.wait(total);
             },
             &job, unsigned(threads), 0u);
     }
@@ -119,23 +116,13 @@ class Crew {
 
 // work(data, index, total) on up to `threads` threads, this one among them
 static inline void on_threads(int threads, void (*work)(void*, int, int), void* data) {
+    if (Crew::own && threads > Crew::own->total()) threads = Crew::own->total();
+    if (threads <= 1 || pool.parallel == nullptr) return work(data, 0, 1);
+    if (Crew::own) return Crew::own->run(threads, work, data);
     struct Job {
         void (*work)(void*, int, int);
         void* data;
-        int total;
-    } job{work, data, threads};
-    if (Crew* crew = Crew::own) {
-        job.total = threads < crew->total() ? threads : crew->total();
-        if (job.total <= 1) return work(data, 0, 1);
-        return crew->run(
-            job.total,
-            [](void* one, int index) {
-                const Job& mine = *static_cast<Job*>(one);
-                mine.work(mine.data, index, mine.total);
-            },
-            &job);
-    }
-    if (threads <= 1 || pool.parallel == nullptr) return work(data, 0, 1);
+    } job{work, data};
     pool.parallel(
         [](void* one) {
             const Job& mine = *static_cast<Job*>(one);
