@@ -9,6 +9,8 @@ import torch
 from shoestring.distill.http_logprobs import HttpLogprobs, whole_rows
 from shoestring.distill.teacher_score import Scores
 from shoestring.errors import ShoestringError
+from shoestring.remote.endpoint import Endpoint
+from shoestring.remote.spending import Budget
 from shoestring.text.message import Rendered
 from shoestring.text.packing import Family, pack
 from shoestring.train.batch import MicroBatch
@@ -30,7 +32,8 @@ class Known:
 
     def __init__(self, unknown=(), top=True):
         self.unknown, self.top, self.asked = set(unknown), top, []
-        self.turns = SimpleNamespace(budget=SimpleNamespace(money=2.0))
+        self.turns = SimpleNamespace(budget=Budget(Endpoint(url="http://h/v1", model="m")))
+        self.turns.budget.had(2.0, 0)
 
     def score_all(self, texts):
         self.asked += texts
@@ -93,6 +96,6 @@ def test_what_was_paid_since_last_asked():
     known = Known()
     http = HttpLogprobs(known, torch.arange(100))  # 2 was paid by an earlier start
     assert http.take_paid() == 0
-    known.turns.budget.money += 0.5
+    known.turns.budget.spend(0.5, 0)
     assert http.take_paid() == 0.5
     assert http.take_paid() == 0

@@ -18,7 +18,6 @@ class HttpLogprobs:
     def __init__(self, scorer: HttpScorer, to_teacher: Tensor) -> None:
         self.scorer, self.to_teacher = scorer, to_teacher.cpu().numpy()
         self.asked = self.unknown = 0
-        self._paid = scorer.turns.budget.money  # by earlier starts, and on their bill
 
     def __call__(self, batch: MicroBatch) -> Tensor:
         """(N,) on the CPU, of the batch's targets."""
@@ -43,8 +42,7 @@ class HttpLogprobs:
 
     def take_paid(self) -> float:
         """USD since last asked."""
-        before, self._paid = self._paid, self.scorer.turns.budget.money
-        return self._paid - before
+        return self.scorer.turns.budget.take_paid()
 
     def _named(self, ids: np.ndarray) -> list[int]:
         named = self.to_teacher[ids]

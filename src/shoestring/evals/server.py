@@ -113,15 +113,14 @@ class _Round:
         self.stage, self.name = stage, name
         self.done, self.total, self.tokens, self.read = kept, total, 0, 0
         self.lost: list[Answer] = []
-        self.budget, self.paid_before = Budget(server.endpoint), 0.0
+        self.budget = Budget(server.endpoint)
         self.began = time.perf_counter()
 
     def run(self, missing: Sequence[Ask]) -> Asked:
         if not missing:
             return Asked()
         endpoint = self.server.endpoint
-        self.budget.spend(*spent(self.server.folder, endpoint.url))
-        self.paid_before = self.budget.money
+        self.budget.had(*spent(self.server.folder, endpoint.url))
         model = RemoteModel(endpoint, self.server.key, self.budget, self._lose, self._say)
         try:
             asked = model.ask(missing, self.sampling, self._take, self._stop)
@@ -141,7 +140,7 @@ class _Round:
 
     def meter(self, kind: str) -> None:
         lost = sum(a.prompt_tokens + a.completion_tokens for a in self.lost)
-        tokens, paid = self.read + self.tokens + lost, self.budget.money - self.paid_before
+        tokens, paid = self.read + self.tokens + lost, self.budget.take_paid()
         if self.stage is not None and (tokens or paid):
             seconds = time.perf_counter() - self.began
             self.stage.use(kind, seconds, tokens, wasted={"lost": lost} if lost else None, paid=paid)

@@ -26,7 +26,6 @@ class Meter:
         self._new: list[Answer] = []  # not in the usage yet
         self._again: list[Again] = []
         self._lost = 0
-        self._paid = self._money  # on the bill of an earlier start
         self._began = self._written = time.perf_counter()
 
     def begin(self, total: int, missing: int) -> None:
@@ -50,10 +49,6 @@ class Meter:
     def redo(self, again: Sequence[Again]) -> None:
         """What was made a second time and thrown away."""
         self._again += again
-
-    @property
-    def _money(self) -> float:
-        return self.budget.money if self.budget is not None else 0.0
 
     def spent(self) -> dict[str, Any]:
         """By the samples' whole life, earlier starts too; nothing for a model in this process."""
@@ -85,8 +80,7 @@ class Meter:
             flops = sum(
                 decode_flops(self.config, length, several) for (_, length), several in prompts.items()
             )
-        paid = self._money - self._paid
+        paid = self.budget.take_paid() if self.budget is not None else 0.0
         if made or paid:
             self.stage.use("generate", now - self._written, made, flops, wasted or None, paid)
         self._new, self._again, self._lost, self._written = [], [], 0, now
-        self._paid += paid

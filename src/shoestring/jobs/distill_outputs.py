@@ -128,7 +128,7 @@ def open_teacher(
         return local, store, Meter(stage, store, lm.config, None)
     store = Store(root, identity_of(endpoint), settings.sampling)
     budget = Budget(endpoint)
-    budget.spend(*spent(root, endpoint.url))
+    budget.had(*spent(root, endpoint.url))
     meter = Meter(stage, store, None, budget)
     told = meter.lose, stage.say, store.refuse
     return RemoteModel(endpoint, checked_key(endpoint), budget, *told), store, meter

@@ -17,6 +17,7 @@ class Budget:
     endpoint: Endpoint
     money: float = 0.0
     tokens: int = 0
+    _billed: float = 0.0  # of the money
     _aside: dict[int, tuple[int, int]] = field(default_factory=dict)  # by request: tokens in, tokens out
 
     def cost(self, tokens_in: int, tokens_out: int, cached: int = 0) -> float:
@@ -49,6 +50,16 @@ class Budget:
     def spend(self, money: float, tokens: int) -> None:
         self.money += money
         self.tokens += tokens
+
+    def had(self, money: float, tokens: int) -> None:
+        """What earlier starts spent, which is on their bill."""
+        self.spend(money, tokens)
+        self._billed += money
+
+    def take_paid(self) -> float:
+        """USD since last asked, for a line of usage."""
+        paid, self._billed = self.money - self._billed, self.money
+        return paid
 
     def __str__(self) -> str:
         e = self.endpoint

@@ -32,7 +32,7 @@ class Turns:
         self.endpoint, self.ledger, self.say, self.stop = endpoint, ledger, say, stop
         self.budget = Budget(endpoint)
         for row in read_lines(ledger):
-            self.budget.spend(row["cost"], row["prompt_tokens"] + row["completion_tokens"])
+            self.budget.had(row["cost"], row["prompt_tokens"] + row["completion_tokens"])
         self._pace = Pace(endpoint.requests_per_minute, endpoint.tokens_per_minute)
         self._lock = threading.Lock()
         self._sent, self._under_way, self._hold_until = 0, 0, 0.0
