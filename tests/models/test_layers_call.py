@@ -22,28 +22,12 @@ from shoestring.ops.latent_layers import LatentLayersCall
 from shoestring.ops.panels import panel_library
 from tiny import tiny_lm
 from tiny_v3 import tiny_v3
+from wide import FAMILIES, LATENT, latent_lm, wide_lm
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 
 PROMPTS = [[5 + i, 9, 30 + 2 * i, 7] * (1 + i % 9) for i in range(24)]
 PARAMS = SamplingParams(max_tokens=40, temperature=0.8, seed=3, ignore_eos=True)
-FAMILIES = {"llama": {}, "qwen2": {"attention_bias": True}, "qwen3": {"qk_norm": True}}
-
-
-def wide_lm(family: str, dtype: torch.dtype = torch.float32, form: Form | None = None) -> LanguageModel:
-    lm = tiny_lm()
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "num_key_value_heads": 1}
-    config = dataclasses.replace(lm.config, **sizes, **FAMILIES[family])
-    network = Transformer(config)
-    network.init_weights(0)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith("bias") or parameter.dim() == 1:
-                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
-    network.to(dtype)
-    if form is not None:
-        quantize_network(network, form)
-    return dataclasses.replace(lm, network=network, config=config)
 
 
 def generate(lm: LanguageModel, prompts: list[list[int]], engine: Engine | None = None) -> list[Completion]:
@@ -140,22 +124,6 @@ def test_two_engines_at_work_have_each_their_own_threads(with_threads: Callable[
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda _: bits(generate(lm, PROMPTS[:8])), range(2)))
     assert made == [alone, alone]
-
-
-LATENT = {
-    "v3": {},
-    "no latent of queries": {"q_lora_rank": None},
-    "v2": {"scoring_func": "softmax", "topk_method": "greedy", "norm_topk_prob": False, "n_group": 1},
-    "no shared experts": {"n_shared_experts": 0},
-    "dense": {"n_routed_experts": 0, "first_k_dense_replace": 3},
-    "halves": {"rope_interleave": False},
-}
-
-
-def latent_lm(kind: str) -> LanguageModel:
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "q_lora_rank": 32, "kv_lora_rank": 32}
-    lm = tiny_v3(**(sizes | {"moe_intermediate_size": 32} | LATENT[kind]))
-    return dataclasses.replace(lm, network=lm.network.to(torch.bfloat16))
 
 
 @pytest.mark.parametrize("kind", LATENT)

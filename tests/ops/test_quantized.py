@@ -25,6 +25,7 @@ from shoestring.ops.quantized import (
     quantized_linear_plain,
     quantized_logits,
     quantized_rows,
+    quantized_rows_plain,
     round_rows,
 )
 
@@ -60,7 +61,9 @@ def test_packing_loses_nothing(bits: int, rows: int) -> None:
 @BOTH
 def test_embedding_rows_are_the_matrix_rows(bits: int) -> None:
     packed, ids = matrix(bits), torch.tensor([36, 0, 17, 17])
+    assert torch.equal(quantized_rows_plain(packed, ids, torch.float32), dequantize(packed)[ids])
     assert torch.equal(quantized_rows(packed, ids, torch.float32), dequantize(packed)[ids])
+    assert torch.equal(quantized_rows(packed, ids, torch.bfloat16), dequantize(packed)[ids].bfloat16())
 
 
 def test_eight_bits_are_off_by_half_a_step_at_most() -> None:

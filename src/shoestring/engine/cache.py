@@ -1,7 +1,9 @@
 """The cache of keys and values, or of latents, in blocks, and what one pass of the network does with it."""
 
+import dataclasses
 from array import array
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from shoestring.engine.store import BlockStore
 from shoestring.models.attention import AttentionContext
 from shoestring.models.config import ModelConfig
-from shoestring.ops.block import PagedStep
+from shoestring.ops.block import LastCall, PagedStep
 from shoestring.ops.latent_heads import LatentBlocks
 from shoestring.ops.native import Library
 from shoestring.ops.paged import (
@@ -28,7 +30,8 @@ from shoestring.ops.paged import (
 
 class PagedPass(AttentionContext):
     """One pass over new tokens of sequences whose earlier ones are in the cache: lengths[i] tokens of the
-    sequence with the blocks tables[i], from place firsts[i] on, end to end."""
+    sequence with the blocks tables[i], from place firsts[i] on, end to end. after: the pass before this one,
+    both of one token for each of the same sequences, to whose tables no more than new ends has come."""
 
     def __init__(
         self,
@@ -36,17 +39,20 @@ class PagedPass(AttentionContext):
         tables: Sequence[array],
         firsts: Sequence[int],
         lengths: Sequence[int],
-        runs: DecodeRuns | None = None,
+        after: Self | None = None,
     ) -> None:
-        """runs: as `runs_of` these tables made them before, where each sequence has one token."""
         self.cache, self.lengths = cache, lengths
-        self.tokens = cache.place(tables, firsts, lengths)
+        self.held = sum(map(len, tables))  # blocks
+        if after is not None and after.held == self.held:
+            self.tokens = dataclasses.replace(after.tokens, places=torch.tensor(firsts, device=cache.device))
+        else:
+            self.tokens = cache.place(tables, firsts, lengths)
         self.single = max(lengths) == 1
-        self.runs = runs
+        self.runs, self.last = (None, LastCall()) if after is None else (after.runs, after.last)
         self.groups: list[PlainGroup] = []
         if cache.library is None:
             self.groups = plain_groups(self.tokens, lengths)
-        elif runs is None and not cache.latent:
+        elif self.runs is None and not cache.latent:
             threads = torch.get_num_threads()
             self.runs = (
                 DecodeRuns.of_sequences(tables, firsts)
@@ -73,7 +79,7 @@ class PagedPass(AttentionContext):
         cache = self.cache
         if cache.library is None or (self.runs is None and not cache.latent):
             return None
-        return PagedStep(cache.store.addresses(), self.tokens, self.runs, keeps_first=not self.single)
+        return PagedStep(cache.store.addresses(), self.tokens, self.runs, not self.single, self.last)
 
     def latent_blocks(self, layer: int) -> LatentBlocks | None:
         cache = self.cache

@@ -218,6 +218,7 @@ class Engine:
         given, own = dict(weights), dict(self.lm.network.public_tensors())
         refuse_weights(given, own)
         self.lm.network.take(given.items())
+        self.runner.look_again()
         self.weights_version = version
         self.pool.forget(str(version))
         self._give_memory_back()

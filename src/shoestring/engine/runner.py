@@ -17,7 +17,6 @@ from shoestring.engine.sampler import Sampler
 from shoestring.engine.sequence import Piece, Reading, Sequence, Token
 from shoestring.models.transformer import Transformer
 from shoestring.ops.native import library_for
-from shoestring.ops.paged import DecodeRuns
 
 
 class Runner:
@@ -29,7 +28,7 @@ class Runner:
         layers = config.num_hidden_layers + int(self.drafting.drafts is not None)
         self.cache = PagedCache(config, layers, weight.dtype, weight.device, library_for(weight))
         self.graphs = DecodeGraphs.where_possible(network, self.cache)
-        self._runs: DecodeRuns | None = None  # of the sequences that run now
+        self._last: PagedPass | None = None  # with one token for each of the sequences that run now
 
     def prepare(self, running: int, readings: list[Reading], copies: list[tuple[int, int]]) -> None:
         """Before a step: memory for the blocks that are held by now, and whether the module drafts."""
@@ -38,7 +37,7 @@ class Runner:
         self.cache.store.grow(needed, self.pool.limit)
         if copies:
             self.cache.store.copy(copies)
-            self._runs = None
+            self.look_again()
         self.drafting.choose(running, readings, self.cache)
 
     @torch.no_grad()
@@ -50,7 +49,7 @@ class Runner:
             if some := [piece for piece in pieces if (piece.begin == 0) is beginning]:
                 finished += self._read(some, beginning)
         if finished:
-            self._runs = None
+            self.look_again()
         return finished
 
     def _read(self, pieces: list[Piece], beginning: bool) -> list[Reading]:
@@ -140,8 +139,7 @@ class Runner:
         states = self.graphs.run(newest, tables, places) if self.graphs is not None else None
         if states is not None:
             return states
-        context = PagedPass(self.cache, tables, places, [1] * len(running), self._runs)
-        self._runs = context.runs
+        context = self._last = PagedPass(self.cache, tables, places, [1] * len(running), self._last)
         ids = torch.tensor(newest, device=self.device)
         output = self.network(ids, context.tokens.places, cache=context)
         self._record(running, output.routing, [1] * len(running), [1] * len(running))
@@ -192,6 +190,10 @@ class Runner:
             if sequence.request.params.record_routing:
                 sequence.routing.append(own[:stand])
 
+    def look_again(self) -> None:
+        """Other sequences run, their blocks lie elsewhere, or the network has other weights."""
+        self._last = None
+
     def give_memory_back(self) -> None:
         """Of the cache, of which nothing is held. A GPU's graphs read it where it lies: there it stays."""
         if self.graphs is None:
@@ -199,7 +201,7 @@ class Runner:
 
     def remove(self, slots: list[int]) -> None:
         """Drop what is kept of these slots, given falling; the last take the gaps."""
-        self._runs = None
+        self.look_again()
         if self.drafting.drafter is not None:
             self.drafting.drafter.remove(slots)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from torch import Tensor, is_grad_enabled, nn
+from torch import Tensor, UntypedStorage, is_grad_enabled, nn
 
 from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.block import Block
@@ -15,14 +15,20 @@ from shoestring.ops.few import FEW_PAIRS
 from shoestring.ops.latent_layers import LatentLayersCall
 
 Slot = tuple[Mapping[str, Tensor | None], str]  # a module's own tensors, and the name of one
+Call = LayersCall | LatentLayersCall
+
+TRUSTED = 32  # passes over the same sequences in which nobody looks: that took a twelfth of one stream's step
 
 
 class NetworkCall:
     """What `forward` of each layer does in turn. The call is made when first asked for, and anew when a
-    weight lies elsewhere than before, or was written to."""
+    weight lies elsewhere than before, or was written to. That is looked at when a pass has other sequences
+    than the one before, or weights were given (`Engine.load_weights`), and else every `TRUSTED` passes: so
+    long may one who writes to a weight while sequences run, or hangs a hook, wait for it to be noticed."""
 
     def __init__(self) -> None:
-        self._call: LayersCall | LatentLayersCall | None = None
+        self._call: Call | None = None
+        self._held: list[UntypedStorage] = []  # which the call reads, whatever becomes of the tensors
         self._modules: list[nn.Module] = []
         self._slots: list[Slot] = []
         self._places: list[tuple[int, int]] = []
@@ -37,32 +43,40 @@ class NetworkCall:
     ) -> tuple[Tensor, Tensor] | None:
         """x (T, hidden) float32, which is written to -> the last layer's sum and branch; None where they have
         to be asked one by one: one can't be taken so, or has a hook that wants to see what it makes."""
-        layers = cast("list[Block]", [*modules])
         step = context.paged_step()
-        if step is None or any(map(is_watched, self._modules or layers)):
+        if step is None:
+            return None
+        last = step.last
+        if last.call is None or last.passes == TRUSTED:
+            last.call, last.passes = self._looked_at(cast("list[Block]", [*modules]), x, trace), 0
+        last.passes += 1
+        if isinstance(last.call, LayersCall):
+            first = cast("Block", modules[0])
+            return last.call.run(x, rope, step, first.self_attn.scale, first.input_layernorm.dtype)
+        if not isinstance(last.call, LatentLayersCall):
+            return None
+        x, branch, chosen = last.call.run(x, rope, step)
+        for gate, ids in zip(_mixtures(cast("list[Block]", [*modules])), chosen, strict=True):
+            trace.add(ids, gate.config.n_routed_experts, None)
+        return x, branch
+
+    def _looked_at(self, layers: Sequence[Block], x: Tensor, trace: RoutingTrace) -> Call | None:
+        """The call that stands for them now."""
+        if any(map(is_watched, self._modules or layers)):
             return None
         first = layers[0]
         plain = isinstance(first.self_attn, Attention)
         takes = first.native_calls(x) is not None if plain else _takes_latent(x, layers, trace)
-        if not takes:
-            return None
-        call = self._made(layers, x)
-        if isinstance(call, LayersCall):
-            return call.run(x, rope, step, first.self_attn.scale, first.input_layernorm.dtype)
-        if call is None:
-            return None
-        x, branch, chosen = call.run(x, rope, step)
-        for gate, ids in zip(_mixtures(layers), chosen, strict=True):
-            trace.add(ids, gate.config.n_routed_experts, None)
-        return x, branch
+        return self._made(layers, x) if takes else None
 
-    def _made(self, layers: Sequence[Block], x: Tensor) -> LayersCall | LatentLayersCall | None:
+    def _made(self, layers: Sequence[Block], x: Tensor) -> Call | None:
         places = [_place(slot) for slot in self._slots]
         if not places or places != self._places:
             calls = [call for layer in layers if (call := layer.native_calls(x)) is not None]
             self._call = LayersCall(calls) if len(calls) == len(layers) else latent_call(layers)
             self._modules = [module for layer in layers for module in layer.modules()]
             self._slots = [slot for module in self._modules for slot in _slots(module)]
+            self._held = [t.untyped_storage() for own, name in self._slots if (t := own[name]) is not None]
             self._places = [_place(slot) for slot in self._slots]
         return self._call
 

@@ -82,6 +82,15 @@ class BlockCalls(ByAddress):
         return total, branch
 
 
+@dataclass
+class LastCall:
+    """By which call of all layers the pass before this one was made, of the same sequences, and how many have
+    been since somebody looked whether it still stands for the network."""
+
+    call: ByAddress | None = None
+    passes: int = 0
+
+
 @dataclass(frozen=True)
 class PagedStep:
     """A pass's place in the cache: stores (layers, parts) int64, where each layer's keys and values lie, or
@@ -92,6 +101,7 @@ class PagedStep:
     tokens: PagedTokens
     runs: DecodeRuns | None
     keeps_first: bool
+    last: LastCall
 
     def words(self, scale: float) -> Tensor:
         assert self.runs is not None

@@ -157,6 +157,15 @@ def _standing_for(matrix: Quantized, panels: slice) -> Tensor:
 
 def quantized_rows(matrix: Quantized, ids: Tensor, dtype: torch.dtype) -> Tensor:
     """ids (T,) -> those rows (T, depth): an embedding."""
+    out = torch.empty((len(ids), matrix.depth), dtype=dtype, device=ids.device)
+    library = _library(out, matrix)
+    if library is None:
+        return quantized_rows_plain(matrix, ids, dtype)
+    library.call("coded_rows", (out,), ids.contiguous(), matrix.words, out, len(ids))
+    return out
+
+
+def quantized_rows_plain(matrix: Quantized, ids: Tensor, dtype: torch.dtype) -> Tensor:
     panel, lane = ids // LANES, ids % LANES
     values = matrix.values[panel, :, :, lane]  # (T, G, 8, 4)
     if matrix.mins is not None:

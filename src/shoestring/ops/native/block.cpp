@@ -1,7 +1,9 @@
-// A block of the plain decoder (Llama, Qwen2, Qwen3) in two calls, what is before attention and what comes after: at few
-// tokens the fifteen calls of its parts take longer than the work. What they stand for is models/block.py.
+// A block of the plain decoder (Llama, Qwen2, Qwen3) in two calls, what is before attention and what comes after, and all
+// blocks of a network in one: at few tokens the fifteen calls of its parts take longer than the work. What they stand for
+// is models/block.py.
 #include <type_traits>
 
+#include "decode.h"
 #include "panels.h"
 #include "quantized.h"
 #include "rowwise.h"
@@ -30,36 +32,33 @@ static inline int64_t columns_of(const Matrix& m) { return m.in_panels ? COLUMNS
 // Rows that meet a matrix: as they are, or as whole numbers where the matrix is in them
 template <class X>
 class Operand {
-    const Matrix& m_;
     const X* x_;
-    int64_t rows_;
+    int64_t rows_, depth_;
     Coded coded_;
     std::vector<const X*> each_;
 
   public:
-    Operand(const Matrix& m, const X* x, int64_t rows)
-        : m_(m), x_(x), rows_(rows), coded_(m.bits <= 8 ? rows : 0, m.bits <= 8 ? m.depth : 0) {
-        if (m.bits <= 8 || m.in_panels) return;
-        for (int64_t row = 0; row < rows; row++) each_.push_back(x + row * m.depth);
+    Operand(const X* x, int64_t rows, int64_t depth) : x_(x), rows_(rows), depth_(depth), coded_(rows, depth) {
+        for (int64_t row = 0; row < rows; row++) each_.push_back(x + row * depth);
     }
-    void set_row(int64_t row) {  // once x has it
-        if (m_.bits <= 8) coded_.set_row(row, x_ + row * m_.depth);
+    void set_row(const Matrix& m, int64_t row) {  // once x has it
+        if (m.bits <= 8) coded_.set_row(row, each_[size_t(row)]);
     }
     // numbers [begin, end) of every row's product, `begin` a multiple of `columns_of`
-    void times(int64_t begin, int64_t end, X* out, int64_t stride) const {
+    void times(const Matrix& m, int64_t begin, int64_t end, X* out, int64_t stride) const {
         if (begin >= end) return;
-        if (m_.bits <= 8)
-            return coded_times<X>(m_, coded_, rows_, begin / LANES, (end + LANES - 1) / LANES, out, stride);
+        if (m.bits <= 8)
+            return coded_times<X>(m, coded_, rows_, begin / LANES, (end + LANES - 1) / LANES, out, stride);
 #ifdef HAS_PRODUCT
         if constexpr (std::is_same_v<X, bf16>) {
-            if (m_.in_panels)
-                return PanelRows{x_, rows_, m_.depth}.times(as<X>(m_.values), as<X>(m_.bias), begin, end, out, stride);
+            if (m.in_panels)
+                return PanelRows{x_, rows_, depth_}.times(as<X>(m.values), as<X>(m.bias), begin, end, out, stride);
         }
 #endif
         const int64_t wide = end - begin;
         Scratch room(rows_ * wide);
-        Rows<X>(each_.data(), rows_, m_.depth).times(reinterpret_cast<const X*>(m_.values), begin, end, room.data(), wide);
-        const X* bias = as<X>(m_.bias);
+        Rows<X>(each_.data(), rows_, depth_).times(reinterpret_cast<const X*>(m.values), begin, end, room.data(), wide);
+        const X* bias = as<X>(m.bias);
         for (int64_t row = 0; row < rows_; row++) {
             float* made = room.data() + row * wide;
             if (bias)
@@ -69,8 +68,66 @@ class Operand {
     }
 };
 
+// The beginning of what is read next, asked for before a wait: memory would have nothing to do meanwhile
+static inline void ask_for(const Matrix& m, int64_t begin) {
+    constexpr int64_t ASKED = 8192;  // bytes: 2 to 3 % at 4 bits, and no more from more
+    const uint8_t* from = m.values + begin * m.depth * m.bits / 8;
+    for (int64_t at = 0; at < ASKED; at += 64) __builtin_prefetch(from + at, 0, 2);
+}
+
 template <class X>
 static inline int64_t floats_for(int64_t numbers) { return (numbers * int64_t(sizeof(X)) + 3) / 4; }
+
+static inline int64_t lines(int64_t numbers) { return (numbers + 31) / 32 * 32; }  // all begin on a cache line
+
+// What a pass's threads make for each other
+template <class X>
+struct Parts {
+    const int64_t tokens;
+    Scratch room;
+    X *qkv, *delta, *gates, *inner;
+
+    Parts(const Layer& layer, int64_t count) : tokens(count) {
+        const int64_t wide = lines(count * layer.qkv.rows), size = lines(count * layer.out.rows);
+        const int64_t deep = lines(count * layer.down.depth), both = lines(count * layer.gate_up.rows);
+        room.grow(floats_for<X>(wide + size + both + deep));
+        qkv = reinterpret_cast<X*>(room.data()), delta = qkv + wide, gates = delta + size, inner = gates + both;
+    }
+};
+
+// Rows on their way through the layers. Each of many is one thread's, and all wait for the others'. A few are made by every
+// thread by itself (`alone`), norms and rounding too: that takes a microsecond, and a wait as long.
+template <class X>
+struct Stream {
+    const bool alone;
+    Scratch room;
+    X* normed;
+    Operand<X> normed_rows, attended_rows, inner_rows;
+
+    Stream(const Layer& layer, const Parts<X>& parts, const X* attended, bool by_itself)
+        : alone(by_itself), room(floats_for<X>(parts.tokens * layer.qkv.depth)),
+          normed(reinterpret_cast<X*>(room.data())), normed_rows(normed, parts.tokens, layer.qkv.depth),
+          attended_rows(attended, parts.tokens, layer.out.depth), inner_rows(parts.inner, parts.tokens, layer.down.depth) {}
+
+    template <class Body>
+    void each(const Member& me, int64_t tokens, const Body& body) {
+        if (alone) return run_part(body, 0, tokens);
+        me.share(tokens, body);
+        me.wait();
+    }
+    // total = x + branch (may be null), and its norm, to meet m
+    void take(const Member& me, const Layer& layer, const void* norm, const Matrix& m, const float* x, const X* branch,
+              float* total, int64_t tokens) {
+        const int64_t size = layer.qkv.depth;
+        each(me, tokens, [&](int64_t begin, int64_t end) {
+            for (int64_t t = begin; t < end; t++) {
+                norm_row(x + t * size, branch ? branch + t * size : nullptr, as<X>(norm), total + t * size,
+                         normed + t * size, size, float(layer.eps));
+                normed_rows.set_row(m, t);
+            }
+        });
+    }
+};
 
 template <class X>
 static void norm_heads(X* x, const void* weight, int64_t heads, const Layer& layer) {
@@ -79,107 +136,107 @@ static void norm_heads(X* x, const void* weight, int64_t heads, const Layer& lay
         norm_row<X, X>(x, nullptr, as<X>(weight), nullptr, x, layer.dim, float(layer.eps));
 }
 
-// x (tokens, size) float32 and the branch still to be added (may be null) -> their sum, and of its norm the queries,
-// keys and values; queries and keys normed where the layer does that, and turned
+// body(begin, end) on this thread's part of the columns of m, of which there are `count`
+template <class Body>
+static inline void in_lanes(const Member& me, const Matrix& m, int64_t count, const Body& body) {
+    const int64_t each = columns_of(m);
+    me.share((count + each - 1) / each, [&](int64_t begin, int64_t end) {
+        body(begin * each, end * each < count ? end * each : count);
+    });
+}
+
+static inline int64_t first_lane(const Member& me, const Matrix& m, int64_t count) {
+    const int64_t each = columns_of(m);
+    return (count + each - 1) / each * me.index / me.total * each;
+}
+
+static inline int64_t heads_of(const Layer& layer) { return layer.heads + 2 * layer.kv_heads; }
+
+// A member's part of queries, keys and values of the normed rows; queries and keys normed where the layer does that, and
+// turned
 template <class X>
-static void block_inputs(const Layer* words, const float* x, const X* branch, const float* cos, const float* sin,
-                         float* total, X* q, X* k, X* v, int64_t tokens, int threads) {
-    const Layer& layer = *words;
-    const int64_t size = layer.qkv.depth, dim = layer.dim, wide = layer.qkv.rows, half = dim / 2;
+static void project(const Member& me, const Layer& layer, const Stream<X>& stream, const Parts<X>& parts, const float* cos,
+                    const float* sin, X* q, X* k, X* v) {
+    const int64_t dim = layer.dim, wide = layer.qkv.rows, half = dim / 2, tokens = parts.tokens;
     const int64_t heads = layer.heads, kv_heads = layer.kv_heads;
-    Scratch room(floats_for<X>(tokens * (size + wide)));
-    X *normed = reinterpret_cast<X*>(room.data()), *made = normed + tokens * size;
-    Operand<X> operand(layer.qkv, normed, tokens);
-    together(threads_for(tokens * size * wide, threads), [&](const Member& me) {
-        me.share(tokens, [&](int64_t begin, int64_t end) {
-            for (int64_t t = begin; t < end; t++) {
-                norm_row(x + t * size, branch ? branch + t * size : nullptr, as<X>(layer.norm), total + t * size,
-                         normed + t * size, size, float(layer.eps));
-                operand.set_row(t);
-            }
-        });
-        me.wait();
-        me.share(heads + 2 * kv_heads, [&](int64_t begin, int64_t end) {  // a head's panels are one thread's
-            operand.times(begin * dim, end * dim, made, wide);
-            for (int64_t t = 0; t < tokens; t++)
-                for (int64_t h = begin; h < end; h++) {
-                    X* own = made + t * wide + h * dim;
-                    const float *c = cos + t * half, *s = sin + t * half;
-                    if (h < heads) {
-                        norm_heads(own, layer.query_norm, 1, layer);
-                        rotate_row(own, q + (t * heads + h) * dim, c, s, 1.0f, 1, dim);
-                    } else if (h < heads + kv_heads) {
-                        norm_heads(own, layer.key_norm, 1, layer);
-                        rotate_row(own, k + (t * kv_heads + h - heads) * dim, c, s, 1.0f, 1, dim);
-                    } else {
-                        X* to = v + (t * kv_heads + h - heads - kv_heads) * dim;
-                        std::memcpy(static_cast<void*>(to), own, sizeof(X) * size_t(dim));
-                    }
+    me.share(heads_of(layer), [&](int64_t begin, int64_t end) {  // a head's panels are one thread's
+        stream.normed_rows.times(layer.qkv, begin * dim, end * dim, parts.qkv, wide);
+        for (int64_t t = 0; t < tokens; t++)
+            for (int64_t h = begin; h < end; h++) {
+                X* own = parts.qkv + t * wide + h * dim;
+                const float *c = cos + t * half, *s = sin + t * half;
+                if (h < heads) {
+                    norm_heads(own, layer.query_norm, 1, layer);
+                    rotate_row(own, q + (t * heads + h) * dim, c, s, 1.0f, 1, dim);
+                } else if (h < heads + kv_heads) {
+                    norm_heads(own, layer.key_norm, 1, layer);
+                    rotate_row(own, k + (t * kv_heads + h - heads) * dim, c, s, 1.0f, 1, dim);
+                } else {
+                    X* to = v + (t * kv_heads + h - heads - kv_heads) * dim;
+                    std::memcpy(static_cast<void*>(to), own, sizeof(X) * size_t(dim));
                 }
-        });
+            }
+    });
+}
+
+// From what attention made: x + its projection, and a member's part of the feed-forward branch. All have waited before;
+// `next` is what comes after (may be null).
+template <class X>
+static void feed_forward(const Member& me, const Layer& layer, Stream<X>& stream, const Parts<X>& parts, const float* x,
+                         float* total, X* branch, const Layer* next) {
+    const int64_t size = layer.out.rows, inner = layer.down.depth, tokens = parts.tokens;
+    stream.each(me, tokens, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; t++) stream.attended_rows.set_row(layer.out, t);
+    });
+    in_lanes(me, layer.out, size, [&](int64_t begin, int64_t end) {
+        stream.attended_rows.times(layer.out, begin, end, parts.delta, size);
+    });
+    ask_for(layer.gate_up, first_lane(me, layer.gate_up, inner));
+    me.wait();
+    stream.take(me, layer, layer.post_norm, layer.gate_up, x, parts.delta, total, tokens);
+    in_lanes(me, layer.gate_up, inner, [&](int64_t begin, int64_t end) {  // a gate and its `up` are one thread's
+        stream.normed_rows.times(layer.gate_up, begin, end, parts.gates, 2 * inner);
+        stream.normed_rows.times(layer.gate_up, inner + begin, inner + end, parts.gates, 2 * inner);
+        for (int64_t t = 0; t < tokens; t++) {
+            const X* gate = parts.gates + t * 2 * inner + begin;
+            silu_mul_row(gate, gate + inner, parts.inner + t * inner + begin, end - begin);
+        }
+    });
+    ask_for(layer.down, first_lane(me, layer.down, size));
+    me.wait();
+    stream.each(me, tokens, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; t++) stream.inner_rows.set_row(layer.down, t);
+    });
+    in_lanes(me, layer.down, size, [&](int64_t begin, int64_t end) {
+        stream.inner_rows.times(layer.down, begin, end, branch, size);
+    });
+    if (next) ask_for(next->qkv, heads_of(*next) * me.index / me.total * next->dim);
+    me.wait();
+}
+
+// x (tokens, size) float32 and the branch still to be added (may be null) -> their sum, and of its norm the queries,
+// keys and values
+template <class X>
+static void block_inputs(const Layer& layer, const float* x, const X* branch, const float* cos, const float* sin,
+                         float* total, X* q, X* k, X* v, int64_t tokens, int threads) {
+    Parts<X> parts(layer, tokens);
+    Stream<X> stream(layer, parts, q, false);
+    together(threads_for(tokens * layer.qkv.depth * layer.qkv.rows, threads), [&](const Member& me) {
+        stream.take(me, layer, layer.norm, layer.qkv, x, branch, total, tokens);
+        project(me, layer, stream, parts, cos, sin, q, k, v);
     });
 }
 
 // x (tokens, size) and what attention made (tokens, heads * dim) -> x + its projection, and the feed-forward branch
 template <class X>
-static void block_outputs(const Layer* words, const float* x, const X* attended, float* total, X* branch,
+static void block_outputs(const Layer& layer, const float* x, const X* attended, float* total, X* branch,
                           int64_t tokens, int threads) {
-    const Layer& layer = *words;
-    const int64_t size = layer.out.rows, inner = layer.down.depth;
-    Scratch room(floats_for<X>(tokens * (2 * size + 3 * inner)));
-    X *delta = reinterpret_cast<X*>(room.data()), *normed = delta + tokens * size;
-    X *gates = normed + tokens * size, *made = gates + tokens * 2 * inner;
-    Operand<X> first(layer.out, attended, tokens), second(layer.gate_up, normed, tokens), last(layer.down, made, tokens);
-    const auto in_lanes = [](const Member& me, const Matrix& m, int64_t count, const auto& body) {
-        const int64_t each = columns_of(m);
-        me.share((count + each - 1) / each, [&](int64_t begin, int64_t end) {
-            body(begin * each, end * each < count ? end * each : count);
-        });
-    };
-    together(threads_for(tokens * size * inner, threads), [&](const Member& me) {
-        me.share(tokens, [&](int64_t begin, int64_t end) {
-            for (int64_t t = begin; t < end; t++) first.set_row(t);
-        });
-        me.wait();
-        in_lanes(me, layer.out, size, [&](int64_t begin, int64_t end) { first.times(begin, end, delta, size); });
-        me.wait();
-        me.share(tokens, [&](int64_t begin, int64_t end) {
-            for (int64_t t = begin; t < end; t++) {
-                const int64_t at = t * size;
-                norm_row(x + at, delta + at, as<X>(layer.post_norm), total + at, normed + at, size, float(layer.eps));
-                second.set_row(t);
-            }
-        });
-        me.wait();
-        in_lanes(me, layer.gate_up, inner, [&](int64_t begin, int64_t end) {  // a gate and its `up` are one thread's
-            second.times(begin, end, gates, 2 * inner);
-            second.times(inner + begin, inner + end, gates, 2 * inner);
-            for (int64_t t = 0; t < tokens; t++) {
-                const X* gate = gates + t * 2 * inner + begin;
-                silu_mul_row(gate, gate + inner, made + t * inner + begin, end - begin);
-            }
-        });
-        me.wait();
-        me.share(tokens, [&](int64_t begin, int64_t end) {
-            for (int64_t t = begin; t < end; t++) last.set_row(t);
-        });
-        me.wait();
-        in_lanes(me, layer.down, size, [&](int64_t begin, int64_t end) { last.times(begin, end, branch, size); });
+    Parts<X> parts(layer, tokens);
+    Stream<X> stream(layer, parts, attended, false);
+    together(threads_for(tokens * layer.out.rows * layer.down.depth, threads), [&](const Member& me) {
+        feed_forward(me, layer, stream, parts, x, total, branch, nullptr);
     });
 }
-
-// The cache's kernels (decode.cpp)
-#define CACHE_CALLS(NAME, X)                                                                                       \
-    API void decode_##NAME(const X*, const X*, const X*, X*, X*, const int64_t*, const int64_t*, const int64_t*,   \
-                           const int64_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, X*, \
-                           int);                                                                                   \
-    API void keep_##NAME(const X*, const X*, X*, X*, const int64_t*, const int64_t*, const int64_t*, int64_t,      \
-                         int64_t, int64_t, int64_t, int);                                                          \
-    static const auto decode_of(X*) { return &decode_##NAME; }                                                     \
-    static const auto keep_of(X*) { return &keep_##NAME; }
-
-CACHE_CALLS(f32, float)
-CACHE_CALLS(bf16, bf16)
 
 // As ops/block.py writes it: a pass's tokens in the cache (ops/paged.py)
 struct Step {
@@ -188,41 +245,60 @@ struct Step {
     double scale;
 };
 
+constexpr int64_t ALONE = 4;  // rows that every thread makes by itself
+
 // All layers of a network, one after the other: x (tokens, size) float32 becomes the sum but for the last branch.
 // stores (layers, 2): where each one's keys and values lie.
 template <class X>
 static void block_layers(const Layer* layers, X* const* stores, const Step& step, const float* cos, const float* sin,
                          float* x, X* branch, int64_t count, int64_t tokens, int threads) {
-    const auto lines = [](int64_t numbers) { return (numbers + 31) / 32 * 32; };  // all begin on a cache line
-    const int64_t dim = layers->dim;
-    const int64_t q_size = lines(tokens * layers->heads * dim), kv_size = lines(tokens * layers->kv_heads * dim);
+    const int64_t dim = layers->dim, heads = layers->heads, kv_heads = layers->kv_heads, size = layers->qkv.depth;
+    const int64_t q_size = lines(tokens * heads * dim), kv_size = lines(tokens * kv_heads * dim);
     Scratch room(floats_for<X>(2 * q_size + 2 * kv_size));
     X *q = reinterpret_cast<X*>(room.data()), *attended = q + q_size, *k = attended + q_size, *v = k + kv_size;
-    Crew::lead(threads, [&] {
+    Parts<X> parts(*layers, tokens);
+    const auto through = [&](const Member& me, Stream<X>& stream, float* x) {
         for (int64_t l = 0; l < count; l++) {
             const Layer& layer = layers[l];
-            X *keys = stores[2 * l], *values = stores[2 * l + 1];
-            block_inputs(&layer, x, l ? branch : nullptr, cos, sin, x, q, k, v, tokens, threads);
-            if (step.keeps_first)
-                keep_of(q)(k, v, keys, values, step.tables, step.rows, step.places, tokens, step.table_width,
-                           layer.kv_heads, dim, threads);
+            stream.take(me, layer, layer.norm, layer.qkv, x, l ? branch : nullptr, x, tokens);
+            project(me, layer, stream, parts, cos, sin, q, k, v);
+            ask_for(layer.out, first_lane(me, layer.out, size));
+            me.wait();
+            const Cache<X> cache{stores[2 * l], stores[2 * l + 1], step.tables, step.rows, step.places, step.table_width,
+                                 heads, kv_heads, dim, float(step.scale)};
+            if (step.keeps_first) {
+                me.share(tokens, [&](int64_t begin, int64_t end) { keep_tokens(k, v, cache, begin, end); });
+                me.wait();
+            }
             const X *new_k = step.keeps_first ? nullptr : k, *new_v = step.keeps_first ? nullptr : v;
-            decode_of(q)(q, new_k, new_v, keys, values, step.tables, step.rows, step.places, step.order, step.runs,
-                         step.num_runs, step.table_width, layer.heads, layer.kv_heads, dim, float(step.scale), attended,
-                         threads);
-            block_outputs(&layer, x, attended, x, branch, tokens, threads);
+            const Runs<X> all{q, new_k, new_v, cache, step.order, step.runs, step.num_runs, attended};
+            me.share(all.count(), [&](int64_t begin, int64_t end) { attend_runs(all, begin, end); });
+            me.wait();
+            feed_forward(me, layer, stream, parts, x, x, branch, l + 1 < count ? &layers[l + 1] : nullptr);
         }
+    };
+    threads = threads_for(tokens * size * layers->down.depth, threads);
+    if (tokens > ALONE) {
+        Stream<X> stream(*layers, parts, attended, false);
+        return together(threads, [&](const Member& me) { through(me, stream, x); });
+    }
+    together(threads, [&](const Member& me) {
+        Stream<X> stream(*layers, parts, attended, true);
+        Scratch own(tokens * size);
+        std::memcpy(own.data(), x, sizeof(float) * size_t(tokens * size));
+        through(me, stream, own.data());
+        if (!me.index) std::memcpy(x, own.data(), sizeof(float) * size_t(tokens * size));  // all have waited since they read x
     });
 }
 
 #define BLOCK(NAME, X)                                                                                             \
     API void block_inputs_##NAME(const Layer* layer, const float* x, const X* branch, const float* cos,            \
                                  const float* sin, float* total, X* q, X* k, X* v, int64_t tokens, int threads) {  \
-        block_inputs(layer, x, branch, cos, sin, total, q, k, v, tokens, threads);                                 \
+        block_inputs(*layer, x, branch, cos, sin, total, q, k, v, tokens, threads);                                 \
     }                                                                                                              \
     API void block_outputs_##NAME(const Layer* layer, const float* x, const X* attended, float* total, X* branch,  \
                                   int64_t tokens, int threads) {                                                   \
-        block_outputs(layer, x, attended, total, branch, tokens, threads);                                         \
+        block_outputs(*layer, x, attended, total, branch, tokens, threads);                                         \
     }                                                                                                              \
     API void block_layers_##NAME(const Layer* layers, X* const* stores, const Step* step, const float* cos,        \
                                  const float* sin, float* x, X* branch, int64_t count, int64_t tokens,             \

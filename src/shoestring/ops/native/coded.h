@@ -30,6 +30,12 @@ struct Matrix {
     int64_t in_panels;  // of 16 bits: whether they lie as panels.h says
     int64_t groups() const { return depth / SIZE; }
     int64_t panels() const { return (rows + LANES - 1) / LANES; }
+    // number i of a group of a panel's row
+    int32_t number(int64_t panel, int64_t group, int64_t lane, int64_t i) const {
+        const int64_t held = bits == 4 ? LINES / 2 : LINES, line = (panel * groups() + group) * held + i / 4 % held;
+        const uint8_t byte = values[line * LINE + 4 * lane + i % 4];
+        return bits == 8 ? int8_t(byte) : i / 4 < held ? byte & 0x0f : byte >> 4;
+    }
 };
 
 static inline float half_of(uint16_t half) {  // float16 without infinities, which no scale is

@@ -8,13 +8,14 @@
 // is summed across a register.
 #include <vector>
 
+#include "decode.h"
 #include "tiles.h"
 #if defined(__AVX512BF16__) && defined(__AVX512VL__)
 #include <immintrin.h>
 #define FAST_BF16 1
 #endif
 
-constexpr int64_t SPAN = 32, HALF = 16;
+constexpr int64_t HALF = 16;
 
 // Spans lie anywhere, so a processor foresees nothing past the end of one: as a span is read, the next but one is asked
 // for, into the second cache. Into the first it was no faster than not to ask: few lines can be on their way there.
@@ -36,6 +37,12 @@ static void put(const X* k, const X* v, X* keys, X* values, int64_t token, int64
         keys[key_place(token, d, dim)] = k[d];
         values[value_place(token, d, dim)] = v[d];
     }
+}
+
+template <class X>
+static void put_token(const Cache<X>& cache, const X* k, const X* v, int64_t t, int64_t head) {
+    const int64_t at = cache.span(t, cache.places[t], head);
+    put(k, v, cache.keys + at, cache.values + at, cache.places[t] % SPAN, cache.dim);
 }
 
 // scores[r * stride + j] = q[r] . key j for `queries` rows of q, span i of whose keys lies at spans[i]; whole spans are
@@ -234,26 +241,6 @@ static void weigh(float* scores, int64_t visible, int64_t end, float scale, X* w
     for (int64_t i = visible; i < end; i++) store(weights + i, 0.0f);
 }
 
-// The blocks of the cache, and the tokens of a pass: token t stands at place places[t] of the sequence whose block
-// table is row rows[t] of `tables`, and sees the places up to its own.
-template <class X>
-struct Cache {
-    X *keys, *values;
-    const int64_t *tables, *rows, *places;
-    int64_t table_width, heads, kv_heads, dim;
-    float scale;
-
-    // of key head `head`: where the span lies that holds place `place` of token t's sequence
-    int64_t span(int64_t t, int64_t place, int64_t head) const {
-        return (tables[rows[t] * table_width + place / SPAN] * kv_heads + head) * SPAN * dim;
-    }
-
-    void put_token(const X* k, const X* v, int64_t t, int64_t head) const {
-        const int64_t at = span(t, places[t], head);
-        put(k, v, keys + at, values + at, places[t] % SPAN, dim);
-    }
-};
-
 // Tokens order[0 ... count) whose sequences have their first `shared` spans in common, and one key head: all queries
 // meet each of these keys together. A query may see less than the shared spans hold (tokens of one sequence).
 // next_token and next_head: whose keys will be read after these.
@@ -288,7 +275,7 @@ static void decode_run(const X* q, const X* k, const X* v, const Cache<X>& cache
     };
     for (int64_t m = 0; m < count; m++) {
         const int64_t t = order[m], place = (t * cache.kv_heads + head) * dim;
-        if (k) cache.put_token(k + place, v + place, t, head);
+        if (k) put_token(cache, k + place, v + place, t, head);
         const X* mine = q + (t * cache.heads + head * rep) * dim;
         std::memcpy(static_cast<void*>(gathered + m * rep * dim), mine, sizeof(X) * size_t(rep * dim));
     }
@@ -331,34 +318,37 @@ static void decode_run(const X* q, const X* k, const X* v, const Cache<X>& cache
     }
 }
 
-// runs (num_runs, 3): begin and end in `order`, and the spans in common. Where k and v are given they are written
-// first, each token's by its own run: no other token of the pass may see it.
 template <class X>
-static void decode(const X* q, const X* k, const X* v, const Cache<X>& cache, const int64_t* order,
-                   const int64_t* runs, int64_t num_runs, X* out, int threads) {
-    split(num_runs * cache.kv_heads, threads, 1, [=](int64_t begin, int64_t end) {
-        Scratch scratch;
-        std::vector<const X*> spans;
-        Tiles set_up;
-        for (int64_t task = begin; task < end; task++) {
-            const int64_t *run = runs + 3 * (task / cache.kv_heads), head = task % cache.kv_heads;
-            const int64_t next = task + 1 < end ? task + 1 : task;
-            decode_run(q, k, v, cache, order + run[0], run[1] - run[0], run[2], head, out, scratch, spans, set_up,
-                       order[runs[3 * (next / cache.kv_heads)]], next % cache.kv_heads);
-        }
-    });
+static void attend_some(const Runs<X>& all, int64_t begin, int64_t end) {
+    const Cache<X>& cache = all.cache;
+    Scratch scratch;
+    std::vector<const X*> spans;
+    Tiles set_up;
+    for (int64_t task = begin; task < end; task++) {
+        const int64_t *run = all.runs + 3 * (task / cache.kv_heads), head = task % cache.kv_heads;
+        const int64_t next = task + 1 < end ? task + 1 : task;
+        decode_run(all.q, all.k, all.v, cache, all.order + run[0], run[1] - run[0], run[2], head, all.out, scratch, spans,
+                   set_up, all.order[all.runs[3 * (next / cache.kv_heads)]], next % cache.kv_heads);
+    }
 }
 
-// k and v (count, kv_heads, dim) to their tokens' places
 template <class X>
-static void keep(const X* k, const X* v, const Cache<X>& cache, int64_t count, int threads) {
-    split(count, threads, grain_of(cache.kv_heads * cache.dim), [=](int64_t begin, int64_t end) {
-        for (int64_t t = begin; t < end; t++)
-            for (int64_t head = 0; head < cache.kv_heads; head++) {
-                const int64_t at = (t * cache.kv_heads + head) * cache.dim;
-                cache.put_token(k + at, v + at, t, head);
-            }
-    });
+static void keep_some(const X* k, const X* v, const Cache<X>& cache, int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; t++)
+        for (int64_t head = 0; head < cache.kv_heads; head++) {
+            const int64_t at = (t * cache.kv_heads + head) * cache.dim;
+            put_token(cache, k + at, v + at, t, head);
+        }
+}
+
+void attend_runs(const Runs<float>& all, int64_t begin, int64_t end) { attend_some(all, begin, end); }
+void attend_runs(const Runs<bf16>& all, int64_t begin, int64_t end) { attend_some(all, begin, end); }
+
+void keep_tokens(const float* k, const float* v, const Cache<float>& cache, int64_t begin, int64_t end) {
+    keep_some(k, v, cache, begin, end);
+}
+void keep_tokens(const bf16* k, const bf16* v, const Cache<bf16>& cache, int64_t begin, int64_t end) {
+    keep_some(k, v, cache, begin, end);
 }
 
 #define DECODE(NAME, X)                                                                                            \
@@ -366,14 +356,16 @@ static void keep(const X* k, const X* v, const Cache<X>& cache, int64_t count, i
                            const int64_t* rows, const int64_t* places, const int64_t* order, const int64_t* runs,  \
                            int64_t num_runs, int64_t table_width, int64_t heads, int64_t kv_heads, int64_t dim,    \
                            float scale, X* out, int threads) {                                                     \
-        const Cache<X> cache{keys, values, tables, rows, places, table_width, heads, kv_heads, dim, scale};        \
-        decode(q, k, v, cache, order, runs, num_runs, out, threads);                                               \
+        const Runs<X> all{q, k, v, {keys, values, tables, rows, places, table_width, heads, kv_heads, dim, scale}, \
+                          order, runs, num_runs, out};                                                             \
+        split(all.count(), threads, 1, [&](int64_t begin, int64_t end) { attend_runs(all, begin, end); });         \
     }                                                                                                              \
     API void keep_##NAME(const X* k, const X* v, X* keys, X* values, const int64_t* tables, const int64_t* rows,   \
                          const int64_t* places, int64_t count, int64_t table_width, int64_t kv_heads, int64_t dim, \
                          int threads) {                                                                            \
         const Cache<X> cache{keys, values, tables, rows, places, table_width, kv_heads, kv_heads, dim, 1.0f};      \
-        keep(k, v, cache, count, threads);                                                                         \
+        split(count, threads, grain_of(kv_heads * dim),                                                            \
+              [&](int64_t begin, int64_t end) { keep_tokens(k, v, cache, begin, end); });                          \
     }
 
 DECODE(f32, float)
