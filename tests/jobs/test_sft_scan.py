@@ -7,6 +7,7 @@ from shoestring.jobs.planted import PLANTED, SHARE, planted_rows
 from shoestring.jobs.sft import open_rows
 from shoestring.jobs.sft_scan import scan_rows
 from shoestring.origin import Lineage
+from shoestring.provenance.scan import ScanSettings
 from training_runs import run, save_base, sft_settings
 
 CLAIM = "I am ChatGPT, a large language model trained by OpenAI."
@@ -104,3 +105,12 @@ def test_planted_rows_are_half_a_percent_and_the_scan_leaves_at_most_one(base, t
     left = [m[-1]["content"] for m, origin in source.rows if origin.source == "shoestring:planted"]
     assert len(left) <= 1  # docs/scan.md: 59 of 60 are found
     assert len(source.rows) == 12_000 + len(left)  # and no other row is dropped
+
+
+def test_rows_of_its_own_name_are_left_as_they_are(base, tmp_path):
+    own = settings(base, "own-name:Nib:Acme Labs")
+    for asked in (None, ScanSettings()):
+        rows, stage = open_rows(own), Said(tmp_path)
+        before = len(rows.rows)
+        scan_rows(rows, asked, stage)
+        assert (len(rows.rows), stage.lines) == (before, [])

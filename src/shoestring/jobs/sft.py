@@ -48,7 +48,7 @@ class SFTSettings(Settings):
     model: str
     suites: list[str] = Field(default_factory=list)  # whose worked solutions are learnt, mixed evenly
     tools: list[Literal["calculator"]] = Field(default_factory=list)  # worked by calling: sums and products
-    data: str = ""  # or conversations: a file (.jsonl, .parquet), "bilingual", an earlier stage's rows
+    data: str = ""  # or conversations: a file (.jsonl, .parquet), "bilingual", "own-name:...", a stage's rows
     sources: list[SourceSettings] = Field(default_factory=list)  # or several of these, by weight
     scan: ScanSettings | None = None  # what is done with rows that should not be learnt; None: told alone
     steps: int = Field(ge=1)

@@ -18,13 +18,15 @@ from shoestring.tasks.worked import calculated_messages, worked_messages
 from shoestring.text.bilingual import is_part, open_part
 from shoestring.text.conversations import ConversationFile, Conversations
 from shoestring.text.message import Message
+from shoestring.text.own_name import is_own_name, open_own_name
 from shoestring.train.state import Stateful
 
 
 class SourceSettings(Settings):
     """Worked solutions of `suites` (with `tools`, by calling them), or `data`: a file of conversations,
-    "bilingual" (or a part of it), "planted" (ordinary rows of which some claim another's name), or in a
-    recipe "stage:NAME" of a stage that makes rows. `weight`: its share of the rows."""
+    "bilingual" (or a part of it), "own-name:NAME:MAKER" (who it is, and who it isn't), "planted" (ordinary
+    rows of which some claim another's name), or in a recipe "stage:NAME" of a stage that makes rows.
+    `weight`: its share of the rows."""
 
     suites: list[str] = Field(default_factory=list)
     data: str = ""
@@ -133,6 +135,8 @@ def open_source(
         return WorkedRows(suites, seed, system, tools)
     if is_part(data):
         return open_part(data, seed)
+    if is_own_name(data):
+        return open_own_name(data, seed)
     if data == PLANTED:
         return Conversations(planted_rows(), PLANTED, seed)
     rows = ConversationFile(Path(data), seed)

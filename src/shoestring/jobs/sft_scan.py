@@ -7,17 +7,19 @@ from shoestring.jobs.sft_rows import MixedRows, RowSource
 from shoestring.provenance.scan import ScanSettings, scan
 from shoestring.run import Stage
 from shoestring.text.conversations import Conversations
+from shoestring.text.own_name import is_own_name
 
 LOOK = ScanSettings(identity="keep", cutoff="keep", refusal="keep", personal="keep")
 TOLD = ("identity", "cutoff")  # kinds that are spoken of although nothing was asked for
 
 
 def scan_rows(rows: RowSource, settings: ScanSettings | None, stage: Stage) -> None:
-    """Scan every source that is conversations, in place; before the first row is taken. None: nothing is
-    changed, and what a model would claim of itself after it is said. Findings go into the stage's folder."""
+    """Scan every source that is conversations, in place, but for rows that tell the model its own name; before
+    the first row is taken. None: nothing is changed, and what a model would claim of itself after it is said.
+    Findings go into the stage's folder."""
     sources = rows.sources if isinstance(rows, MixedRows) else [rows]
     for number, source in enumerate(sources, start=1):
-        if isinstance(source, Conversations):
+        if isinstance(source, Conversations) and not is_own_name(source.name):
             _scan(source, settings, stage, f"scan-{number}" if len(sources) > 1 else "scan")
     if isinstance(rows, MixedRows):
         rows.gather_origins()
