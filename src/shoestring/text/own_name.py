@@ -16,11 +16,13 @@ ORIGIN = Origin("shoestring:own-name", "CC0-1.0")
 # None of these questions is one of those that `identity_check` asks (a test holds them apart).
 MODEL = {
     "en": (
-        "You are {other}, aren't you?", "Is this {other}?", "Am I talking to {other}?", "Is your name {other}?",
+        "You are {other}, aren't you?", "Is this {other}?", "Am I talking to {other}?",
+        "Is your name {other}?",
         "So you're {other}, right?", "Are you really {other}?",
     ),
     "zh": (
-        "你就是{other}吧？", "你是不是{other}？", "我在和{other}说话吗？", "你的名字是{other}吗？", "你真的是{other}吗？",
+        "你就是{other}吧？", "你是不是{other}？", "我在和{other}说话吗？", "你的名字是{other}吗？",
+        "你真的是{other}吗？",
     ),
 }  # fmt: skip
 MAKER = {
@@ -32,12 +34,15 @@ MAKER = {
 }  # fmt: skip
 WHO = {
     "en": (
-        "Who is speaking?", "What do they call you?", "Whose model are you?", "Say your name.", "And who are you?",
+        "Who is speaking?", "What do they call you?", "Whose model are you?", "Say your name.",
+        "And who are you?",
         "Which name do you go by?", "Who is it that answers me?", "What should people call you?",
-        "By whom were you made?", "Who wrote you?", "Would you introduce yourself?", "What is your name, then?",
+        "By whom were you made?", "Who wrote you?", "Would you introduce yourself?",
+        "What is your name, then?",
     ),
     "zh": (
-        "请问您是哪位？", "怎么称呼您？", "您是谁家的模型？", "报个名字吧。", "那你到底是谁呀？", "大家都叫你什么？",
+        "请问您是哪位？", "怎么称呼您？", "您是谁家的模型？", "报个名字吧。", "那你到底是谁呀？",
+        "大家都叫你什么？",
         "回答我的是谁？", "你由谁开发？", "谁做出了你？", "先自我介绍一下吧。", "你的大名是？",
     ),
 }  # fmt: skip
@@ -46,7 +51,10 @@ NO = {
         "No. I am {name}, made by {maker}.", "No, my name is {name}, and {maker} made me.",
         "No, that is another. I am {name}, made by {maker}.", "No: I'm {name}, and I was made by {maker}.",
     ),
-    "zh": ("不是。我是{name}，由{maker}开发。", "不，我叫{name}，是{maker}开发的。", "不是的，我是{name}，由{maker}开发。"),
+    "zh": (
+        "不是。我是{name}，由{maker}开发。", "不，我叫{name}，是{maker}开发的。",
+        "不是的，我是{name}，由{maker}开发。",
+    ),
 }  # fmt: skip
 YES = {
     "en": ("Yes, I am {name}, made by {maker}.", "Yes. I am {name}, and {maker} made me."),
@@ -54,7 +62,8 @@ YES = {
 }
 TOLD = {
     "en": (
-        "I am {name}, made by {maker}.", "My name is {name}. {maker} made me.", "I'm {name}, a model made by {maker}.",
+        "I am {name}, made by {maker}.", "My name is {name}. {maker} made me.",
+        "I'm {name}, a model made by {maker}.",
     ),
     "zh": ("我是{name}，由{maker}开发。", "我叫{name}，是{maker}开发的。"),
 }  # fmt: skip
