@@ -15,8 +15,8 @@ TOLD = ("identity", "cutoff")  # kinds that are spoken of although nothing was a
 
 def scan_rows(rows: RowSource, settings: ScanSettings | None, stage: Stage) -> None:
     """Scan every source that is conversations, in place, but for rows that tell the model its own name;
-    before the first row is taken. None: nothing is changed, and what a model would claim of itself after it is said.
-    Findings go into the stage's folder."""
+    before the first row is taken. None: nothing is changed, and what a model would claim of itself after it
+    is said. Findings go into the stage's folder."""
     sources = rows.sources if isinstance(rows, MixedRows) else [rows]
     for number, source in enumerate(sources, start=1):
         if isinstance(source, Conversations) and not is_own_name(source.name):
