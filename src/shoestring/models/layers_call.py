@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from torch import Tensor, UntypedStorage, is_grad_enabled, nn
+from torch import Tensor, is_grad_enabled, nn
 
 from shoestring.models.attention import Attention, AttentionContext
 from shoestring.models.block import Block
@@ -28,7 +28,6 @@ class NetworkCall:
 
     def __init__(self) -> None:
         self._call: Call | None = None
-        self._held: list[UntypedStorage] = []  # which the call reads, whatever becomes of the tensors
         self._modules: list[nn.Module] = []
         self._slots: list[Slot] = []
         self._places: list[tuple[int, int]] = []
@@ -76,8 +75,10 @@ class NetworkCall:
             self._call = LayersCall(calls) if len(calls) == len(layers) else latent_call(layers)
             self._modules = [module for layer in layers for module in layer.modules()]
             self._slots = [slot for module in self._modules for slot in _slots(module)]
-            self._held = [t.untyped_storage() for own, name in self._slots if (t := own[name]) is not None]
             self._places = [_place(slot) for slot in self._slots]
+            if self._call is not None:
+                tensors = [own[name] for own, name in self._slots]
+                self._call.held = [t.untyped_storage() for t in tensors if t is not None]
         return self._call
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage
 
 from shoestring.ops.native import Library
 from shoestring.ops.paged import DecodeRuns, PagedTokens
@@ -40,7 +40,10 @@ class Product:
 
 
 class ByAddress:
-    """A call that knows its tensors by where they lie. A copy of the network makes its own."""
+    """A call that knows its tensors by where they lie. A copy of the network makes its own. held: memory that is
+    there as long as the call is, whatever becomes of the tensors that lay in it."""
+
+    held: Sequence[UntypedStorage] = ()
 
     def __deepcopy__(self, memo: object) -> None:
         return None

@@ -161,7 +161,7 @@ def quantized_rows(matrix: Quantized, ids: Tensor, dtype: torch.dtype) -> Tensor
     library = _library(out, matrix)
     if library is None:
         return quantized_rows_plain(matrix, ids, dtype)
-    library.call("coded_rows", (out,), ids.contiguous(), matrix.words, out, len(ids))
+    library.call("coded_rows", (out,), ids.long().contiguous(), matrix.words, out, len(ids))
     return out
 
 
