@@ -40,8 +40,8 @@ class Product:
 
 
 class ByAddress:
-    """A call that knows its tensors by where they lie. A copy of the network makes its own. held: memory that is
-    there as long as the call is, whatever becomes of the tensors that lay in it."""
+    """A call that knows its tensors by where they lie. A copy of the network makes its own. held: memory that
+    is there as long as the call is, whatever becomes of the tensors that lay in it."""
 
     held: Sequence[UntypedStorage] = ()
 
