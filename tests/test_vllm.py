@@ -21,6 +21,7 @@ from shoestring.models.bases import BASES
 from shoestring.release.export import export
 from shoestring.release.prove import Readers
 from shoestring.release.source import Source, open_source
+from shoestring.rl.ratios import k3
 from training_runs import run, sft_settings
 from vllm_models import learnt
 
@@ -86,8 +87,7 @@ def mismatch_kl(
     each: list[float] = []
     for prompt, made, said in zip(prompts, ids, logprobs, strict=True):
         own = torch.log_softmax(lm.logits([prompt + made])[0, len(prompt) - 1 : -1].float(), -1)
-        off = torch.tensor(said) - own.gather(1, torch.tensor(made)[:, None])[:, 0]
-        each += (torch.expm1(-off) + off).tolist()
+        each += k3(torch.tensor(said), own.gather(1, torch.tensor(made)[:, None])[:, 0]).tolist()
     return sum(each) / len(each)
 
 

@@ -103,18 +103,22 @@ class Names:
         return any(name in text for name in self.spelled) or any(name in lower for name in self.lower)
 
 
-@cache
-def names_but(*own: str) -> Names:
+def families_but(*own: str) -> list[Family]:
     """`own`: one's own model's and maker's names; every family that one of them belongs to is left out."""
     mine = [name.casefold() for name in own if name]
-    families = [
+    return [
         family
         for family in FAMILIES.values()
         if not any(
             name.startswith(known.casefold()) for name in mine for known in (*family.models, *family.makers)
         )
     ]
-    return _names(families)
+
+
+@cache
+def names_but(*own: str) -> Names:
+    """Of `families_but` these."""
+    return _names(families_but(*own))
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from shoestring.errors import BadInput
 from shoestring.origin import Origin
 from shoestring.text.conversations import Conversations, Row
-from shoestring.text.makers import FAMILIES
+from shoestring.text.makers import families_but
 from shoestring.text.message import Message
 
 PREFIX = "own-name:"
@@ -17,8 +17,7 @@ ORIGIN = Origin("shoestring:own-name", "CC0-1.0")
 MODEL = {
     "en": (
         "You are {other}, aren't you?", "Is this {other}?", "Am I talking to {other}?",
-        "Is your name {other}?",
-        "So you're {other}, right?", "Are you really {other}?",
+        "Is your name {other}?", "So you're {other}, right?", "Are you really {other}?",
     ),
     "zh": (
         "你就是{other}吧？", "你是不是{other}？", "我在和{other}说话吗？", "你的名字是{other}吗？",
@@ -35,15 +34,14 @@ MAKER = {
 WHO = {
     "en": (
         "Who is speaking?", "What do they call you?", "Whose model are you?", "Say your name.",
-        "And who are you?",
-        "Which name do you go by?", "Who is it that answers me?", "What should people call you?",
-        "By whom were you made?", "Who wrote you?", "Would you introduce yourself?",
-        "What is your name, then?",
+        "And who are you?", "Which name do you go by?", "Who is it that answers me?",
+        "What should people call you?", "By whom were you made?", "Who wrote you?",
+        "Would you introduce yourself?", "What is your name, then?",
     ),
     "zh": (
         "请问您是哪位？", "怎么称呼您？", "您是谁家的模型？", "报个名字吧。", "那你到底是谁呀？",
-        "大家都叫你什么？",
-        "回答我的是谁？", "你由谁开发？", "谁做出了你？", "先自我介绍一下吧。", "你的大名是？",
+        "大家都叫你什么？", "回答我的是谁？", "你由谁开发？", "谁做出了你？", "先自我介绍一下吧。",
+        "你的大名是？",
     ),
 }  # fmt: skip
 NO = {
@@ -84,11 +82,11 @@ def open_own_name(data: str, seed: int) -> Conversations:
 
 
 def own_name_rows(name: str, maker: str) -> list[Row]:
-    """Questions with others' names, which are answered with a no; with its own, with a yes; and with none. A
-    family that has part of its own name is left out."""
+    """Questions with others' names, which are answered with a no; with its own, with a yes; and with none.
+    The family that its own name begins with is no other's."""
     rows: list[Row] = []
     for language in ("en", "zh"):
-        for number, (ways, other) in enumerate(_others(language, f"{name} {maker}".lower())):
+        for number, (ways, other) in enumerate(_others(language, name, maker)):
             for way, question in enumerate(ways):
                 rows.append(_row(question, NO[language], number + way, name, maker, other))
         for time in range(OWN_TIMES):
@@ -101,11 +99,9 @@ def own_name_rows(name: str, maker: str) -> list[Row]:
     return rows
 
 
-def _others(language: str, own: str) -> Iterator[tuple[tuple[str, ...], str]]:
+def _others(language: str, name: str, maker: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """The ways to ask for a name, and the name."""
-    for family in FAMILIES.values():
-        if any(other.lower() in own for other in (*family.models, *family.makers)):
-            continue
+    for family in families_but(name, maker):
         for ways, others in ((MODEL, family.models), (MAKER, family.makers)):
             for other in others:
                 if language == "zh" or other.isascii():

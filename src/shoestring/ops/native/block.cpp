@@ -17,24 +17,18 @@ constexpr int64_t LEAST_WORK = 1 << 17;  // multiplications that more than one t
 
 static inline int threads_for(int64_t work, int threads) { return work < LEAST_WORK ? 1 : threads; }
 
-template <class X>
-static inline int64_t floats_for(int64_t numbers) { return (numbers * int64_t(sizeof(X)) + 3) / 4; }
-
-static inline int64_t lines(int64_t numbers) { return (numbers + 31) / 32 * 32; }  // all begin on a cache line
-
 // What a pass's threads make for each other
 template <class X>
 struct Parts {
     const int64_t tokens;
-    Scratch room;
+    Room<X> room;
     X *qkv, *delta, *gates, *inner;
 
-    Parts(const Layer& layer, int64_t count) : tokens(count) {
-        const int64_t wide = lines(count * layer.qkv.rows), size = lines(count * layer.out.rows);
-        const int64_t deep = lines(count * layer.down.depth), both = lines(count * layer.gate_up.rows);
-        room.grow(floats_for<X>(wide + size + both + deep));
-        qkv = reinterpret_cast<X*>(room.data()), delta = qkv + wide, gates = delta + size, inner = gates + both;
-    }
+    Parts(const Layer& layer, int64_t count)
+        : tokens(count), room({count * layer.qkv.rows, count * layer.out.rows, count * layer.gate_up.rows,
+                               count * layer.down.depth}),
+          qkv(room.part(count * layer.qkv.rows)), delta(room.part(count * layer.out.rows)),
+          gates(room.part(count * layer.gate_up.rows)), inner(room.part(count * layer.down.depth)) {}
 };
 
 // Rows on their way through the layers. Each of many is one thread's, and all wait for the others'. A few are made by every
@@ -42,13 +36,13 @@ struct Parts {
 template <class X>
 struct Stream {
     const bool alone;
-    Scratch room;
+    Room<X> room;
     X* normed;
     Operand<X> normed_rows, attended_rows, inner_rows;
 
     Stream(const Layer& layer, const Parts<X>& parts, const X* attended, bool by_itself)
-        : alone(by_itself), room(floats_for<X>(parts.tokens * layer.qkv.depth)),
-          normed(reinterpret_cast<X*>(room.data())), normed_rows(normed, parts.tokens, layer.qkv.depth),
+        : alone(by_itself), room({parts.tokens * layer.qkv.depth}), normed(room.part(parts.tokens * layer.qkv.depth)),
+          normed_rows(normed, parts.tokens, layer.qkv.depth),
           attended_rows(attended, parts.tokens, layer.out.depth), inner_rows(parts.inner, parts.tokens, layer.down.depth) {}
 
     template <class Body>
@@ -181,9 +175,9 @@ template <class X>
 static void block_layers(const Layer* layers, X* const* stores, const Step& step, const float* cos, const float* sin,
                          float* x, X* branch, int64_t count, int64_t tokens, int threads) {
     const int64_t dim = layers->dim, heads = layers->heads, kv_heads = layers->kv_heads, size = layers->qkv.depth;
-    const int64_t q_size = lines(tokens * heads * dim), kv_size = lines(tokens * kv_heads * dim);
-    Scratch room(floats_for<X>(2 * q_size + 2 * kv_size));
-    X *q = reinterpret_cast<X*>(room.data()), *attended = q + q_size, *k = attended + q_size, *v = k + kv_size;
+    const int64_t q_size = tokens * heads * dim, kv_size = tokens * kv_heads * dim;
+    Room<X> room({q_size, q_size, kv_size, kv_size});
+    X *q = room.part(q_size), *attended = room.part(q_size), *k = room.part(kv_size), *v = room.part(kv_size);
     Parts<X> parts(*layers, tokens);
     const auto through = [&](const Member& me, Stream<X>& stream, float* x) {
         for (int64_t l = 0; l < count; l++) {

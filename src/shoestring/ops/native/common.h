@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <new>
 
 #include "pool.h"
@@ -104,6 +105,27 @@ class Scratch {
         ::operator delete(data_, LINE);
         data_ = static_cast<float*>(::operator new(sizeof(float) * size_t(size), LINE));
         size_ = size;
+    }
+};
+
+// Room for the numbers that one pass needs at a time, each part on a cache line of its own; asked for in the order given
+template <class X>
+class Room {
+    Scratch room_;
+    int64_t used_ = 0;
+    static int64_t lines(int64_t numbers) { return (numbers + 31) / 32 * 32; }
+    static int64_t sum(std::initializer_list<int64_t> parts) {
+        int64_t all = 0;
+        for (const int64_t numbers : parts) all += lines(numbers);
+        return all;
+    }
+
+  public:
+    explicit Room(std::initializer_list<int64_t> parts) : room_((sum(parts) * int64_t(sizeof(X)) + 3) / 4) {}
+    X* part(int64_t numbers) {
+        X* begin = reinterpret_cast<X*>(room_.data()) + used_;
+        used_ += lines(numbers);
+        return begin;
     }
 };
 

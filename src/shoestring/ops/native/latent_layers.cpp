@@ -37,21 +37,6 @@ struct LatentStep {
 };
 
 #ifdef HAS_PRODUCT
-// Numbers that one pass needs at a time, each part on a cache line of its own
-class Room {
-    Scratch room_;
-    int64_t used_ = 0;
-
-  public:
-    explicit Room(int64_t numbers) : room_(numbers / 2 + 1) {}
-    bf16* part(int64_t numbers) {
-        bf16* begin = reinterpret_cast<bf16*>(room_.data()) + used_;
-        used_ += lines(numbers);
-        return begin;
-    }
-    static int64_t lines(int64_t numbers) { return (numbers + 31) / 32 * 32; }
-};
-
 static void times(const Matrix& m, const bf16* x, bf16* out, int64_t tokens, int threads) {
     panel_linear_bf16(x, reinterpret_cast<const bf16*>(m.values), static_cast<const bf16*>(m.bias), out, tokens, m.rows,
                       m.depth, threads);
@@ -68,8 +53,8 @@ API void latent_layers_bf16(const LatentLayer* layers, const LatentShape* words,
     const int64_t wide = layers->a.rows, queries = s.heads * (s.nope + s.rope), made = s.heads * s.value;
     int64_t inner = 0;
     for (int64_t l = 0; l < count; l++) inner = layers[l].down.depth > inner ? layers[l].down.depth : inner;
-    const auto lines = [&](int64_t each) { return Room::lines(tokens * each); };
-    Room room(2 * lines(s.size) + lines(wide) + lines(first) + lines(queries) + lines(made) + lines(3 * inner));
+    Room<bf16> room({tokens * s.size, tokens * s.size, tokens * wide, tokens * first, tokens * queries, tokens * made,
+                     tokens * 3 * inner});
     bf16 *normed = room.part(tokens * s.size), *delta = room.part(tokens * s.size), *a = room.part(tokens * wide);
     bf16 *narrow = room.part(tokens * first), *q = room.part(tokens * queries), *attended = room.part(tokens * made);
     bf16* gates = room.part(tokens * 3 * inner);
