@@ -158,8 +158,26 @@ server = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE, text=True)
 address = next(line for line in server.stderr if line.startswith("http://")).split()[0]
 from shoestring.serve.probe import Probe
 probe = Probe(address)
-print(probe.chat(max_tokens=3).status, *(probe.get(path, root=True).status for path in ("/", "/metrics")))
+said = [probe.get("/models").status, probe.chat(max_tokens=3).status]
+said += [probe.get(path, root=True).status for path in ("/", "/metrics")]
 server.terminate(); server.communicate()
+def tried():  # the kernel's own counts of this namespace; what found no way out is counted too
+    rows = [line.split() for line in open("/proc/net/snmp")]
+    pairs = zip(rows[::2], rows[1::2])
+    count = {head[0] + name: int(n) for head, row in pairs for name, n in zip(head[1:], row[1:])}
+    if os.path.exists("/proc/net/snmp6"):
+        count |= {name: int(n) for name, n in map(str.split, open("/proc/net/snmp6"))}
+    both = lambda name: count[name.replace(" ", ":")] + count.get(name.replace(" ", "6"), 0)
+    return count["Tcp:ActiveOpens"], both("Udp OutDatagrams"), both("Ip OutNoRoutes")
+print(*said, *tried())
+away, here = "192.0.2.1", "127.0.0.1"
+for kind, address in ((socket.SOCK_STREAM, away), (socket.SOCK_DGRAM, away), (socket.SOCK_DGRAM, here)):
+    with socket.socket(socket.AF_INET, kind) as s:
+        try:
+            s.connect((address, 53)); s.send(b"?")
+        except OSError:
+            pass
+print(*tried())
 """
 
 
@@ -174,7 +192,12 @@ def test_it_serves_without_a_network(folder: Path) -> None:
     )
     if "no namespace" in done.stdout:
         pytest.skip("a network namespace can't be made here")
-    assert done.stdout.split() == ["200", "200", "200"], done.stderr[-2000:]
+    served, wrong = done.stdout.splitlines()
+    # the probe's five requests (a chat asks for the model's name first) are five connections; nothing else
+    # was opened, sent, or tried without a way there
+    assert served.split() == ["200", "200", "200", "200", "5", "0", "0"], done.stderr[-2000:]
+    # and these counts do see a connection out and a question to a name server
+    assert wrong.split() == ["5", "1", "2"]
 
 
 @pytest.mark.slow

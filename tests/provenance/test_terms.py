@@ -101,6 +101,10 @@ def test_an_unknown_one_is_refused_with_how_to_declare_it():
         require(term_of("mine"), "'permission' in x.toml")
     with pytest.raises(BadInput, match="non-commercial purposes only"):
         require(term_of("Qwen2.5-3B"))
+    for host in ("https://openrouter.ai/api/v1", "https://dashscope.aliyuncs.com/v1"):  # no licence settles
+        with pytest.raises(BadInput, match=r"not been read.*\. Give a written permission") as refused:
+            require(term_of("qwen-max", "mit", host))
+        assert "teacher_licence" not in str(refused.value)
 
 
 def test_a_permission_lifts_both_and_is_in_the_text():

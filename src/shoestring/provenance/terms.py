@@ -62,12 +62,14 @@ class Rule:
 @dataclass(frozen=True)
 class Term:
     """What holds for training another model on `teacher`'s outputs. rule: None where no line of the table
-    says it. permission: in writing, where it was needed and given."""
+    says it. permission: in writing, where it was needed and given. of_host: the rule is the service's, which
+    no licence of the model's settles."""
 
     teacher: str
     ruling: Ruling
     rule: Rule | None = None
     permission: str = ""
+    of_host: bool = False
 
     @property
     def usable(self) -> bool:
@@ -134,7 +136,7 @@ def term_of(teacher: str, licence: str = "", endpoint: str = "", permission: str
         by_name = None
     found = [rule for rule in (by_host, by_name, by_licence) if rule]
     rule = max(found, key=lambda r: STRICTNESS.index(r.verdict)) if found else None
-    term = Term(teacher, rule.verdict if rule else "unknown", rule)
+    term = Term(teacher, rule.verdict if rule else "unknown", rule, of_host=bool(rule) and rule is by_host)
     return term if term.usable or not permission else Term(teacher, "permitted", rule, permission)
 
 
@@ -153,9 +155,11 @@ def require(term: Term, how: str = "--permission TEXT|FILE") -> Term:
             f"{term.rule.cited()}; {NOT_ADVICE}. Use another teacher, or give a written permission with {how}"
         )
     why = term.rule.cited() if term.rule else "no rule is known for this name"
+    licence = "" if term.of_host else "Say its licence (teacher_licence, such as MIT), or "
+    give = f"{licence}give a written permission with {how}"
     raise BadInput(
         f"teacher '{term.teacher}': whether other models may be trained on its outputs isn't known: {why}. "
-        f"Say its licence (teacher_licence, such as MIT), or give a written permission with {how}"
+        f"{give[0].upper()}{give[1:]}"
     )
 
 
