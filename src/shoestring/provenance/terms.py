@@ -155,11 +155,10 @@ def require(term: Term, how: str = "--permission TEXT|FILE") -> Term:
             f"{term.rule.cited()}; {NOT_ADVICE}. Use another teacher, or give a written permission with {how}"
         )
     why = term.rule.cited() if term.rule else "no rule is known for this name"
-    licence = "" if term.of_host else "Say its licence (teacher_licence, such as MIT), or "
-    give = f"{licence}give a written permission with {how}"
+    give = "Give" if term.of_host else "Say its licence (teacher_licence, such as MIT), or give"
     raise BadInput(
         f"teacher '{term.teacher}': whether other models may be trained on its outputs isn't known: {why}. "
-        f"{give[0].upper()}{give[1:]}"
+        f"{give} a written permission with {how}"
     )
 
 
