@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from shoestring.engine.draft import DraftCount, Trial
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.lm import LanguageModel
@@ -85,63 +84,20 @@ def test_right_drafts_are_all_kept(draft_tokens: int, max_tokens: int, temperatu
     assert count.steps == 2 * len(PROMPTS) * -(-(max_tokens - 1) // (1 + draft_tokens))
 
 
-def test_by_itself_the_engine_drafts_for_one_sequence_alone() -> None:
+def test_who_joins_half_way_is_drafted_too() -> None:
     lm = tiny_v3()
     params = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
-    alone = {i: greedy(lm, prompt, 12) for i, prompt in enumerate(PROMPTS)}
-    engine = Engine(lm)
+    assert Engine(lm).drafts is None  # by itself it doesn't
+    engine = Engine(lm, draft_tokens=1)
     count = engine.drafts
     assert count is not None
-    engine.generate(PROMPTS, params)
-    assert count.steps == 0
-    assert engine.generate(PROMPTS[:1], params)[0][0].ids == alone[0]
-    steps = count.steps
-    assert steps > 0
-    numbers = {engine.submit(PROMPTS[0], params): 0}  # drafts, until another joins it half way
+    numbers = {engine.submit(PROMPTS[0], params): 0}
     for _ in range(3):
         engine.step()
-    begun = count.steps
-    assert begun > steps
     numbers |= {engine.submit(PROMPTS[1], params): 1}
     for number, (completion,) in engine.completed():
-        assert completion.ids == alone[numbers[number]]
-    assert count.steps == begun
-    assert engine.generate(PROMPTS[2:3], params)[0][0].ids == alone[2]
-    assert count.steps > begun  # nothing ran: it drafts again
-
-
-def test_drafts_that_are_not_kept_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trial, "REST", 120)
-    params = SamplingParams(max_tokens=100, temperature=0.0, ignore_eos=True)
-    lm = tiny_v3()  # its module was never trained
-    engine = Engine(lm)
-    count = engine.drafts
-    assert count is not None
-    assert engine.generate(PROMPTS[:1], params)[0][0].ids == greedy(lm, PROMPTS[0], 100)
-    assert Trial.DRAFTS <= count.drafted == count.steps < 40, count
-    assert count.acceptance < Trial.KEPT
-    given_up = count.drafted
-    engine.generate(PROMPTS[1:2], params)  # the rest ends in the middle of it
-    assert count.drafted == given_up
-    engine.generate(PROMPTS[2:3], params)
-    assert given_up + Trial.DRAFTS <= count.drafted < given_up + 40
-
-
-def test_a_trial_rests_longer_each_time_and_forgives_what_is_kept_again() -> None:
-    count = DraftCount()
-    trial = Trial(count)
-
-    def drafts(kept: int) -> int:
-        """Steps without drafts after as many drafts as are judged at once."""
-        count.drafted += Trial.DRAFTS
-        count.accepted += kept
-        return next(step for step in range(10**5) if trial.goes_on())
-
-    half = Trial.DRAFTS // 2
-    assert [drafts(half), drafts(Trial.DRAFTS)] == [0, 0]
-    rests = [drafts(half - 1) for _ in range(8)]
-    assert [rest - 1 for rest in rests] == [512, 1024, 2048, 4096, 8192, 16384, 16384, 16384]
-    assert [drafts(half), drafts(0) - 1] == [0, 512]
+        assert completion.ids == greedy(lm, PROMPTS[numbers[number]], 12)
+    assert count.tokens == 2 * 11  # the first of each comes with its prompt
 
 
 @pytest.mark.parametrize("draft_tokens", [0, 1, 2])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from shoestring.engine.draft import DraftCount
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import Completion, SamplingParams
 from shoestring.lm import LanguageModel
@@ -135,15 +136,18 @@ def test_layers_with_latents_make_what_they_make_in_turn(
     seen = rows_of(LatentLayersCall, monkeypatch)
     asked = dataclasses.replace(PARAMS, record_routing=kind != "dense")
 
-    def made() -> list[Completion]:
-        return [c for (c,) in Engine(lm, draft_tokens=draft_tokens).generate(PROMPTS[:count], asked)]
+    def made() -> tuple[list[Completion], DraftCount | None]:
+        engine = Engine(lm, draft_tokens=draft_tokens)
+        return [c for (c,) in engine.generate(PROMPTS[:count], asked)], engine.drafts
 
-    at_once = made()
+    at_once, drafts = made()
     if panel_library(lm.network.layers[0].self_attn.a_proj.weight) is not None:
         assert max(seen) == count * (1 + draft_tokens)
+        assert drafts is None or len(seen) >= 2 * drafts.steps // count  # the module's passes too
     monkeypatch.setattr(NetworkCall, "run", lambda *_: None)
-    in_turn = made()
+    in_turn, drafts_in_turn = made()
     assert bits(at_once) == bits(in_turn)
+    assert drafts == drafts_in_turn
     for one, other in zip(at_once, in_turn, strict=True):
         assert (one.routing is None) == (kind == "dense")
         assert one.routing is other.routing or torch.equal(one.routing, other.routing)

@@ -12,7 +12,7 @@ from torch import Tensor
 from shoestring.engine.store import BlockStore
 from shoestring.models.attention import AttentionContext
 from shoestring.models.config import ModelConfig
-from shoestring.ops.block import LastCall, PagedStep
+from shoestring.ops.block import PagedStep
 from shoestring.ops.latent_heads import LatentBlocks
 from shoestring.ops.native import Library
 from shoestring.ops.paged import (
@@ -30,8 +30,8 @@ from shoestring.ops.paged import (
 
 class PagedPass(AttentionContext):
     """One pass over new tokens of sequences whose earlier ones are in the cache: lengths[i] tokens of the
-    sequence with the blocks tables[i], from place firsts[i] on, end to end. after: the pass before this one,
-    both of one token for each of the same sequences, to whose tables no more than new ends has come."""
+    sequence with the blocks tables[i], from place firsts[i] on, end to end. after: a pass before this one
+    over the same sequences, to whose tables no more than new ends has come."""
 
     def __init__(
         self,
@@ -43,12 +43,14 @@ class PagedPass(AttentionContext):
     ) -> None:
         self.cache, self.lengths = cache, lengths
         self.held = sum(map(len, tables))  # blocks
-        if after is not None and after.held == self.held:
-            self.tokens = dataclasses.replace(after.tokens, places=torch.tensor(firsts, device=cache.device))
+        self.trust = object() if after is None else after.trust
+        self.single = max(lengths) == 1
+        alike = after if after is not None and after.lengths == lengths else None
+        if alike is not None and alike.held == self.held:
+            self.tokens = dataclasses.replace(alike.tokens, places=_places(firsts, lengths, cache.device))
         else:
             self.tokens = cache.place(tables, firsts, lengths)
-        self.single = max(lengths) == 1
-        self.runs, self.last = (None, LastCall()) if after is None else (after.runs, after.last)
+        self.runs = alike.runs if alike is not None and self.single else None
         self.groups: list[PlainGroup] = []
         if cache.library is None:
             self.groups = plain_groups(self.tokens, lengths)
@@ -79,7 +81,7 @@ class PagedPass(AttentionContext):
         cache = self.cache
         if cache.library is None or (self.runs is None and not cache.latent):
             return None
-        return PagedStep(cache.store.addresses(), self.tokens, self.runs, not self.single, self.last)
+        return PagedStep(cache.store.addresses(), self.tokens, self.runs, not self.single, self.trust)
 
     def latent_blocks(self, layer: int) -> LatentBlocks | None:
         cache = self.cache
@@ -138,3 +140,8 @@ class PagedCache:
                 continue
             for part, blocks in zip(new, self.store.layer(layer), strict=True):
                 keep_plain(part, blocks, tokens)
+
+
+def _places(firsts: Sequence[int], lengths: Sequence[int], device: torch.device) -> Tensor:
+    places = [first + j for first, length in zip(firsts, lengths, strict=True) for j in range(length)]
+    return torch.tensor(places, device=device)

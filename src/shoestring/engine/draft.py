@@ -36,49 +36,13 @@ class DraftCount:
         return self.tokens / self.steps if self.steps else 0.0
 
 
-def drafting_pays(sequences: int, device: torch.device) -> bool:
-    """On a CPU a pass costs by the rows it computes and the experts it reads, and a second row a sequence
-    meets others: a trained model of the preset tiny made 1.15 times as many tokens a second with one sequence
-    (95 % kept), 0.89 with two, 0.81 with four and with 32, and once 1.10 with eight (docs/log.md). On a GPU
-    it has not been measured, and always drafts."""
-    return device.type != "cpu" or sequences == 1
-
-
-class Trial:
-    """Whether the drafts that were kept so far are reason for more. A module that wasn't trained, or not on
-    such text, costs up to half the speed: after every `DRAFTS` drafts of which too few were kept none are
-    made for a while, twice as long each time."""
-
-    DRAFTS, KEPT = 32, 0.5  # one sequence on a CPU: a pass with a draft takes 1.5 to 1.7 times one without
-    REST, MOST = 512, 16384  # steps without drafts
-
-    def __init__(self, count: DraftCount) -> None:
-        self.count = count
-        self._rest, self._next_rest = 0, self.REST
-        self._drafted, self._accepted = count.drafted, count.accepted  # at the last judgement
-
-    def goes_on(self) -> bool:
-        """Asked once a step."""
-        if self._rest:
-            self._rest -= 1
-            return False
-        drafted, accepted = self.count.drafted - self._drafted, self.count.accepted - self._accepted
-        if drafted < self.DRAFTS:
-            return True
-        self._drafted, self._accepted = self.count.drafted, self.count.accepted
-        if accepted >= self.KEPT * drafted:
-            self._next_rest = self.REST
-            return True
-        self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, self.MOST)
-        return False
-
-
-def lookup_pays(sequences: int, device: torch.device) -> bool:
-    """As `drafting_pays`, of drafts that are looked up (`engine.lookup`). A text that was to be repeated word
-    for word came 1.6 times as fast with two drafts and 1.3 times with four (SmolLM2-135M, one core, one
-    sequence); what repeats nothing has no drafts and costs nothing. On a GPU a step that checks drafts is not
+def lookup_pays(sequences: int, network: Transformer) -> bool:
+    """Whether to draft from the text before (`engine.lookup`) where nobody said so. A text that was to be
+    repeated word for word came 1.6 times as fast with two drafts and 1.3 times with four (SmolLM2-135M, one
+    core, one sequence); what repeats nothing has no drafts and costs nothing. With experts each row meets its
+    own, and a V3 of 8M came 0.97 times as fast (a quarter kept). On a GPU a step that checks drafts is not
     replayed (`engine.graphs`) and takes as long as several that are."""
-    return device.type == "cpu" and sequences == 1
+    return sequences == 1 and network.device.type == "cpu" and not network.config.n_routed_experts
 
 
 class Drafter:
@@ -94,6 +58,11 @@ class Drafter:
         self.states = network.norm.new_empty(0, self.window, network.config.hidden_size)
         self.waiting: list[int] = []  # states of each slot, 1 to `window`
         self.count = count
+        self._last: PagedPass | None = None  # over the sequences that run now
+
+    def look_again(self) -> None:
+        """As `Runner.look_again`."""
+        self._last = None
 
     @property
     def window(self) -> int:
@@ -138,7 +107,7 @@ class Drafter:
         drafts = [[token] for token in draw(hidden, 0)]
         for further in range(1, self.ahead):
             at = [place + further - 1 for place in places]
-            context = PagedPass(self.cache, tables, at, [1] * len(at))
+            context = PagedPass(self.cache, tables, at, [1] * len(at), self._last)
             following = torch.tensor([d[-1] for d in drafts], device=self.states.device)
             hidden = self.network.predict_further(0, hidden, following, context.tokens.places, context).hidden
             for own, token in zip(drafts, draw(hidden, further), strict=True):
@@ -153,7 +122,7 @@ class Drafter:
         rows = [self.window * slot + i for slot, waiting in enumerate(self.waiting) for i in range(waiting)]
         last = [sum(self.waiting[: slot + 1]) - 1 for slot in range(len(places))]
         device = self.states.device
-        context = PagedPass(self.cache, tables, firsts, self.waiting)
+        context = self._last = PagedPass(self.cache, tables, firsts, self.waiting, self._last)
         following, chosen, wanted = (torch.tensor(numbers, device=device) for numbers in (ids, rows, last))
         states = self.states.flatten(0, 1)[chosen]
         at = context.tokens.places

@@ -2,11 +2,10 @@
 
 from array import array
 
-import torch
 from torch import Tensor
 
 from shoestring.engine.cache import PagedCache
-from shoestring.engine.draft import DraftCount, Drafter, Trial, drafting_pays, lookup_pays
+from shoestring.engine.draft import DraftCount, Drafter, lookup_pays
 from shoestring.engine.lookup import Lookup
 from shoestring.engine.sampler import Sampler
 from shoestring.engine.sequence import Reading, Sequence, Token
@@ -17,34 +16,31 @@ LOOKED_UP = 2  # tokens drafted from what stood in the text before, unless the c
 
 class Drafting:
     """draft_tokens: how many tokens to draft ahead, with the model's MTP module where it has one and latent
-    attention, else by looking up; None: as many as pay, while so few sequences run that it pays and enough
-    are kept."""
+    attention, else by looking up; None: by looking up, where that pays. The module's own step and the second
+    row's experts take more time than its drafts save in the models that were measured (docs/log.md)."""
 
-    def __init__(self, network: Transformer, draft_tokens: int | None, device: torch.device) -> None:
-        self.network, self.draft_tokens, self.device = network, draft_tokens, device
+    def __init__(self, network: Transformer, draft_tokens: int | None) -> None:
+        self.network, self.draft_tokens = network, draft_tokens
         config = network.config
         has_module = config.is_mla and config.num_nextn_predict_layers > 0
         self.drafter: Drafter | None = None  # of the sequences that run now
-        self.drafts = DraftCount() if has_module and draft_tokens != 0 else None
-        self.trial = None if self.drafts is None or draft_tokens is not None else Trial(self.drafts)
+        self.drafts = DraftCount() if has_module and draft_tokens else None
         self.lookups = DraftCount() if not has_module and draft_tokens != 0 else None
 
     @property
     def ahead(self) -> int:
         """Tokens that a step may write of a sequence besides its newest."""
         if self.drafts is not None:
-            return self.draft_tokens or 1
+            return self.draft_tokens or 0
         return 0 if self.lookups is None else self.draft_tokens or LOOKED_UP
 
     def choose(self, running: int, readings: list[Reading], cache: PagedCache) -> None:
         """Whether the module drafts in the next step. It has to have seen every token: drafting begins with
-        nothing running, and ends for all when too many run or one joins whose beginning it hasn't seen."""
+        nothing running, and ends for all when one joins whose beginning it hasn't seen."""
         if self.drafts is None:
             return
         new = [reading for reading in readings if not reading.begun]
-        sequences = running + sum(len(reading.sequences) for reading in readings)
-        wanted = self.trial is None or (drafting_pays(sequences, self.device) and self.trial.goes_on())
-        if not wanted or not all(reading.table.drafted for reading in new):
+        if not all(reading.table.drafted for reading in new):
             self.drafter = None
         elif self.drafter is None and not running and len(new) == len(readings) and _any_drafted(new):
             self.drafter = Drafter(self.network, cache, self.ahead, self.drafts)
@@ -62,7 +58,7 @@ class Drafting:
 
             newest = [_newest(s, self.drafter.window) for s in running]
             return self.drafter.draft(newest, places, tables, drawn_ahead), self.drafter.count
-        pays = self.draft_tokens is not None or lookup_pays(len(running), self.device)
+        pays = self.draft_tokens is not None or lookup_pays(len(running), self.network)
         if self.lookups is None or not pays:
             return [], None
         drafts = [self._look_up(sequence) for sequence in running]

@@ -33,8 +33,8 @@ class Engine:
     prompts that begin like one before. cache_gib: memory for keys and values, or latents; None: half of what
     is free when the first request comes.
     draft_tokens: how many tokens to draft ahead, with the model's MTP module where it has one, else from what
-    stood in the text before; 0 for none; None: some, while so few sequences run that it pays. The tokens are
-    the same either way.
+    stood in the text before; 0 for none; None: from the text before, where that pays. The tokens are the same
+    either way.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class Engine:
 
     @property
     def drafts(self) -> DraftCount | None:
-        """What the MTP module drafted so far and how much of it was kept; None where there is none."""
+        """What the MTP module drafted so far and how much of it was kept; None where none does."""
         return self.runner.drafting.drafts
 
     @property

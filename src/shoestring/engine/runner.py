@@ -24,11 +24,11 @@ class Runner:
         self.network, self.pool = network, pool
         weight, config = network.norm, network.config  # the embedding may be quantised
         self.device, self.sampler = weight.device, Sampler(network)
-        self.drafting = Drafting(network, draft_tokens, self.device)
+        self.drafting = Drafting(network, draft_tokens)
         layers = config.num_hidden_layers + int(self.drafting.drafts is not None)
         self.cache = PagedCache(config, layers, weight.dtype, weight.device, library_for(weight))
         self.graphs = DecodeGraphs.where_possible(network, self.cache)
-        self._last: PagedPass | None = None  # with one token for each of the sequences that run now
+        self._last: PagedPass | None = None  # over the sequences that run now
 
     def prepare(self, running: int, readings: list[Reading], copies: list[tuple[int, int]]) -> None:
         """Before a step: memory for the blocks that are held by now, and whether the module drafts."""
@@ -155,7 +155,7 @@ class Runner:
     ) -> None:
         lengths = [1 + len(own) for own in drafts]
         fed = [token for s, own in zip(running, drafts, strict=True) for token in (s.ids[-1], *own)]
-        context = PagedPass(self.cache, tables, places, lengths)
+        context = self._last = PagedPass(self.cache, tables, places, lengths, self._last)
         output = self.network(torch.tensor(fed, device=self.device), context.tokens.places, cache=context)
         drawn = self._draw_checked(output.hidden, running, lengths)
         kept: list[int] = []
@@ -193,6 +193,8 @@ class Runner:
     def look_again(self) -> None:
         """Other sequences run, their blocks lie elsewhere, or the network has other weights."""
         self._last = None
+        if self.drafting.drafter is not None:
+            self.drafting.drafter.look_again()
 
     def give_memory_back(self) -> None:
         """Of the cache, of which nothing is held. A GPU's graphs read it where it lies: there it stays."""

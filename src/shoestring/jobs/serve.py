@@ -132,6 +132,7 @@ def _load(name: str, model: str, settings: ServeSettings) -> Served:
             chunk_tokens=settings.chunk_tokens,
             prefix_cache=settings.prefix_cache,
             cache_gib=settings.cache_gib,
+            draft_tokens=settings.draft_tokens,
         )
 
     facts = model_facts(Path(model)) if Path(model).is_dir() else None

@@ -1,6 +1,6 @@
 """All layers of a network in one native call, where a pass of an engine can be made so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from torch import Tensor, is_grad_enabled, nn
@@ -21,12 +21,18 @@ TRUSTED = 32  # passes over the same sequences in which nobody looks: that took 
 
 
 class NetworkCall:
-    """What `forward` of each layer does in turn. The call is made when first asked for, and anew when a
-    weight lies elsewhere than before, or was written to. That is looked at when a pass has other sequences
-    than the one before, or weights were given (`Engine.load_weights`), and else every `TRUSTED` passes: so
-    long may one who writes to a weight while sequences run, or hangs a hook, wait for it to be noticed."""
+    """What `forward` of each layer does in turn, the cache's layer `first` the first of them. The call is
+    made when first asked for, and anew when a weight lies elsewhere than before, or was written to. That is
+    looked at when a pass has other sequences than the one before, or weights were given
+    (`Engine.load_weights`), and else every `TRUSTED` passes: so long may one who writes to a weight while
+    sequences run, or hangs a hook, wait for it to be noticed."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        self.first = first
+        # `_trusted` serves `_left` more passes of `_trust`, of up to `_rows` tokens
+        self._trust: object = None
+        self._trusted: Call | None = None
+        self._left = self._rows = 0
         self._call: Call | None = None
         self._modules: list[nn.Module] = []
         self._slots: list[Slot] = []
@@ -34,7 +40,7 @@ class NetworkCall:
 
     def run(
         self,
-        modules: nn.ModuleList,
+        modules: Iterable[nn.Module],
         x: Tensor,
         rope: tuple[Tensor, Tensor],
         context: AttentionContext,
@@ -45,17 +51,20 @@ class NetworkCall:
         step = context.paged_step()
         if step is None:
             return None
-        last = step.last
-        if last.call is None or last.passes == TRUSTED:
-            last.call, last.passes = self._looked_at(cast("list[Block]", [*modules]), x, trace), 0
-        last.passes += 1
-        if isinstance(last.call, LayersCall):
-            first = cast("Block", modules[0])
-            return last.call.run(x, rope, step, first.self_attn.scale, first.input_layernorm.dtype)
-        if not isinstance(last.call, LatentLayersCall):
+        layers = cast("list[Block]", [*modules])
+        if step.trust is not self._trust or not self._left or x.shape[0] > self._rows:
+            self._trusted = self._looked_at(layers, x, trace)
+            self._trust, self._left, self._rows = step.trust, TRUSTED, x.shape[0]
+        self._left -= 1
+        call = self._trusted
+        if isinstance(call, LayersCall):
+            first = layers[0]
+            return call.run(x, rope, step, first.self_attn.scale, first.input_layernorm.dtype)
+        if call is None:
+            self._left = 0
             return None
-        x, branch, chosen = last.call.run(x, rope, step)
-        for gate, ids in zip(_mixtures(cast("list[Block]", [*modules])), chosen, strict=True):
+        x, branch, chosen = call.run(x, rope, step, self.first)
+        for gate, ids in zip(_mixtures(layers), chosen, strict=True):
             trace.add(ids, gate.config.n_routed_experts, None)
         return x, branch
 

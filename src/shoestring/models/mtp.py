@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from shoestring.models.attention import AttentionContext
 from shoestring.models.block import Block
 from shoestring.models.config import ModelConfig
+from shoestring.models.layers_call import NetworkCall
 from shoestring.models.linear import Linear
 from shoestring.models.moe import RoutingTrace
 from shoestring.ops.norm import add_rms_norm, rms_norm
@@ -25,6 +26,7 @@ class MTPModule(nn.Module):
         self.eh_proj = Linear(2 * config.hidden_size, config.hidden_size, bias=False)
         self.block = Block(config, layer)
         self.norm = nn.Parameter(torch.ones(config.hidden_size))
+        self._call = NetworkCall(layer)
 
     def forward(
         self,
@@ -41,5 +43,9 @@ class MTPModule(nn.Module):
         joined = torch.cat(
             (rms_norm(embedded, self.enorm, self.eps), rms_norm(hidden, self.hnorm, self.eps)), dim=-1
         )
-        x, branch = self.block(self.eh_proj(joined).float(), None, rope, context, trace, rows)
+        x = self.eh_proj(joined).float()
+        if (made := self._call.run([self.block], x, rope, context, trace)) is None:
+            x, branch = self.block(x, None, rope, context, trace, rows)
+        else:
+            x, branch = made if rows is None else (of_all[rows] for of_all in made)
         return add_rms_norm(x, branch, self.norm, self.eps)[1]

@@ -85,26 +85,18 @@ class BlockCalls(ByAddress):
         return total, branch
 
 
-@dataclass
-class LastCall:
-    """By which call of all layers the pass before this one was made, of the same sequences, and how many have
-    been since somebody looked whether it still stands for the network."""
-
-    call: ByAddress | None = None
-    passes: int = 0
-
-
 @dataclass(frozen=True)
 class PagedStep:
     """A pass's place in the cache: stores (layers, parts) int64, where each layer's keys and values lie, or
     its latents, which need no runs; keeps_first: tokens of one sequence see each other, so all are put to
-    their places before any is read."""
+    their places before any is read; trust: the same object for passes between which no sequence came or went
+    and no weight was given, so that what is known of the network needn't be looked up each time."""
 
     stores: Tensor
     tokens: PagedTokens
     runs: DecodeRuns | None
     keeps_first: bool
-    last: LastCall
+    trust: object
 
     def words(self, scale: float) -> Tensor:
         assert self.runs is not None

@@ -83,9 +83,12 @@ class LatentLayersCall(ByAddress):
         self._shape_words = torch.tensor(shape.words())
         self.mixtures = sum(isinstance(layer.after, LatentExperts) for layer in layers)
 
-    def run(self, x: Tensor, rope: tuple[Tensor, Tensor], step: PagedStep) -> tuple[Tensor, Tensor, Tensor]:
+    def run(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], step: PagedStep, first: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """x (T, h) float32, which is written to -> the sum after the last layer's attention, its last branch
-        in bf16, and the experts that were chosen (mixture layers, T, K)."""
+        in bf16, and the experts that were chosen (mixture layers, T, K). first: the first one's layer in the
+        cache."""
         tokens, top_k = x.shape[0], 0 if self.shape.rule is None else self.shape.rule.top_k
         branch = torch.empty_like(x, dtype=torch.bfloat16)
         ids = torch.empty((self.mixtures, tokens, top_k), dtype=torch.int64)
@@ -99,8 +102,8 @@ class LatentLayersCall(ByAddress):
             ]
         )
         self._library.call(
-            "latent_layers", (branch,), self._words, self._shape_words, step.stores, words, *rope, x, branch,
-            ids, len(self._words), tokens,
+            "latent_layers", (branch,), self._words, self._shape_words, step.stores[first:], words, *rope, x,
+            branch, ids, len(self._words), tokens,
         )  # fmt: skip
         return x, branch, ids
 

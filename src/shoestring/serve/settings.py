@@ -33,6 +33,7 @@ class ServeSettings(Settings):
     chunk_tokens: int = Field(default=512, ge=1)  # of prompts, read in a step in which others write
     prefix_cache: bool = True  # what a prompt shares with an earlier one isn't read again
     cache_gib: float | None = Field(default=None, gt=0)  # None: half of the memory that is free
+    draft_tokens: int | None = Field(default=None, ge=0)  # guessed ahead, see docs/engine.md
     max_waiting: int = Field(default=256, ge=0)  # requests in a model's queue
     max_n: int = Field(default=16, ge=1)
     max_prompts: int = Field(default=128, ge=1)  # in one request
