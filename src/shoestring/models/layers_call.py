@@ -1,6 +1,7 @@
 """All layers of a network in one native call, where a pass of an engine can be made so."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, is_grad_enabled, nn
@@ -20,6 +21,16 @@ Call = LayersCall | LatentLayersCall
 TRUSTED = 32  # passes over the same sequences in which nobody looks: that took a twelfth of one stream's step
 
 
+@dataclass
+class Known:
+    """What serves passes of `trust` of up to `rows` tokens, `left` more; without a call layers go one by one."""
+
+    trust: object
+    call: Call | None
+    rows: int
+    left: int = TRUSTED
+
+
 class NetworkCall:
     """What `forward` of each layer does in turn, the cache's layer `first` the first of them. The call is
     made when first asked for, and anew when a weight lies elsewhere than before, or was written to. That is
@@ -29,10 +40,7 @@ class NetworkCall:
 
     def __init__(self, first: int = 0) -> None:
         self.first = first
-        # `_trusted` serves `_left` more passes of `_trust`, of up to `_rows` tokens
-        self._trust: object = None
-        self._trusted: Call | None = None
-        self._left = self._rows = 0
+        self._known = Known(None, None, 0)
         self._call: Call | None = None
         self._modules: list[nn.Module] = []
         self._slots: list[Slot] = []
@@ -52,16 +60,15 @@ class NetworkCall:
         if step is None:
             return None
         layers = cast("list[Block]", [*modules])
-        if step.trust is not self._trust or not self._left or x.shape[0] > self._rows:
-            self._trusted = self._looked_at(layers, x, trace)
-            self._trust, self._left, self._rows = step.trust, TRUSTED, x.shape[0]
-        self._left -= 1
-        call = self._trusted
+        rows, known = x.shape[0], self._known  # as one, since another engine's thread may change it
+        if known.trust is not step.trust or known.call is None or not known.left or rows > known.rows:
+            known = self._known = Known(step.trust, self._looked_at(layers, x, trace), rows)
+        known.left -= 1
+        call = known.call
         if isinstance(call, LayersCall):
             first = layers[0]
             return call.run(x, rope, step, first.self_attn.scale, first.input_layernorm.dtype)
         if call is None:
-            self._left = 0
             return None
         x, branch, chosen = call.run(x, rope, step, self.first)
         for gate, ids in zip(_mixtures(layers), chosen, strict=True):
