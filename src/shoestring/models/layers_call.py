@@ -23,7 +23,7 @@ TRUSTED = 32  # passes over the same sequences in which nobody looks: that took 
 
 @dataclass
 class Known:
-    """What serves passes of `trust` of up to `rows` tokens, `left` more; without a call layers go one by one."""
+    """What serves passes of `trust` of up to `rows` tokens, `left` more; without a call layers go in turn."""
 
     trust: object
     call: Call | None
