@@ -146,6 +146,23 @@ def test_what_runs_too_long_after_sigterm_ends_with_what_it_has(folder: Path) ->
         assert server.wait(30) == 0
 
 
+@pytest.mark.slow
+def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
+    with started(str(folder), "--set", "drain_seconds=600") as (server, probe):
+        said: list[Any] = []
+        body = {"max_tokens": 3900, "n": 16, **ENDLESS}
+        work = threading.Thread(target=lambda: said.append(probe.chat(**body)))
+        work.start()
+        until_it_runs(probe)
+        time.sleep(0.5)  # some tokens
+        server.send_signal(signal.SIGTERM)
+        while probe.get("/health", root=True).status == 200:
+            pass
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+        work.join(60)
+
+
 ALONE = """
 import ctypes, fcntl, os, socket, struct, subprocess, sys
 libc = ctypes.CDLL(None, use_errno=True)

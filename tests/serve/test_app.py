@@ -141,6 +141,22 @@ def test_several_prompts_and_samples_have_their_own_index(probe: Probe) -> None:
     assert lists["top_logprobs"][0] is None
 
 
+def loops_told(probe: Probe) -> float:
+    text = probe.get("/metrics", root=True).raw.decode()
+    line = 'shoestring:guard_fired_total{guard="loop_in_answer",model_name="tiny"} '
+    return float(text.partition(line)[2].partition("\n")[0] or 0)
+
+
+def test_a_guard_is_told_of_the_prompt_alone_in_which_it_stepped_in(room: Room) -> None:
+    said = ["say " + "la la " * 200, "say forty-two"]
+    prompts = [f"<|im_start|>user\n{text}<|im_end|>\n" for text in said]
+    body = {"model": "tiny", "prompt": prompts, "max_tokens": 900, "loop_guard": True}
+    before = loops_told(room.probe)
+    choices = room.probe.good(room.probe.post("/completions", body))["choices"]
+    assert [c["finish_details"].get("guards") for c in choices] == [["loop_in_answer"], None]
+    assert loops_told(room.probe) == before + 1
+
+
 def test_the_prompt_alone_can_be_scored(probe: Probe) -> None:
     body = {"model": "tiny", "prompt": "abc", "max_tokens": 0, "echo": True, "logprobs": 0}
     choice = probe.good(probe.post("/completions", body))["choices"][0]

@@ -13,6 +13,7 @@ from shoestring.engine.request import SamplingParams
 from shoestring.serve.engine_thread import CROWD, FAULTS, EngineThread, Watched
 from shoestring.serve.errors import ApiError
 from shoestring.serve.job import Job, News
+from shoestring.serve.strikes import FORGET_SECONDS, Strikes
 from tiny import tiny_lm
 
 LM = tiny_lm()
@@ -124,7 +125,7 @@ def test_a_request_that_was_there_twice_isnt_tried_again(capsys: pytest.CaptureF
         for _ in range(2):
             job, changed = submit(thread, "poison")
             await ended(thread, job, changed)
-        with pytest.raises(ApiError, match="isn't tried again") as caught:
+        with pytest.raises(ApiError, match="refused for 5 minutes") as caught:
             submit(thread, "poison")
         assert caught.value.status == 500
         job, changed = submit(thread, "good")
@@ -133,6 +134,24 @@ def test_a_request_that_was_there_twice_isnt_tried_again(capsys: pytest.CaptureF
 
     run(lambda: scripted(lambda text: "step" if "poison" in text else ""), work)
     capsys.readouterr()
+
+
+def test_who_was_there_is_free_of_it_once_answered_or_after_a_while() -> None:
+    now = [0.0]
+    strikes = Strikes(lambda: now[0])
+    texts = ("poison", "good", "late")
+    jobs = [Job(LM.tokenizer.encode(text), GREEDY, "", asyncio.Event()) for text in texts]
+    strikes.blame(jobs[:2])
+    strikes.clear(jobs[1])
+    now[0] = 10.0
+    strikes.blame(jobs)
+    assert [strikes.bars(job) for job in jobs] == [True, False, False]
+    now[0] = FORGET_SECONDS + 1.0  # since the first
+    assert not strikes.bars(jobs[0])
+    strikes.blame(jobs)
+    assert [strikes.bars(job) for job in jobs] == [True, True, True]
+    now[0] = 2 * FORGET_SECONDS + 2.0
+    assert not any(strikes.bars(job) for job in jobs)
 
 
 def test_an_engine_that_keeps_failing_stays_down_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,6 +129,18 @@ def test_a_reply_that_was_cut_goes_on_from_its_tokens(page, server):
     assert last["reasoning_content"] == "hm0 hm1 hm2 "
 
 
+def test_a_reply_goes_on_as_it_was_asked_for(page, server):
+    """With thinking off its prompt is another one, and a budget would open thinking in the answer."""
+    page.click("#think")
+    page.click("#think")  # auto, on, off
+    ask(page, "cut")
+    page.click("#think")
+    page.select_option("#budget", "512")
+    wait_state(page, "cut").get_by_role("button", name="Go on", exact=True).click()
+    wait_state(page, "done")
+    assert [asked.body["thinking"] for asked in server.asked] == [{"type": "disabled"}] * 2
+
+
 def test_edit_and_ask_again_keep_branches(page, server):
     ask(page, "one")
     wait_state(page, "done").get_by_role("button", name="Ask again").click()

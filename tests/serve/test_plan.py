@@ -106,7 +106,7 @@ def test_r1s_prompt_opens_the_thinking_and_off_closes_it() -> None:
 def test_thinking_off_gets_no_budget_where_only_the_model_knows() -> None:
     plan = chat(thinking={"type": "disabled"})
     assert plan.limits.thinking == 0
-    assert plan.steered.budget is not None
+    assert plan.steered[0].budget is not None
 
 
 def test_limits_keep_something_for_the_answer() -> None:
@@ -137,7 +137,7 @@ def test_budgets_of_thinking(fields: dict[str, Any], budget: int | None) -> None
 def test_a_reply_too_small_to_close_its_thinking_has_no_budget() -> None:
     plan = chat(max_tokens=3)
     assert plan.limits.thinking is None
-    assert plan.steered.budget is None
+    assert plan.steered[0].budget is None
 
 
 def test_both_names_of_the_total_are_one_limit() -> None:
@@ -352,7 +352,7 @@ def test_an_end_of_the_numbers_breaks_no_engine() -> None:
         {"logit_bias": {"7": 100}, "repetition_penalty": 2},
     ):
         plan = chat(max_tokens=3, ignore_eos=True, **fields)
-        assert len(engine.generate(plan.prompts, plan.params)[0][0].ids) == 3
+        assert len(engine.generate(plan.prompts, plan.asked(0))[0][0].ids) == 3
 
 
 def test_a_prefix_that_only_thinks_may_have_a_form() -> None:
@@ -401,12 +401,12 @@ def test_what_only_messages_have_is_refused_with_a_prompt(name: str, value: Any)
 def test_a_reply_that_thinks_goes_on_to_an_answer(text: str, fields: dict[str, Any]) -> None:
     """Though the model ends its turn inside its thinking, or right after it."""
     plan, tokenizer, ends = chat(max_tokens=80, **fields), TINY.lm.tokenizer, TINY.lm.template.stop_ids
-    assert plan.params.guide is not None
-    said = say(plan.params.guide, tokenizer, [*tokenizer.encode(text), ends[0]], 80, ends)
+    assert plan.asked(0).guide is not None
+    said = say(plan.asked(0).guide, tokenizer, [*tokenizer.encode(text), ends[0]], 80, ends)
     assert said.text.partition("</think>")[2].removesuffix("<|im_end|>").strip()
 
 
 def test_a_reply_that_doesnt_think_ends_as_it_wants() -> None:
     plan, tokenizer, ends = chat(max_tokens=80), TINY.lm.tokenizer, TINY.lm.template.stop_ids
-    assert plan.params.guide is not None
-    assert say(plan.params.guide, tokenizer, [ends[0]], 80, ends).ids == [ends[0]]
+    assert plan.asked(0).guide is not None
+    assert say(plan.asked(0).guide, tokenizer, [ends[0]], 80, ends).ids == [ends[0]]

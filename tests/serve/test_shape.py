@@ -26,7 +26,7 @@ def made(
     text: str, chunks: list[int], logprobs: int | None = None
 ) -> tuple[Shape, Choice, list[list[Delta]]]:
     plan = Plan(
-        [[1, 2]], SamplingParams(), Limits(99), Steered(), "undecided", logprobs=logprobs, fields="both"
+        [[1, 2]], SamplingParams(), Limits(99), [Steered()], "undecided", logprobs=logprobs, fields="both"
     )
     shape, choice = Shape(plan, "tiny", "fp_1", Spell(LM.tokenizer)), Choice(0, plan, HOW)
     ids, told, at = [*LM.tokenizer.encode(text), STOP_ID], [], 0

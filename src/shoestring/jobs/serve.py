@@ -180,7 +180,7 @@ class Server(uvicorn.Server):
         """Refusals stay possible while what runs finishes: the socket closes after that."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._drain_seconds
-        while self._house.busy and loop.time() < until:
+        while self._house.busy and loop.time() < until and not self.force_exit:
             await asyncio.sleep(0.05)
         self._house.end_all()
         self.should_exit = True

@@ -70,7 +70,8 @@ class Choice:
     @property
     def guards(self) -> list[str]:
         """What stepped in while it was made."""
-        return self.plan.steered.fired(self.index % self.plan.params.n)
+        prompt, sample = divmod(self.index, self.plan.params.n)
+        return self.plan.steered[prompt].fired(sample)
 
     @property
     def failure(self) -> str:

@@ -3,14 +3,14 @@
 One thread alone touches the engine. It takes commands from a queue (submit, abort), steps, and hands what was
 made to the loop, one call for all requests of a step. A request that can't be served is that request's error.
 A fault of the engine itself ends all that ran with 503; a new engine over the same weights is made then, but
-for a request that was there at two faults: it is refused from then on."""
+for a request that was there at two faults (`strikes`)."""
 
 import asyncio
 import queue
 import threading
 import time
 import traceback
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -21,9 +21,12 @@ from shoestring.engine.usage import EngineUsage, Made
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.serve.errors import ApiError
 from shoestring.serve.job import Job, News
+from shoestring.serve.strikes import FORGET_SECONDS, MOST, Strikes
 
 CROWD = 16  # running samples from which on a request's tokens may wait for each other
-STRIKES = 2  # faults of the engine at which a request was there
+REFUSED = (
+    f"the engine failed {MOST} times with this request in it; refused for {FORGET_SECONDS // 60} minutes"
+)
 FAULTS, WITHIN_SECONDS = 5, 300  # more faults than that in so long: the engine stays down
 
 
@@ -89,7 +92,7 @@ class EngineThread:
         self._numbers: dict[Job, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._strikes: Counter[bytes] = Counter()
+        self._strikes = Strikes()
         self._faults: deque[float] = deque(maxlen=FAULTS)
         self.health = Health(up=True)
         self.usage = self.engine.usage()  # after its last step
@@ -111,10 +114,8 @@ class EngineThread:
         if not self.health.up:
             raise ApiError(503, f"the engine is down: {self.health.why}", code="engine_down", retry_after=60)
         job = Job(prompt, params, key, changed)
-        if self._strikes and self._strikes[job.fingerprint] >= STRIKES:
-            raise ApiError(
-                500, f"the engine failed {STRIKES} times with this request in it; it isn't tried again"
-            )
+        if self._strikes.bars(job):
+            raise ApiError(500, REFUSED)
         self._commands.put(("submit", job))
         return job
 
@@ -187,6 +188,7 @@ class EngineThread:
             completions, made = finished.get(running.number), progress.get(running.number, [])
             if completions is not None:
                 self._forget(running)
+                self._strikes.clear(running.job)
             elif now - running.told_at < wait and not running.ends(made):
                 continue
             news = running.news(made if completions is None else completions)
@@ -208,7 +210,7 @@ class EngineThread:
             503, f"the engine failed and was restarted ({why})", code="engine_failed", retry_after=1
         )
         told: list[_Told] = [(running.job, [], None, ended) for running in self._running.values()]
-        self._strikes.update(running.job.fingerprint for running in self._running.values())
+        self._strikes.blame(running.job for running in self._running.values())
         self._running.clear()
         self._numbers.clear()
         self._restart(why)

@@ -76,7 +76,7 @@ class House:
     def end_all(self) -> None:
         """What runs ends with what it has."""
         self.closing.set()
-        for talk in self._talks:
+        for talk in tuple(self._talks):  # at once: a large body's talk may come from its own thread meanwhile
             talk.wake()
 
     @property

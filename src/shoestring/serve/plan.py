@@ -24,12 +24,13 @@ MAX_ECHOED = 500_000  # logprobs of prompts in one reply, alternatives among the
 
 @dataclass(frozen=True)
 class Plan:
-    """prompts: for each the ids that the engine gets. The rest says how replies are read and shown."""
+    """prompts: for each the ids that the engine gets, and what steers its replies. The rest says how they are
+    read and shown."""
 
     prompts: list[list[int]]
     params: SamplingParams
     limits: Limits
-    steered: Steered
+    steered: Sequence[Steered]
     state: State = "answer"
     stops: tuple[str, ...] = ()
     use: ToolUse = field(default_factory=ToolUse)
@@ -42,6 +43,10 @@ class Plan:
     made_shown: bool = True  # False: max_tokens 0, nothing but the prompt
     user: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def asked(self, prompt: int) -> SamplingParams:
+        """What the engine is asked for this one."""
+        return dataclasses.replace(self.params, guide=self.steered[prompt].guide)
 
     def applied(self) -> dict[str, Any]:
         """What held for the reply, defaults among it."""
@@ -77,13 +82,13 @@ def plan_chat(request: ChatRequest, served: Served, settings: ServeSettings, mos
     stops = stops_of(request)
     guarded = settings.loop_guard if request.loop_guard is None else request.loop_guard
     steered = steer(reading, served, limits, stops, structure, guarded)
-    params = params_of(request, served, settings, limits.total, steered, request.top_logprobs or 0)
+    params = params_of(request, served, settings, limits.total, request.top_logprobs or 0)
     shown = request.include_reasoning is not False
     return Plan(
         [prompt.ids],
         params,
         limits,
-        steered,
+        [steered],
         prompt.state,
         stops,
         use,
@@ -115,8 +120,9 @@ def plan_completion(
     stops, structure = stops_of(request), structure_of(request.response_format)
     _check_structure(request, structure)
     limits = Limits(total, window=window)
-    steered = steer(served.readings["answer"], served, limits, stops, structure, bool(request.loop_guard))
-    params = params_of(request, served, settings, total, steered, request.logprobs or 0)
+    reading, guarded = served.readings["answer"], bool(request.loop_guard)
+    steered = [steer(reading, served, limits, stops, structure, guarded) for _ in prompts]
+    params = params_of(request, served, settings, total, request.logprobs or 0)
     if request.echo and request.logprobs is not None:
         _check_echoed(prompts, n, request.logprobs)
         params = dataclasses.replace(params, prompt_logprobs=request.logprobs)

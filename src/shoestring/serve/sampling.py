@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from shoestring.engine.request import SamplingParams
 from shoestring.errors import BadInput
 from shoestring.serve.errors import ApiError, refused
-from shoestring.serve.guides import Steered
 from shoestring.serve.schema import MAX_STOPS, Sampling
 from shoestring.serve.served import Served
 from shoestring.serve.settings import ServeSettings
@@ -30,7 +29,6 @@ def params_of(
     served: Served,
     settings: ServeSettings,
     total: int,
-    steered: Steered,
     alternatives: int,
 ) -> SamplingParams:
     """total: tokens that may be made. alternatives: to be told of each. Raises ApiError 400, which names the
@@ -60,7 +58,6 @@ def params_of(
             repetition_penalty=_or(request.repetition_penalty, 1.0),
             logit_bias=_biases(request, vocab),
             top_logprobs=alternatives,
-            guide=steered.guide,
         )
     except BadInput as error:
         raise ApiError(400, str(error)) from None

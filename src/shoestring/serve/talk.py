@@ -68,8 +68,8 @@ class Talk:
             self.times.admitted()
             try:
                 for i, prompt in enumerate(self.plan.prompts):
-                    key = str(i) if i else ""
-                    self._jobs.append(self.served.engine.submit(prompt, self.plan.params, key, self._changed))
+                    key, asked = str(i) if i else "", self.plan.asked(i)
+                    self._jobs.append(self.served.engine.submit(prompt, asked, key, self._changed))
                 async for event in self._making():
                     yield event
             finally:

@@ -55,7 +55,11 @@ export class Turns {
     const begun = { role: "assistant", content: answer, prefix: true };
     if (thinking) begun.reasoning_content = thinking;
     const asked = [...messages(conversation, conversation.nodes[node.parent]), begun];
-    return this.#run(conversation, node, chatBody(this.options, node.reply.model, "auto", asked));
+    // asked as it was, since thinking that is on or off makes another prompt; a budget opens thinking, so it
+    // goes with a reply that is thinking alone
+    const { model, asked: think = "auto" } = node.reply;
+    const options = thinking && !answer ? this.options : { ...this.options, budget: null };
+    return this.#run(conversation, node, chatBody(options, model, think, asked));
   }
 
   /** Closes the connections: the server hears of it and stops. */
