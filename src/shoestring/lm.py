@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.model_files import file_sha256, gguf_lineage, load_template, model_folder, name_of
 from shoestring.models.bases import BASES, EmbeddedBase
-from shoestring.models.checkpoint import GENERATION_CONFIG, load_checkpoint, write_checkpoint, write_json
+from shoestring.models.checkpoint import load_checkpoint, write_checkpoint, write_json
 from shoestring.models.config import ModelConfig
+from shoestring.models.generation import GENERATION_CONFIG, R1S_OWN, GenerationDefaults, generation_defaults
 from shoestring.models.gguf import load_gguf
 from shoestring.models.gguf_file import GGUFFile
 from shoestring.models.gguf_quantized import load_gguf_quantized
@@ -43,6 +44,7 @@ class LanguageModel:
     lineage: Lineage
     name: str
     quantized: str = ""  # in words, where the weights are quantised: for serving only
+    generation: GenerationDefaults = R1S_OWN
 
     @property
     def dtype(self) -> torch.dtype:
@@ -87,7 +89,7 @@ class LanguageModel:
         """All of the folder but config.json and the weights, which several processes may write."""
         ends = list(self.template.stop_ids or self.config.eos_token_id)
         generation = {"bos_token_id": self.config.bos_token_id, "eos_token_id": ends}
-        generation |= {"pad_token_id": self.tokenizer.pad_id}
+        generation |= {"pad_token_id": self.tokenizer.pad_id} | self.generation.to_json()
         write_json(folder / GENERATION_CONFIG, generation)
         self.tokenizer.save(folder, self.template.source)
         self.lineage.save(folder)
@@ -198,14 +200,19 @@ def _load_folder(
 ) -> LanguageModel:
     if quantize == "file":
         raise BadInput(f"quantize 'file' is for .gguf files, and {folder} is a folder; write int8 or int4")
-    network = load_checkpoint(folder, dtype, device, say=lambda text: print(text, file=sys.stderr))
+    network = load_checkpoint(folder, dtype, device, say=_tell)
     told = ""
     if quantize is not None:
         quantize_network(network, quantize)
         told = f"{quantize}: {quantized_share(network).line()}"
     ends = network.config.eos_token_id
     tokenizer, source = load_tokenizer(folder, ends)
-    return _assemble(network, tokenizer, Template(tokenizer, source, ends), lineage_of(folder), name, told)
+    lm = _assemble(network, tokenizer, Template(tokenizer, source, ends), lineage_of(folder), name, told)
+    return replace(lm, generation=generation_defaults(folder, say=_tell))
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _assemble(

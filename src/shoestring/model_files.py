@@ -5,8 +5,9 @@ from pathlib import Path
 
 from shoestring.errors import BadInput
 from shoestring.models.bases import BASES
-from shoestring.models.checkpoint import CONFIG, GENERATION_CONFIG, read_json
+from shoestring.models.checkpoint import CONFIG, read_json
 from shoestring.models.config_file import token_ids
+from shoestring.models.generation import GENERATION_CONFIG
 from shoestring.models.gguf_file import GGUFFile
 from shoestring.origin import LINEAGE_KEY, Lineage, Stage
 from shoestring.settings import nearest

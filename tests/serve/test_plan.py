@@ -1,5 +1,6 @@
 """From a body to what the engine is asked: limits, thinking, prompts; and every refusal by name."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 from chat_shapes import QWEN3, R1
 from guided import say
 from shoestring.engine.engine import Engine
+from shoestring.engine.request import SamplingParams
 from shoestring.lm import LanguageModel
+from shoestring.models.generation import GenerationDefaults
 from shoestring.serve.engine_thread import EngineThread
 from shoestring.serve.errors import ApiError
 from shoestring.serve.plan import Plan, plan_chat, plan_completion
@@ -154,9 +157,25 @@ def test_a_keys_limit_holds() -> None:
 
 def test_defaults_are_applied_and_told() -> None:
     applied = chat().applied()
-    assert (applied["temperature"], applied["top_p"]) == (SETTINGS.temperature, SETTINGS.top_p)
+    assert (applied["temperature"], applied["top_p"], applied["top_k"]) == (0.6, 0.95, 0)
     assert applied["seed"] == chat(seed=applied["seed"]).params.seed
     assert chat(temperature=0, top_p=0.5, top_k=-1, seed=-3).params.seed == -3
+
+
+def test_the_request_is_above_the_operator_and_the_operator_above_the_models_folder() -> None:
+    own = dataclasses.replace(tiny_lm(), generation=GenerationDefaults(0.2, 0.9, 40))
+    at = Served("tiny", own, TINY.engine)
+
+    def params(settings: ServeSettings, **fields: Any) -> SamplingParams:
+        body = json.dumps({"messages": Q, **fields}).encode()
+        return plan_chat(read_body(ChatRequest, body), at, settings).params
+
+    asked = params(SETTINGS)
+    assert (asked.temperature, asked.top_p, asked.top_k) == (0.2, 0.9, 40)
+    operator = SETTINGS.model_copy(update={"temperature": 0.3})
+    assert (params(operator).temperature, params(operator).top_p) == (0.3, 0.9)
+    asked = params(operator, temperature=1, top_k=0)
+    assert (asked.temperature, asked.top_k) == (1, 0)
 
 
 def test_a_prompt_over_the_window_is_refused_with_both_numbers() -> None:

@@ -13,8 +13,10 @@ def chat(
     model: Model,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     max_tokens: Annotated[int, typer.Option(help="A reply is cut here.")] = 1024,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.6,
-    top_p: Annotated[float, typer.Option()] = 0.95,
+    temperature: Annotated[
+        float | None, typer.Option(help="0: greedy. Else the model's own, or 0.6.")
+    ] = None,
+    top_p: Annotated[float | None, typer.Option(help="Else the model's own, or 0.95.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     device: Device = "cpu",
     dtype: Dtype = "auto",

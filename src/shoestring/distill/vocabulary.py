@@ -126,7 +126,7 @@ def transplant(lm: LanguageModel, tokenizer: Tokenizer, template: Template) -> T
     old = dict(lm.network.public_tensors())
     for name, own in network.public_tensors():
         own.copy_(_rows(old[name], pieces) if name in (EMBEDDING, HEAD) else old[name])
-    moved = LanguageModel(network, tokenizer, template, config, lm.lineage, lm.name)
+    moved = LanguageModel(network, tokenizer, template, config, lm.lineage, lm.name, generation=lm.generation)
     counts = [min(len(p), 2) for p in pieces]
     return Transplanted(moved, counts.count(1), counts.count(2), counts.count(0))
 

@@ -29,8 +29,8 @@ class ChatSettings(Settings):
     model: str
     system: str | None = None
     max_tokens: int = Field(1024, ge=1)
-    temperature: float = Field(0.6, ge=0)
-    top_p: float = Field(0.95, gt=0, le=1)
+    temperature: float | None = Field(None, ge=0)  # None: the model's own, as its generation_config.json says
+    top_p: float | None = Field(None, gt=0, le=1)
     seed: int = 0
     device: str = "cpu"
     dtype: str = "auto"
@@ -187,8 +187,10 @@ class Chat:
 
     def show(self, prompt: list[int]) -> tuple[list[int], bool]:
         """Stream one reply. Ctrl-C ends it between two tokens: (ids so far, whether it was stopped)."""
-        s = self.settings
-        params = SamplingParams(s.max_tokens, s.temperature, s.top_p, seed=s.seed)
+        s, own = self.settings, self.lm.generation
+        temperature = own.temperature if s.temperature is None else s.temperature
+        top_p = own.top_p if s.top_p is None else s.top_p
+        params = SamplingParams(s.max_tokens, temperature, top_p, top_k=own.top_k, seed=s.seed)
         text, parts, ids = TextStream(self.lm.tokenizer), self.lm.template.stream(), []
         stream = self.engine.stream(prompt, params, key=f"chat/{self.counts.turns}")
         with closing(stream), caught_interrupts() as caught:

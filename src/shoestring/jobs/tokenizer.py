@@ -8,7 +8,8 @@ from pydantic import Field
 
 from shoestring.jobs.corpus_settings import CorpusSettings, check_corpus
 from shoestring.jobs.pretrain_data import open_mixture
-from shoestring.models.checkpoint import GENERATION_CONFIG, write_json
+from shoestring.models.checkpoint import write_json
+from shoestring.models.generation import GENERATION_CONFIG
 from shoestring.run import Stage, replace_folder
 from shoestring.settings import Settings
 from shoestring.text.mixture import Mixture

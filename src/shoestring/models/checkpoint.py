@@ -17,12 +17,13 @@ from shoestring.models.fp8_blocks import (
     stored_tensors,
     without_scales,
 )
+from shoestring.models.generation import GENERATION_CONFIG
 from shoestring.models.names import EMBEDDING, HEAD, shared_names
 from shoestring.models.shards import Folder, Stored, open_folder, read_json, write_json, write_weights
 from shoestring.models.transformer import Transformer
 from shoestring.models.weights import WeightSource, check_names, empty_network, fill_network
 
-CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
+CONFIG = "config.json"
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 LAYER = re.compile(r"model\.layers\.(\d+)\.")
 

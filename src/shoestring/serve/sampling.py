@@ -36,7 +36,7 @@ def params_of(
     n = request.n or 1
     if n > settings.max_n:
         raise refused(f"n {n} is above this server's {settings.max_n}", "n")
-    vocab = served.lm.config.vocab_size
+    vocab, own = served.lm.config.vocab_size, served.lm.generation
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
     stop_ids = None
     if request.stop_token_ids:
@@ -45,9 +45,9 @@ def params_of(
     try:
         return SamplingParams(
             max_tokens=total,
-            temperature=_or(request.temperature, settings.temperature),
-            top_p=_or(request.top_p, settings.top_p),
-            top_k=max(0, request.top_k or 0),
+            temperature=_or(request.temperature, _or(settings.temperature, own.temperature)),
+            top_p=_or(request.top_p, _or(settings.top_p, own.top_p)),
+            top_k=own.top_k if request.top_k is None else max(0, request.top_k),
             min_p=request.min_p or 0.0,
             n=n,
             seed=seed,

@@ -85,6 +85,7 @@ class Served:
             "teachers": sorted(teachers),
             "lineage": self.lm.lineage.to_json(),
             "thinking": self._thinking(),
+            "sampling": asdict(self.lm.generation),
             "dtype": str(self.lm.dtype).removeprefix("torch."),
             "filters": [],
             "cost": None if self.facts.cost is None else asdict(self.facts.cost),

@@ -24,8 +24,8 @@ class ServeSettings(Settings):
 
     max_tokens: int = Field(default=2048, ge=1)
     answer_reserve: int = Field(default=256, ge=0)
-    temperature: float = Field(default=0.6, ge=0, le=2)
-    top_p: float = Field(default=0.95, gt=0, le=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)  # None: as the model's folder says, else 0.6
+    top_p: float | None = Field(default=None, gt=0, le=1)  # and 0.95
     reasoning_field: ReasoningField = "reasoning_content"
     loop_guard: bool = True
 
