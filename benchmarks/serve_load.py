@@ -2,10 +2,10 @@
 
     python benchmarks/serve_load.py --model smollm2-135m --clients 64 --seconds 300 --output load.json
 
-Starts `shoestring serve` on a free port, keeps it busy, then lets it end by SIGTERM. Counted: statuses by
-kind of client, replies that said nothing, places and requests left over afterwards (from /metrics), memory
-every two seconds. Fails where anything but 503 of the 5xx came, a 200 was empty, a place leaked or memory
-grew."""
+Starts `shoestring serve` on a free port, keeps it busy, and lets it end by SIGTERM while as many clients ask
+and stream. Counted: statuses by kind of client, replies that said nothing, places and requests left over
+afterwards (from /metrics), memory every two seconds. Fails where anything but 503 of the 5xx came, a 200 was
+empty or cut off, a place leaked or memory grew."""
 
 import argparse
 import asyncio
@@ -68,6 +68,20 @@ class Client:
             except TimeoutError:
                 self.counts.add(kind.__name__, "timed out")
 
+    async def run_to_the_end(self) -> None:
+        """Asks and streams until nobody listens any more."""
+        while True:
+            kind = self.random.choice((self.whole, self.stream))
+            try:
+                async with asyncio.timeout(120):
+                    await kind()
+            except ConnectionRefusedError:
+                return
+            except (OSError, asyncio.IncompleteReadError, IndexError):
+                self.counts.add(kind.__name__, "closed unanswered")  # not taken yet when the socket closed
+            except TimeoutError:
+                self.counts.add(kind.__name__, "timed out")
+
     def body(self, **fields: Any) -> bytes:
         asked = self.random.choice(QUESTIONS)
         given = {
@@ -97,9 +111,12 @@ class Client:
         status = await self.status(reader)
         rest = await reader.read()
         writer.close()
-        self.counts.add("whole", status)
-        if status == "200":
-            body = json.loads(rest.partition(b"\r\n\r\n")[2])
+        head, _, said = rest.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        ended = length is not None and len(said) == int(length[1])
+        self.counts.add("whole", status if status != "200" or ended else "200 without an end")
+        if status == "200" and ended:
+            body = json.loads(said)
             self.counts.empty += not body["usage"]["completion_tokens"]
             self.counts.tokens += body["usage"]["completion_tokens"]
 
@@ -210,16 +227,28 @@ async def load(port: int, pid: int, clients: int, seconds: float) -> dict[str, A
     }
 
 
+async def end(port: int, server: subprocess.Popen[str], clients: int) -> dict[str, Any]:
+    """SIGTERM while all `clients` ask -> statuses from then on, as they came."""
+    counts = Counts()
+    work = [asyncio.create_task(Client(port, counts, seed).run_to_the_end()) for seed in range(clients)]
+    await asyncio.sleep(5)
+    counts.statuses.clear()
+    server.send_signal(signal.SIGTERM)
+    await asyncio.gather(*work)
+    return {kind: dict(found) for kind, found in sorted(counts.statuses.items())}
+
+
 def faults(found: dict[str, Any]) -> list[str]:
     """What must not be."""
     wrong = []
-    for kind, statuses in found["statuses"].items():
-        bad = [
-            s
-            for s in statuses
-            if (s.startswith("5") and s != "503") or s.startswith("200 ") or s == "timed out"
-        ]
-        wrong += [f"{kind}: {statuses[s]} times {s}" for s in bad]
+    for when in ("statuses", "statuses_at_the_end"):
+        for kind, statuses in found.get(when, {}).items():
+            bad = [
+                s
+                for s in statuses
+                if (s.startswith("5") and s != "503") or s.startswith("200 ") or s == "timed out"
+            ]
+            wrong += [f"{kind}: {statuses[s]} times {s}" for s in bad]
     if found["empty_200"]:
         wrong.append(f"{found['empty_200']} empty 200")
     wrong += [f"{name} is {value}" for name, value in found["left_over"].items() if value]
@@ -257,8 +286,8 @@ def main() -> None:
             target=lambda err: sys.stderr.writelines(err), args=[server.stderr], daemon=True
         ).start()
         found = asyncio.run(load(port, server.pid, args.clients, args.seconds))
+        found["statuses_at_the_end"] = asyncio.run(end(port, server, args.clients))
         wrong = faults(found)
-        server.send_signal(signal.SIGTERM)
         found["exit_code"] = server.wait(30)
         if found["exit_code"]:
             wrong.append(f"exit code {found['exit_code']}")

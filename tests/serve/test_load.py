@@ -22,6 +22,8 @@ def test_what_is_left_over_is_a_fault(name: str) -> None:
     spec.loader.exec_module(serve_load)
     assert serve_load.faults(SOUND | {"left_over": {name: 0.0}}) == []
     assert serve_load.faults(SOUND | {"left_over": {name: 0.01}}) == [f"{name} is 0.01"]
+    cut = SOUND | {"left_over": {}, "statuses_at_the_end": {"stream": {"200": 3, "200 without an end": 1}}}
+    assert serve_load.faults(cut) == ["stream: 1 times 200 without an end"]
 
 
 @pytest.mark.slow
@@ -49,3 +51,7 @@ def test_it_holds_under_load(tmp_path: Path) -> None:
     assert found["statuses"]["stream"]["200"] > 10
     assert set(found["statuses"]["send_too_much"]) == {"413"}
     assert set(found["statuses"]["send_nonsense"]) == {"400"}
+    # SIGTERM came while all of them asked: what ran was finished, the rest refused
+    ending = found["statuses_at_the_end"]
+    assert {status for kind in ending.values() for status in kind} <= {"200", "503", "closed unanswered"}
+    assert sum(kind.get("200", 0) for kind in ending.values()) > 10
