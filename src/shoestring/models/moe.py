@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from shoestring.models.config import ModelConfig
 from shoestring.models.linear import Linear, is_watched
+from shoestring.ops.coded_experts import CodedExperts, coded_experts
 from shoestring.ops.experts import grouped_experts
 from shoestring.ops.few import (
     FEW_PAIRS,
@@ -186,19 +187,25 @@ def balance_loss(scores: Tensor, row_of: Tensor, top_k: int) -> Tensor:
 
 
 class Experts(nn.Module):
-    """All routed experts of a layer in two tensors."""
+    """All routed experts of a layer in two tensors; where `quantized` is set it is what products read, and
+    the tensors are shapes without numbers (`models.quantize`)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         count, inner = config.n_routed_experts, config.moe_intermediate_size
         self.gate_up_proj = nn.Parameter(torch.empty(count, 2 * inner, config.hidden_size))
         self.down_proj = nn.Parameter(torch.empty(count, config.hidden_size, inner))
+        self.quantized: CodedExperts | None = None
 
     def weights(self) -> tuple[Tensor, Tensor] | None:
         """gate_up and down, where products are in their dtype and nobody watches."""
-        return None if is_watched(self) else (self.gate_up_proj, self.down_proj)
+        if self.quantized is not None or is_watched(self):
+            return None
+        return self.gate_up_proj, self.down_proj
 
     def forward(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+        if self.quantized is not None:
+            return coded_experts(x, ids, weights, self.quantized)
         return grouped_experts(x, ids, weights, self.gate_up_proj, self.down_proj)
 
 

@@ -1,6 +1,6 @@
-"""Quantised weights, for serving only: every matrix of attention and of dense and shared feed-forward
-networks, the embedding and the head. Norms, biases, routers, routed experts, and the up-projection that
-latent attention absorbs stay in the network's dtype, as does a matrix whose rows aren't whole groups of 32.
+"""Quantised weights, for serving only: every matrix of attention, of feed-forward networks and of experts,
+the embedding and the head. Norms, biases, routers, and the up-projection that latent attention absorbs stay
+in the network's dtype, as does a matrix whose rows aren't whole groups of 32.
 
 With "int4" embedding and head are in 8 bits: they are read once a token, or lead straight to the logits."""
 
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from shoestring.errors import BadInput
 from shoestring.models.linear import Linear
 from shoestring.models.mla import LatentAttention
+from shoestring.models.moe import Experts
 from shoestring.models.transformer import Transformer
+from shoestring.ops.coded_experts import CodedExperts, can_code, pack_experts
 from shoestring.ops.quantized import SIZE, Groups, Quantized, can_quantize, pack, quantize_4, quantize_8
 
 Form = Literal["int8", "int4"]
@@ -47,6 +49,13 @@ def quantize_network(network: Transformer, form: Form) -> None:
     for linear in quantized_linears(network):
         if can_quantize(linear.weight):
             linear.quantize(pack(groups_of(linear.weight.detach(), form)))
+    for experts in coded_mixtures(network):
+        wide, narrow = (
+            pack_experts(weight.detach(), lambda expert: groups_of(expert, form))
+            for weight in (experts.gate_up_proj, experts.down_proj)
+        )
+        experts.quantized = CodedExperts(wide, narrow, len(experts.gate_up_proj))
+        experts.gate_up_proj, experts.down_proj = map(_shape_only, (experts.gate_up_proj, experts.down_proj))
     embedding = pack(quantize_8(network.embed_tokens.detach()))
     head = None if network.lm_head is None else pack(quantize_8(network.lm_head.detach()))
     set_ends(network, embedding, head)
@@ -60,6 +69,15 @@ def quantized_linears(network: Transformer) -> Iterable[Linear]:
     """Those that may be quantised."""
     absorbed = {id(m.kv_b_proj) for m in network.modules() if isinstance(m, LatentAttention)}
     return [m for m in network.modules() if isinstance(m, Linear) and id(m) not in absorbed]
+
+
+def coded_mixtures(network: Transformer) -> list[Experts]:
+    """Routed experts that are quantised, or may be."""
+    return [
+        m
+        for m in network.modules()
+        if isinstance(m, Experts) and can_code(m.gate_up_proj) and can_code(m.down_proj)
+    ]
 
 
 def set_ends(network: Transformer, embedding: Quantized, head: Quantized | None) -> None:
@@ -79,6 +97,8 @@ def quantized_share(network: Transformer) -> QuantizedShare:
     matrices: list[Quantized] = [
         m.quantized for m in network.modules() if isinstance(m, Linear) and m.quantized is not None
     ]
+    routed = [m.quantized for m in network.modules() if isinstance(m, Experts)]
+    matrices += [matrix for m in routed if m is not None for matrix in (m.gate_up, m.down)]
     ends = (network.quantized_embedding, network.quantized_head)
     matrices += [m for m in dict.fromkeys(ends) if m is not None]
     counts = {8: 0, 4: 0}

@@ -52,6 +52,12 @@ class Quantized:
     def bits(self) -> Bits:
         return 8 if self.mins is None else 4
 
+    def part(self, first: int, rows: int) -> "Quantized":
+        """`rows` of its rows from row `first` on, both whole panels."""
+        own = slice(first // LANES, (first + rows) // LANES)
+        mins = None if self.mins is None else self.mins[own]
+        return Quantized(rows, self.depth, self.values[own], self.scales[own], mins)
+
     @property
     def nbytes(self) -> int:
         return sum(t.nbytes for t in (self.values, self.scales, self.mins) if t is not None)

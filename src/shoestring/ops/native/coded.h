@@ -30,6 +30,15 @@ struct Matrix {
     int64_t in_panels;  // of 16 bits: whether they lie as panels.h says
     int64_t groups() const { return depth / SIZE; }
     int64_t panels() const { return (rows + LANES - 1) / LANES; }
+    // `count` of its rows from row `first` on, both whole panels
+    Matrix part(int64_t first, int64_t count) const {
+        Matrix own = *this;
+        own.rows = count;
+        own.values += first * depth / (bits == 4 ? 2 : 1);
+        own.scales += first * groups();
+        if (mins) own.mins += first * groups();
+        return own;
+    }
     // number i of a group of a panel's row
     int32_t number(int64_t panel, int64_t group, int64_t lane, int64_t i) const {
         const int64_t held = bits == 4 ? LINES / 2 : LINES, line = (panel * groups() + group) * held + i / 4 % held;

@@ -33,6 +33,7 @@ _COMMON = {  # arguments before the number of threads, which every kernel takes 
     "coded_linear": [_P] * 3 + [_N],
     "coded_logits": [_P] * 3 + [_N],
     "coded_rows": [_P] * 3 + [_N],
+    "coded_experts": [_P] * 6 + [_N] * 3,
     "block_inputs": [_P] * 9 + [_N],
     "block_outputs": [_P] * 5 + [_N],
     "block_layers": [_P] * 7 + [_N] * 2,

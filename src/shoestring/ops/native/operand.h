@@ -33,7 +33,7 @@ class Operand {
     void times(const Matrix& m, int64_t begin, int64_t end, X* out, int64_t stride) const {
         if (begin >= end) return;
         if (m.bits <= 8)
-            return coded_times<X>(m, coded_, rows_, begin / LANES, (end + LANES - 1) / LANES, out, stride);
+            return coded_times<X>(m, coded_, 0, rows_, begin / LANES, (end + LANES - 1) / LANES, out, stride);
 #ifdef HAS_PRODUCT
         if constexpr (std::is_same_v<X, bf16>) {
             if (m.in_panels)

@@ -10,7 +10,7 @@ static void coded_linear(const X* x, const Matrix* matrix, Y* out, int64_t token
         for (int64_t row = begin; row < end; row++) coded.set_row(row, x + row * m.depth);
     });
     split(m.panels(), threads, few_grain(tokens * LANES * m.depth), [&](int64_t begin, int64_t end) {
-        coded_times<X>(m, coded, tokens, begin, end, out, m.rows);
+        coded_times<X>(m, coded, 0, tokens, begin, end, out, m.rows);
     });
 }
 
