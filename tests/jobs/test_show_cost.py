@@ -12,7 +12,7 @@ import run_folders
 from shoestring.budget.price import Prices, make_bill
 from shoestring.errors import BadInput
 from shoestring.jobs.show_cost import show_cost
-from shoestring.report.ledger import gains
+from shoestring.report.ledger import gains, tokens_by_fate
 from shoestring.report.read import read_run
 from shoestring.run import open_run
 
@@ -115,3 +115,9 @@ def test_the_report_sets_the_plan_beside_what_it_took(tmp_path):
     assert any("50s to 1m30s" in row or row.rstrip().endswith("yes") for row in rows)
     assert any(row.rstrip().endswith("no") for row in rows)
     assert "of the measured peak" in said
+
+
+def test_an_audits_tokens_are_made(tmp_path):
+    usage = {"stage": "audit", "unit": "a", "kind": "audit", "seconds": 1.0, "tokens": 70, "flops": 1.0}
+    fate = tokens_by_fate(make_bill([usage | {"wasted": {}}], Prices()))
+    assert fate == {"made": 70, "trained": 0, "other": 0}

@@ -8,6 +8,7 @@ from typing import Any
 
 from shoestring.budget.price import Prices, make_bill
 from shoestring.budget.ranges import Range
+from shoestring.budget.usage import read_usage
 from shoestring.errors import BadInput
 from shoestring.evals.calibration import Calibration
 from shoestring.evals.contamination import Overlap
@@ -50,7 +51,7 @@ def read_run(folder: Path) -> RunReport:
     audits = tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder))
     plain = [(path, unit) for path, unit in units.items() if not unit.arm]
     command = environment.pop("command", "")
-    usage = read_lines(folder / "usage.jsonl")
+    usage = read_usage(folder)
     prices = build(Prices, recipe.get("prices", {}), str(folder))
     wanted = recipe.get("comparison", [])
     return RunReport(
