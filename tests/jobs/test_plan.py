@@ -15,13 +15,15 @@ from shoestring.budget.hardware import load_hardware
 from shoestring.budget.machine import of_chip, of_probe
 from shoestring.budget.memory import Memory
 from shoestring.budget.plan import RUNTIME_BYTES, Phase, would_fit
-from shoestring.budget.ranges import Range
+from shoestring.budget.ranges import Range, total
 from shoestring.cli import main as cli
 from shoestring.errors import BadInput
 from shoestring.jobs import plan as job
-from shoestring.jobs.plan_lengths import count_tokens, lengths_of
+from shoestring.jobs.plan_lengths import BEFORE, TURN, asked_of, count_tokens, different_rows, lengths_of
 from shoestring.jobs.plan_models import known_model
 from shoestring.jobs.plan_recipe import plan_recipe
+from shoestring.jobs.plan_work import Reckoner
+from shoestring.jobs.sft import SFTSettings
 from shoestring.models.parameters import count_parameters
 from shoestring.settings import build
 
@@ -66,6 +68,50 @@ def test_tokens_and_operations_of_a_run_that_was_metered():
         assert phase.tokens.mid == pytest.approx(tokens, rel=0.25), place
         assert phase.flops.mid == pytest.approx(flops, rel=0.25), place
         assert phase.tokens.holds(tokens), place
+
+
+def test_tokens_that_were_read_count_as_they_are_metered():
+    """studies/distill.toml's bill: replies and prompts of evaluations and chat checks, rows of a teacher."""
+    metered = {
+        ("eval-teacher", "eval"): 463_052, ("eval-teacher", "chat"): 10_050,
+        ("eval-students", "eval"): 2_909_127, ("eval-students", "chat"): 57_518,
+        ("from-distribution", "teach"): 111_027,
+    }  # fmt: skip
+    phases = plan_recipe(ROOT / "studies" / "distill.toml", MACHINE).phases
+    for place, tokens in metered.items():
+        planned = total(phase.tokens for phase in phases if (phase.stage, phase.kind) == place)
+        assert planned.holds(tokens), place
+        assert planned.mid == pytest.approx(tokens, rel=0.25), place
+
+
+def test_prompts_of_a_conversation_are_read_turn_by_turn():
+    asked = asked_of([("one two",), ("one two", "three")])
+    assert (asked.prompts, asked.again) == (3, 1)
+    one, further = BEFORE + 2, BEFORE + TURN + 3
+    assert asked.read(Range.exact(10)) == Range.exact(2 * one + further + 10)
+
+
+def test_examples_that_all_prompts_begin_with_are_counted_in_each_and_computed_once():
+    alike, apart = (
+        Reckoner(MACHINE, "a", "a").generate(
+            "eval", known_model("smollm2-135m"), 1, 64, 1, 500, Range.exact(20), 20, 256, shown
+        )
+        for shown in (450, 0)
+    )
+    assert alike.flops == apart.flops
+    assert alike.seconds.mid < apart.seconds.mid / 2
+
+
+def test_rows_that_come_again_are_counted_once(tmp_path):
+    data = tmp_path / "rows.jsonl"
+    row = {"prompt": "1+1", "completion": "2", "licence": "mine", "source": "mine"}
+    data.write_text("".join(json.dumps(row) + "\n" for _ in range(30)))
+    values = {"model": "smollm2-135m", "data": str(data), "rows_per_step": 8}
+    few, many = (SFTSettings(**values, steps=steps) for steps in (2, 20))
+    assert different_rows(few, {}) == Range.exact(16)
+    assert different_rows(many, {}) == Range.exact(30)
+    endless = SFTSettings(model="smollm2-135m", suites=["sums"], rows_per_step=8, steps=20)
+    assert different_rows(endless, {}) == Range.exact(160)
 
 
 def test_the_time_of_a_run_on_a_quiet_machine():
