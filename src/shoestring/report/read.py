@@ -23,6 +23,7 @@ from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.live import curves_of
 from shoestring.report.marks import read_marks
+from shoestring.report.plan_read import read_amounts
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
 from shoestring.report.run_report import ChatReport, Finding, IdentityReport, RefusalReport, RunReport
@@ -80,6 +81,7 @@ def read_run(folder: Path) -> RunReport:
         rollouts=_pages(plain),
         stages=read_stages(recipe, usage, prices),
         plan={name: Range(**r) for name, r in _read_json(folder / "plan.json").get("stages", {}).items()},
+        planned_amounts=read_amounts(folder),
         findings=tuple(finding for path, unit in units.items() for finding in _findings(path, unit)),
     )
 
