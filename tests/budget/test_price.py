@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.budget.price import Amount, Prices, make_bill
+from shoestring.errors import BadInput
+from shoestring.settings import build
 
 
 def line(stage="zero", kind="rollout", seconds=0.0, tokens=0, flops=0.0, wasted=None, **more):
@@ -106,6 +108,25 @@ def test_what_was_paid_to_endpoints_is_money_and_not_energy():
     assert "of it paid to endpoints" not in {
         figure.name for figure in make_bill(usage[1:], Prices()).figures()
     }
+
+
+def test_energy_of_a_part_of_the_machine_says_so_and_the_rest_is_assumed():
+    usage = [{**LINE_OF_ENERGY, "joules": 7200.0, "joules_of": "GPUs"}, LINE_OF_ENERGY]
+    bill = make_bill(usage, Prices(watts=36))
+    assert bill.kwh(bill.total) == pytest.approx((7200 + 200 * 36) / 3.6e6)
+    assert bill.energy_basis() == (
+        "measured by its GPUs' own counters in 50% of the seconds, all else measured seconds at 36 W (stated)"
+    )
+    whole = make_bill([{**LINE_OF_ENERGY, "joules": 7200.0, "joules_of": "all"}], Prices())
+    assert whole.energy_basis() == "measured by the machine's own counters"
+
+
+@pytest.mark.parametrize("name", Prices.model_fields)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_an_endless_price_is_refused_in_one_line(name, value):
+    with pytest.raises(BadInput, match="finite") as caught:
+        build(Prices, {name: value}, "[prices]")
+    assert "\n" not in str(caught.value)
 
 
 LINE_OF_ENERGY = {"stage": "a", "kind": "train", "seconds": 100.0, "tokens": 10, "flops": 1e11, "wasted": {}}

@@ -12,7 +12,7 @@ import run_folders
 from shoestring.budget.price import Prices, make_bill
 from shoestring.errors import BadInput
 from shoestring.jobs.show_cost import show_cost
-from shoestring.report.ledger import gains
+from shoestring.report.ledger import gains, tokens_by_fate
 from shoestring.report.read import read_run
 from shoestring.run import open_run
 
@@ -105,6 +105,7 @@ def test_the_report_sets_the_plan_beside_what_it_took(tmp_path):
         json.dumps({"stages": {"zero": seconds, "check": wrong, "cold-start": seconds}})
     )
     (path / "machine.json").write_text(json.dumps({"peak": 1e12}))
+    assert not read_run(path).planned_amounts  # a plan from before these were kept
     report = read_run(path)
     assert report.plan["zero"].holds(report.bill.of_stage("zero").seconds)
     found, said = shown(path)
@@ -115,3 +116,30 @@ def test_the_report_sets_the_plan_beside_what_it_took(tmp_path):
     assert any("50s to 1m30s" in row or row.rstrip().endswith("yes") for row in rows)
     assert any(row.rstrip().endswith("no") for row in rows)
     assert "of the measured peak" in said
+
+
+def test_an_audits_tokens_are_made(tmp_path):
+    usage = {"stage": "audit", "unit": "a", "kind": "audit", "seconds": 1.0, "tokens": 70, "flops": 1.0}
+    fate = tokens_by_fate(make_bill([usage | {"wasted": {}}], Prices()))
+    assert fate == {"made": 70, "trained": 0, "other": 0}
+
+
+def test_the_report_sets_all_that_was_planned_beside_what_it_took(tmp_path):
+    path = made(tmp_path / "laptop")
+    plan = {"stages": {"zero": span(50, 100, 150), "cold-start": span(10, 20, 30)}, "usd": span(0, 0.6, 0.9)}
+    plan |= {"seconds": span(60, 120, 180), "kwh": span(0.001, 0.0024, 0.0036)}
+    phase = {"stage": "zero", "tokens": span(500, 1000, 1500), "flops": span(1e12, 2e12, 3e12)}
+    late = {"stage": "cold-start", "tokens": span(1, 2, 3), "flops": span(1, 2, 3)}  # never ran
+    (path / "plan.json").write_text(json.dumps(plan | {"phases": [phase, phase, late]}))
+    _, said = shown(path)
+    lines = said[said.index("of all these") :].splitlines()[1:]
+    wanted = ("tokens ", "FLOP ", "kWh ", "USD of")
+    tokens, flops, kwh, usd = (next(li for li in lines if li.startswith(name)).split() for name in wanted)
+    assert tokens[:6] == ["tokens", "2,000", "1,000", "to", "3,000", "1,800"]
+    assert (tokens[-1], flops[-1]) == ("yes", "no")  # 1.6e13 where 4e12 were planned
+    assert kwh[1] == "0.002"
+    assert usd[:5] == ["USD", "of", "the", "machine", "0.5"]
+
+
+def span(low: float, mid: float, high: float) -> dict[str, float]:
+    return {"low": low, "mid": mid, "high": high}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from shoestring.budget.price import Amount, Bill, Prices, make_bill
+from shoestring.budget.usage import read_usage
 from shoestring.errors import BadInput
-from shoestring.run import read_lines
 from shoestring.run.progress import duration
 
 Unit = Literal["s", "usd", "kwh"]
@@ -70,7 +70,7 @@ class Allowance:
         size = self.usage.stat().st_size if self.usage.exists() else 0
         if size != self._size:
             self._size, self._changed = size, time.monotonic()
-            self._bill = make_bill(read_lines(self.usage), self.prices)
+            self._bill = make_bill(read_usage(self.usage.parent), self.prices)
         return self.limit.spent(self._bill, time.monotonic() - self._changed)
 
     def in_words(self) -> str:

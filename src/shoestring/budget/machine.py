@@ -153,9 +153,10 @@ def of_chip(chip: Chip, wanted: Precision = "bf16") -> Machine:
     bandwidth = chip.bandwidth_gbs * 1e9
     width = 4 if precision == "fp32" else 2
     is_gpu = chip.kind == "gpu"
+    assumed = f"; assumed: {', '.join(chip.assumed)}" if chip.assumed else ""
     return Machine(
         name=chip.name,
-        basis=f"from the table ({chip.source}; {chip.date})",
+        basis=f"from the table ({chip.source}; {chip.date}){assumed}",
         precision=precision,
         products=tuple(peak * min(1.0, side / 1024) for side in WIDTHS) if is_gpu else (peak,) * len(WIDTHS),
         decode=tuple(min(peak, 2 * rows * bandwidth / width) for rows in ROWS),

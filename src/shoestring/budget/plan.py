@@ -12,6 +12,11 @@ NOTHING = Range.exact(0.0)
 RUNTIME_BYTES = 450 << 20  # python, torch and the kernels, before any model
 
 
+def room_of(machine: Machine) -> float:
+    """Bytes for models and work."""
+    return machine.memory_bytes - RUNTIME_BYTES
+
+
 @dataclass(frozen=True)
 class Phase:
     """One kind of work of one unit, with the words of usage.jsonl. memory: held at its peak, None: little."""
@@ -80,7 +85,7 @@ class Plan:
     @property
     def too_large(self) -> list[Phase]:
         """Phases that need more than the machine has."""
-        room = self.machine.memory_bytes - RUNTIME_BYTES
+        room = room_of(self.machine)
         return [phase for phase in self.phases if phase.memory is not None and phase.memory.total > room]
 
     def to_json(self) -> dict[str, Any]:
@@ -118,7 +123,7 @@ class Plan:
 def would_fit(phase: Phase, machine: Machine) -> str:
     """One line: what takes most, and what would make it fit."""
     assert phase.memory is not None
-    room = machine.memory_bytes - RUNTIME_BYTES
+    room = room_of(machine)
     need, parts = phase.memory.total, dict(phase.memory.parts)
     told = (
         f"{phase.unit} ({phase.kind}) needs {need / 2**30:.1f} GiB, {machine.name} has {room / 2**30:.1f}: "

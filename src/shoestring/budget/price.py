@@ -2,21 +2,23 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field
 
-from shoestring.settings import Settings
+from shoestring.budget.figures import Figures
 
 PAID = "tokens counted by the endpoints, at the prices stated for them"
+BESIDE_S = 0.5  # one stage's closing and the next one's opening are not worth a word
 REDONE = "redone"  # work lost to a kill and done again
 
 
-class Prices(Settings):
-    """A recipe's [prices]. What it doesn't state is assumed, and the bill says so."""
+class Prices(Figures):
+    """A recipe's [prices]. What it doesn't state is assumed, and the bill says so. watts: of the machine at
+    work, or of what of it has no counter; 65 W is a usual laptop or desktop package."""
 
-    watts: float = Field(default=65.0, ge=0)  # the machine at work; 65 W is a usual laptop or desktop package
+    watts: float = Field(default=65.0, ge=0)
     usd_per_kwh: float = Field(default=0.30, ge=0)
     usd_per_hour: float = Field(default=0.0, ge=0)  # of the machine itself; 0: it is yours
     cloud_usd_per_hour: float = Field(default=0.10, ge=0)  # a rented one like it (2 virtual cores)
@@ -24,8 +26,9 @@ class Prices(Settings):
 
 @dataclass(frozen=True)
 class Amount:
-    """Wall-clock seconds, tokens made or trained on, floating-point operations, seconds of processors and
-    GPUs; joules that were measured, and of the seconds those in which they were; USD paid to endpoints."""
+    """Seconds of the machine, tokens made or trained on, floating-point operations, seconds of processors and
+    GPUs; joules that were measured, and of the seconds those in which all of the machine's were; USD paid to
+    endpoints."""
 
     seconds: float = 0.0
     tokens: float = 0.0
@@ -56,12 +59,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bill:
-    """What a run took, by (stage, kind of work), and the part of it that was spent on nothing, by reason."""
+    """What a run took, by (stage, kind of work), and the part of it that was spent on nothing, by reason.
+    beside: seconds of its processes that others' lines are billed for, since both were at work in them.
+    partly: of the machine's seconds those in which the energy of only so much of it was measured, by what."""
 
     used: Mapping[tuple[str, str], Amount]
     wasted: Mapping[str, Amount]
     prices: Prices
     peak: float | None = None  # FLOP/s, what the machine's probe measured; None: it was not measured
+    beside: float = 0.0
+    partly: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> Amount:
@@ -103,20 +110,29 @@ class Bill:
 
     @property
     def utilisation(self) -> float | None:
-        """Share of the peak that counted operations took, of all seconds; None where no peak was measured."""
+        """Share of the peak that counted operations took, of all seconds of the machine, in which several
+        processes may have been at work; None where no peak was measured."""
         if not self.peak or not self.total.seconds:
             return None
         return self.total.flops / self.total.seconds / self.peak
 
     def energy_basis(self) -> str:
         total = self.total
-        if not total.measured_s:
-            return self.basis("watts")
-        if total.measured_s >= 0.999 * total.seconds:
+        if total.measured_s and total.measured_s >= 0.999 * total.seconds:
             return "measured by the machine's own counters"
-        share = total.measured_s / total.seconds
-        counted = f"measured by the machine's own counters in {share:.0%} of the seconds"
-        return f"{counted}, else {self.basis('watts')}"
+        whose = {"the machine's": total.measured_s}
+        whose |= {f"its {part}'": seconds for part, seconds in self.partly.items()}
+        counted = [
+            f"measured by {owner} own counters in {seconds / total.seconds:.0%} of the seconds"
+            for owner, seconds in whose.items()
+            if seconds
+        ]
+        return ", ".join([*counted, ("all else " if counted else "") + self.basis("watts")])
+
+    def time_basis(self) -> str:
+        if self.beside < BESIDE_S:
+            return "measured"
+        return f"measured, once where several processes were at work ({self.beside:,.0f} s of theirs)"
 
     def figures(self) -> list[Figure]:
         total = self.total
@@ -142,7 +158,7 @@ class Bill:
         machine = self.basis("watts", "usd_per_kwh", "usd_per_hour")
         paid = [Figure("of it paid to endpoints", total.paid, "USD", PAID)] if total.paid else []
         return [
-            Figure("time", total.seconds, "s", "measured"),
+            Figure("time", total.seconds, "s", self.time_basis()),
             *measured,
             Figure("tokens", total.tokens, "tokens", "measured"),
             Figure("operations", total.flops, "FLOP", "counted"),
@@ -161,7 +177,7 @@ def _price_words(name: str, value: float) -> str:
 
 
 def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices, peak: float | None = None) -> Bill:
-    """From the lines of usage.jsonl.
+    """From the lines of usage.jsonl, of which each second of a machine is in one (`budget.usage`).
 
     A line's `wasted` are tokens among its own; their share of the line's seconds and operations is wasted
     with them (each token is taken to cost the same). Where reasons overlap, together they never pass the
@@ -169,8 +185,12 @@ def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices, peak: float | 
     """
     used: dict[tuple[str, str], Amount] = defaultdict(Amount)
     wasted: dict[str, Amount] = defaultdict(Amount)
+    beside, partly = 0.0, defaultdict[str, float](float)
     for line in usage:
         amount = _amount(line)
+        beside += line.get("beside", 0.0)
+        if "joules" in line and not amount.measured_s:
+            partly[line["joules_of"]] += amount.seconds
         used[line["stage"], line["kind"]] += amount
         if line.get("redone"):
             wasted[REDONE] += amount
@@ -179,12 +199,13 @@ def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices, peak: float | 
         for reason, tokens in line["wasted"].items():
             if tokens:
                 wasted[reason] += amount.part(tokens / max(line["tokens"], lost))
-    return Bill(dict(used), dict(wasted), prices, peak)
+    return Bill(dict(used), dict(wasted), prices, peak, beside, dict(partly))
 
 
 def _amount(line: Mapping[str, Any]) -> Amount:
-    """Lines of runs before these were metered lack the last ones."""
-    measured = line["seconds"] if "joules" in line else 0.0
+    """Lines of runs before these were metered lack the last ones. Where joules are of a part of the machine,
+    the rest is reckoned at the stated watts, as where nothing is measured."""
+    measured = line["seconds"] if "joules" in line and line.get("joules_of", "all") == "all" else 0.0
     further = line.get("core_seconds", 0.0), line.get("gpu_seconds", 0.0), line.get("joules", 0.0)
     paid = line.get("paid", 0.0)
     return Amount(line["seconds"], line["tokens"], line["flops"], *further, measured, paid)

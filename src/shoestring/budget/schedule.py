@@ -73,10 +73,10 @@ def bubble_seconds(schedule: str, stages: int, forward: float, backward: float, 
 def all_to_all_bytes(config: ModelConfig, cluster: Cluster) -> tuple[float, float]:
     """Of a token in one mixture layer, forward and backward: bytes over the network, and over the links of
     its node. Dispatch is in the products' precision, combining in bf16. A token's experts lie on few nodes,
-    to each of which it is sent once; its own is among them as often as not."""
+    to each of which it is sent once, but for its own, which is among them as often as any other."""
     nodes = max(1, cluster.expert // cluster.gpus_per_node)
     reached = min(cluster.nodes_per_token, nodes)
-    away = reached * (1 - 1 / nodes) if reached == nodes else reached - reached / nodes
+    away = reached * (1 - 1 / nodes)
     sent = config.hidden_size * ((1 if cluster.precision == "fp8" else 2) + 2)
     inside = config.num_experts_per_tok * (1 - 1 / cluster.gpus_per_node)
     return 2 * away * sent, 2 * inside * sent

@@ -15,7 +15,7 @@ def plan(
         str, typer.Option(metavar="NAME", help="A chip of the table; this machine by default.")
     ] = "",
     hardware_file: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Chips of your own, [chip.NAME] tables.")
+        Path | None, typer.Option(metavar="FILE.toml", help="Chips of your own, \\[chip.NAME] tables.")
     ] = None,
     compare: Annotated[str, typer.Option(metavar="A,B,...", help="The same run on these chips too.")] = "",
     set_: Set = [],  # noqa: B006

@@ -8,13 +8,15 @@ from shoestring.budget.memory import Memory, weight_bytes
 from shoestring.budget.plan import Phase
 from shoestring.budget.ranges import Range
 from shoestring.evals.audit import probes_of
+from shoestring.evals.chat_prompts import CHAT_PROMPTS
+from shoestring.evals.identity_check import probes as identity_probes
 from shoestring.jobs.audit import AuditSettings
 from shoestring.jobs.distill_settings import DistillOutputsSettings
 from shoestring.jobs.evaluate import plan as plan_units
 from shoestring.jobs.evaluate_settings import EvaluateSettings
-from shoestring.jobs.plan_lengths import Lengths, lengths_of
+from shoestring.jobs.plan_lengths import Lengths, asked_of, lengths_of
 from shoestring.jobs.plan_models import Known
-from shoestring.jobs.plan_work import Reckoner
+from shoestring.jobs.plan_work import Reckoner, unmetered
 from shoestring.jobs.pretrain_settings import PretrainSettings
 from shoestring.jobs.reward import RewardModelSettings
 from shoestring.jobs.sample import SampleSettings
@@ -24,8 +26,6 @@ from shoestring.jobs.tokenizer import TokenizerSettings
 NOTHING = Range.exact(0.0)
 VALIDATED = Range(100, 160, 200)  # tokens of a document that is validated on
 SYSTEM_TOKENS = 22  # of the template's own system turn, which all rows of a micro-batch share
-CHAT_PROMPTS, CHAT_TOKENS = 36, 20  # turns of the chat check, tokens of a prompt
-IDENTITY_PROMPTS = 200
 CHAT_REPLY = Range(0.2, 0.5, 0.95)  # of the cap that a reply to an ordinary prompt takes
 PAIR_TOKENS = Range(25, 36, 60)  # of a prompt with a reply, of the pairs that come with the package
 TOKENIZER_S = Range(0.00003, 0.00012, 0.0006)  # a document
@@ -73,7 +73,9 @@ def pretrain_phases(r: Reckoner, s: PretrainSettings, model: Known) -> Iterator[
     yield r.phase("validate", seconds * r.machine.spread(1.0), read, flops)
     if s.samples:
         reply = Range.around(s.sample_tokens, 0.3, 0.0)
-        yield r.generate("other", model, times, s.samples, 1, 16, reply, s.sample_tokens, s.samples)
+        yield unmetered(
+            r.generate("validate", model, times, s.samples, 1, 16, reply, s.sample_tokens, s.samples)
+        )
     yield r.other(model.parameters, saved=s.steps // s.save_every)
 
 
@@ -103,24 +105,34 @@ def eval_phases(r: Reckoner, s: EvaluateSettings, models: Sequence[tuple[str, Kn
             shown = asking.few_shot * (
                 lengths.row if asking.few_shot_style == "reasoning" else lengths.prompt
             )
-            prompt = lengths.prompt + shown * 0.1  # shown examples begin all prompts alike, and are read once
+            prompt = lengths.prompt + shown
             reply = lengths.reply(model.taught or asking.few_shot > 0, asking.max_tokens)
-            yield r.generate("eval", model, 1, unit.n, unit.k, prompt, reply, asking.max_tokens, 256)
-        for kind, wanted, prompts, cap in (
-            ("chat", s.chat_check, CHAT_PROMPTS, s.chat_max_tokens),
-            ("identity", s.identity_check, IDENTITY_PROMPTS, s.identity_max_tokens),
-        ):
-            if wanted:
-                yield r.generate(kind, model, 1, prompts, 1, CHAT_TOKENS, CHAT_REPLY * cap, cap, 256)
+            one = r.generate("eval", model, 1, unit.n, unit.k, prompt, reply, asking.max_tokens, 256, shown)
+            yield replace(one, tokens=one.tokens + Range.exact(unit.n * prompt))
+        if s.chat_check:
+            turns = [prompt.turns for prompt in CHAT_PROMPTS]
+            yield _conversations(r, "chat", model, turns, s.chat_max_tokens)
+        if s.identity_check:
+            turns = [(probe,) for several in identity_probes().values() for probe in several]
+            yield _conversations(r, "identity", model, turns, s.identity_max_tokens)
         yield r.other(model.parameters / 2)
+
+
+def _conversations(
+    r: Reckoner, kind: str, model: Known, conversations: Sequence[Sequence[str]], cap: int
+) -> Phase:
+    """Ordinary questions, turn by turn. As on a bill, what is read counts with what is made."""
+    asked, reply = asked_of(conversations), CHAT_REPLY * cap
+    read = asked.read(reply)
+    one = r.generate(kind, model, 1, asked.prompts, 1, read.mid / asked.prompts, reply, cap, 256)
+    return replace(one, tokens=one.tokens + read)
 
 
 def audit_phases(r: Reckoner, s: AuditSettings, models: Sequence[Known]) -> Iterator[Phase]:
     """Each model is asked all probes, turn by turn."""
-    probes = sum(max(len(probe.turns), 1) for probe in probes_of(s.only, s.n))
+    turns = [probe.turns or (probe.raw,) for probe in probes_of(s.only, s.n)]
     for model in models:
-        reply = CHAT_REPLY * s.max_tokens
-        yield r.generate("audit", model, 1, probes, 1, CHAT_TOKENS, reply, s.max_tokens, 256)
+        yield _conversations(r, "audit", model, turns, s.max_tokens)
         yield r.other(model.parameters / 2)
 
 
@@ -135,8 +147,8 @@ def tokenizer_phases(r: Reckoner, s: TokenizerSettings) -> Iterator[Phase]:
     yield r.phase("tokenizer", seconds * r.machine.spread(1.0), NOTHING, NOTHING)
 
 
-def teach_phase(r: Reckoner, teacher: Known, rows: Lengths, distinct: float, at_once: int) -> Phase:
+def teach_phase(r: Reckoner, teacher: Known, rows: Lengths, different: Range, at_once: int) -> Phase:
     """A teacher's logprobs of rows, once each: a forward pass with logits at all targets."""
-    tokens = Range.around(distinct * rows.row * _computed(rows), 0.2, 0.3)
+    tokens = different * Range.around(rows.row * _computed(rows), 0.2, 0.3)
     share = (rows.worked or rows.row / 2) / rows.row / _computed(rows)
     return r.score("teach", teacher, tokens, rows.row, share, at_once)

@@ -1,12 +1,13 @@
 """A plan as text: tables of ranges with a middle."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from shoestring.budget.plan import Plan, would_fit
+from shoestring.budget.plan import Phase, Plan, would_fit
 from shoestring.budget.ranges import Range
 from shoestring.run.progress import duration
 
@@ -43,7 +44,7 @@ def _units(plan: Plan) -> Table:
     for unit in plan.units:
         phases = [phase for phase in plan.phases if phase.unit == unit]
         seconds = plan.of(unit)
-        longest = max(phases, key=lambda phase: phase.seconds.mid)
+        kind, took = most_time(phases)
         tokens = sum(phase.tokens.mid for phase in phases)
         held = max((phase.memory.total for phase in phases if phase.memory is not None), default=0)
         table.add_row(
@@ -51,12 +52,20 @@ def _units(plan: Plan) -> Table:
             duration(seconds.low),
             duration(seconds.mid),
             duration(seconds.high),
-            f"{longest.kind} {longest.seconds.mid / seconds.mid:.0%}" if seconds.mid else "",
+            f"{kind} {took / seconds.mid:.0%}" if seconds.mid else "",
             f"{tokens:,.0f}",
             f"{held / 2**30:.2f}",
             f"{plan.usd(seconds).mid:.4f}",
         )
     return table
+
+
+def most_time(phases: Sequence[Phase]) -> tuple[str, float]:
+    """The kind of work that takes longest, however many parts it comes in, and its seconds."""
+    kinds: defaultdict[str, float] = defaultdict(float)
+    for phase in phases:
+        kinds[phase.kind] += phase.seconds.mid
+    return max(kinds.items(), key=lambda one: one[1])
 
 
 def print_compared(plans: Sequence[Plan], console: Console) -> None:

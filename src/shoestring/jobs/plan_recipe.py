@@ -16,7 +16,7 @@ from shoestring.jobs.evaluate_settings import EvaluateSettings
 from shoestring.jobs.init import InitSettings
 from shoestring.jobs.job_table import JOBS
 from shoestring.jobs.on_policy_settings import OnPolicySettings
-from shoestring.jobs.plan_lengths import Lengths, lengths_of, rows_of
+from shoestring.jobs.plan_lengths import Lengths, different_rows, kept_rows, lengths_of, rows_of
 from shoestring.jobs.plan_models import Known, known_model
 from shoestring.jobs.plan_phases import (
     audit_phases,
@@ -117,7 +117,7 @@ class Planner:
                 yield from reward_phases(r, s, model)
             case SampleSettings():
                 model = self.model(unit, s.model)
-                self.rows[id(unit)] = lengths_of(s.suites, s.system)
+                self._sampled(unit, s)
                 yield from sample_phases(r, s, model)
             case DistillOutputsSettings():
                 yield from self._outputs(r, unit, s)
@@ -153,11 +153,14 @@ class Planner:
         if isinstance(s, DistributionSettings) and s.teacher:
             teacher = self.model(unit, s.teacher)
             if s.keep:
-                distinct = s.steps * s.rows_per_step * 0.6  # rows come again
-                yield teach_phase(r, teacher, rows, distinct, s.micro_batch_tokens)
+                yield teach_phase(r, teacher, rows, different_rows(s, made), s.micro_batch_tokens)
             else:
                 live = teacher
         yield from sft_phases(r, s, model, rows, live)
+
+    def _sampled(self, unit: Unit, s: SampleSettings | DistillOutputsSettings) -> None:
+        different = kept_rows(s.prompts, s.samples_per_prompt, s.keep)
+        self.rows[id(unit)] = replace(lengths_of(s.suites, s.system), different=different)
 
     def _is_rows(self, unit: Unit, name: str) -> bool:
         return id(unit.needs[name]) in self.rows
@@ -174,7 +177,7 @@ class Planner:
         yield from grpo_phases(r, s, model, beside)
 
     def _outputs(self, r: Reckoner, unit: Unit, s: DistillOutputsSettings) -> Iterator[Phase]:
-        self.rows[id(unit)] = lengths_of(s.suites, s.system)
+        self._sampled(unit, s)
         if s.endpoint is not None:
             self.unknown.append(f"{unit.title}: what the teacher at {s.endpoint.url} takes and costs")
             return

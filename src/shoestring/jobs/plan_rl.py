@@ -12,7 +12,7 @@ from shoestring.budget.ranges import Range
 from shoestring.jobs.on_policy_settings import OnPolicySettings
 from shoestring.jobs.plan_lengths import Lengths, lengths_of
 from shoestring.jobs.plan_models import Known
-from shoestring.jobs.plan_work import Reckoner, adapter_numbers
+from shoestring.jobs.plan_work import Reckoner, adapter_numbers, unmetered
 from shoestring.rl.preference import SCORED_TOKENS
 from shoestring.rl.settings import GRPOSettings
 from shoestring.tasks.suite import parse_suite
@@ -56,7 +56,7 @@ def grpo_phases(
         )  # fmt: skip
     if isinstance(s, GRPOSettings) and s.held_out.every:
         times, n = -(-s.steps // s.held_out.every), s.held_out.n
-        yield r.generate("other", model, times, n, 1, lengths.prompt, reply, cap, s.max_batch)
+        yield unmetered(r.generate("other", model, times, n, 1, lengths.prompt, reply, cap, s.max_batch))
     at_once = s.micro_batch_tokens
     rehearsed = train_flops(model.config, at_once, at_once * cap // 2, at_once - int(lengths.prompt))
     more = r.machine.train_seconds(model.config, rehearsed, at_once, at_once) + 4.0

@@ -1,14 +1,14 @@
 """Training and generating as phases of a plan: how many tokens and operations, how long, in how much
 memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from shoestring.budget.flops import adapter_flops, causal_pairs, forward_flops, mtp_flops, train_flops
 from shoestring.budget.machine import Machine
 from shoestring.budget.memory import Memory, generating_memory, scoring_memory, training_memory
-from shoestring.budget.plan import Phase
+from shoestring.budget.plan import NOTHING, Phase
 from shoestring.budget.ranges import Range
 from shoestring.jobs.plan_models import Known
 from shoestring.models.config import ModelConfig
@@ -18,6 +18,7 @@ from shoestring.train.lora import LoRASettings, chosen_targets
 
 READY_S = 1.5  # a stage's folder, judge processes, a tokenizer
 LOAD_S_PER_PARAMETER = 4e-8  # read, dequantised, written at the end with its card and hashes
+READ_AGAIN = 0.1  # of what prompts begin alike with: once, and where it had gone from the cache
 TAIL = 0.7  # of the cap that the longest of a batch's replies reaches, where the mean is not far below it
 
 
@@ -117,9 +118,11 @@ class Reckoner:
         reply: Range,
         cap: int,
         max_batch: int,
+        alike: float = 0.0,
     ) -> Phase:
         """`rounds` times: so many prompts, each read once, and its samples. Replies end one by one, so the
-        rows of a step are fewer than were begun: those of the mean over a round."""
+        rows of a step are fewer than were begun: those of the mean over a round. alike: tokens that all
+        prompts begin with, which are counted in each and read a few times. tokens: of the replies."""
         config, machine = model.config, self.machine
         streams = prompts * samples
         at_once = min(streams, max_batch)
@@ -128,7 +131,9 @@ class Reckoner:
             longest = min(cap, max(mean * 1.6, TAIL * cap if mean > 0.25 * cap else mean * 2.5))
             return longest if streams <= max_batch else mean * streams / max_batch + longest - mean
 
-        def flops_of(mean: float) -> float:
+        computed = prompt - (1 - READ_AGAIN) * alike
+
+        def flops_of(mean: float, prompt: float = prompt) -> float:
             read = int(rounds * prompts * prompt)
             made = rounds * streams * mean
             pairs = int(rounds * prompts * causal_pairs(int(prompt)) + made * (prompt + mean / 2))
@@ -138,12 +143,17 @@ class Reckoner:
         def seconds_of(mean: float) -> float:
             steps = steps_of(mean)
             rows = min(at_once, streams * mean / steps)
-            return machine.generate_seconds(config, flops_of(mean), rounds * steps, rows)
+            return machine.generate_seconds(config, flops_of(mean, computed), rounds * steps, rows)
 
         tokens = reply * (rounds * streams)
-        memory = generating_memory(config, int(at_once), int(prompt + cap), machine.width)
+        memory = generating_memory(config, int(at_once), int(computed + cap), machine.width)
         seconds = reply.map(seconds_of) * machine.spread(1.0)
         return self.phase(kind, seconds, tokens, reply.map(flops_of), memory)
+
+
+def unmetered(phase: Phase) -> Phase:
+    """Work whose seconds are on the bill with their kind's, and its tokens are not."""
+    return replace(phase, tokens=NOTHING, flops=NOTHING)
 
 
 def adapter_numbers(config: ModelConfig, lora: LoRASettings) -> int:

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import torch
 
+from shoestring.budget.flops import causal_pairs, forward_flops
 from shoestring.engine.engine import Engine
 from shoestring.engine.request import SamplingParams
 from shoestring.jobs.pretrain_data import HeldOut
@@ -30,7 +31,9 @@ def validate(
         measured["val_bpb"] = sum(bits.values()) / max(1, sum(sizes.values()))
     if kept and settings.samples:
         measured |= write_samples(learner.lm, kept, settings, stage, step)
-    stage.use("validate", time.perf_counter() - began, sum(len(ids) for part in kept for ids in part.texts))
+    read = [len(ids) for part in kept for ids in part.texts]
+    flops = sum(forward_flops(learner.lm.config, count, causal_pairs(count), count - 1) for count in read)
+    stage.use("validate", time.perf_counter() - began, sum(read), flops)
     return measured
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from rich.console import Console
 
 from shoestring.budget.price import Amount, Bill
+from shoestring.budget.usage import read_usage
 from shoestring.errors import BadInput
 from shoestring.report.blocks import Block, Heading, Table, Text
 from shoestring.report.costs import bill_blocks, quantity
 from shoestring.report.ledger import Entry, entries, gains, tokens_by_fate
 from shoestring.report.read import read_run
 from shoestring.report.terminal import print_blocks
-from shoestring.run import read_lines
 from shoestring.run.progress import duration
 
 
@@ -29,7 +29,7 @@ def show_cost(path: Path, console: Console) -> dict[str, Any]:
 def _of_run(path: Path, console: Console) -> dict[str, Any]:
     report = read_run(path)
     bill, fate = report.bill, tokens_by_fate(report.bill)
-    gained = gains(report, read_lines(path / "usage.jsonl"))
+    gained = gains(report, read_usage(path))
     blocks: list[Block] = [Text(f"{report.name}: {report.state}, {path}"), *bill_blocks(report)]
     blocks += [Heading("Tokens"), Table(("", "tokens"), tuple((n, quantity(t)) for n, t in fate.items()))]
     if gained:

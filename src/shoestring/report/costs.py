@@ -1,6 +1,6 @@
 """The bill as tables."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from shoestring.budget.price import REDONE, Amount
 from shoestring.budget.ranges import Range, total
@@ -59,12 +59,27 @@ def _planned(report: RunReport) -> Iterator[Block]:
     rows.append(("all of these", *_beside(whole, sum(took[name] for name in said))))
     header = ("stage", "planned", "least to most", "took", "off", "inside")
     yield Table(header, tuple(rows), words=(0, 5), strong=frozenset({len(rows) - 1}))
+    amounts = tuple(_amounts_beside(report, frozenset(said)))
+    if amounts:
+        yield Table(("of all these", *header[1:]), amounts, words=(0, 5))
 
 
-def _beside(said: Range, took: float) -> tuple[str, ...]:
-    span = f"{duration(said.low)} to {duration(said.high)}"
+def _amounts_beside(report: RunReport, stages: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """Money is the machine's: what endpoints are paid is in no plan."""
+    bill = report.bill
+    used = sum((bill.of_stage(name) for name in stages), Amount())
+    took = {"tokens": used.tokens, "flops": used.flops}
+    took |= {"kwh": bill.kwh(used), "usd": bill.machine_usd(used)}
+    names = {"tokens": "tokens", "flops": "FLOP", "kwh": "kWh", "usd": "USD of the machine"}
+    for name, each in report.planned_amounts.items():
+        said = total(range_ for stage, range_ in each.items() if stage in stages)
+        yield names[name], *_beside(said, took[name], quantity)
+
+
+def _beside(said: Range, took: float, shown: Callable[[float], str] = duration) -> tuple[str, ...]:
+    span = f"{shown(said.low)} to {shown(said.high)}"
     off = f"{said.mid / took - 1:+.0%}" if took else ""
-    return duration(said.mid), span, duration(took), off, "yes" if said.holds(took) else "no"
+    return shown(said.mid), span, shown(took), off, "yes" if said.holds(took) else "no"
 
 
 def quantity(value: float) -> str:

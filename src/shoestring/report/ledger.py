@@ -6,19 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.budget.price import Amount, Bill, Prices, make_bill
+from shoestring.budget.usage import read_usage
 from shoestring.errors import BadInput
 from shoestring.report.run_report import RunReport
 from shoestring.report.stage_costs import cost_of, new_stages
-from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
 
-MADE = (
-    "generate",
-    "preflight",
-    "eval",
-    "chat",
-    "identity",
-)  # kinds of work whose tokens a model wrote or read
+# kinds of work whose tokens a model wrote or read
+MADE = ("generate", "preflight", "eval", "chat", "identity", "audit")
 TRAINED = ("train",)
 
 
@@ -94,5 +89,5 @@ def _entry(path: Path) -> Entry:
     prices = build(Prices, recipe.get("prices", {}), str(path))
     machine = path / "machine.json"
     peak = json.loads(machine.read_text(encoding="utf-8")).get("peak") if machine.exists() else None
-    bill = make_bill(read_lines(path / "usage.jsonl"), prices, peak)
+    bill = make_bill(read_usage(path), prices, peak)
     return Entry(path, recipe.get("recipe", {}).get("name", path.name), state, bill)

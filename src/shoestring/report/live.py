@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.budget.price import Amount, Bill, Prices, make_bill
+from shoestring.budget.usage import read_usage
 from shoestring.report.curves import DRAWN
 from shoestring.report.run_report import Curve
 from shoestring.report.scores import UnitReport
@@ -137,7 +138,7 @@ def read_stage_lines(folder: Path, bill: Bill) -> list[StageLine]:
 
 def read_bill(folder: Path) -> Bill:
     prices = build(Prices, _recipe(folder).get("prices", {}), str(folder))
-    return make_bill(read_lines(folder / "usage.jsonl"), prices)
+    return make_bill(read_usage(folder), prices)
 
 
 def read_curves(folder: Path) -> Iterator[Curve]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.budget.price import Prices, make_bill
+from shoestring.budget.usage import read_usage
 from shoestring.evals.audit_record import AUDIT_FILE, read_audit
 from shoestring.report.scores import UnitReport
 from shoestring.report.stage_costs import REFERENCE
 from shoestring.report.units import read_units
-from shoestring.run import read_lines
 from shoestring.settings import build, read_toml
 
 
@@ -51,7 +51,7 @@ def model_facts(folder: Path) -> ModelFacts:
     recipe = read_toml(run / "recipe.toml")
     stages = _built_by(recipe.get("stage", []), own.stage)
     wanted = {path.relative_to(run).as_posix() for path, unit in units if _belongs(unit, own, units, stages)}
-    usage = [line for line in read_lines(run / "usage.jsonl") if line["unit"] in wanted]
+    usage = [line for line in read_usage(run) if line["unit"] in wanted]
     bill = make_bill(usage, build(Prices, recipe.get("prices", {}), str(run)))
     total = bill.total
     cost = Cost(stages, total.seconds, bill.kwh(total), bill.usd(total))

@@ -8,6 +8,7 @@ from typing import Any
 
 from shoestring.budget.price import Prices, make_bill
 from shoestring.budget.ranges import Range
+from shoestring.budget.usage import read_usage
 from shoestring.errors import BadInput
 from shoestring.evals.calibration import Calibration
 from shoestring.evals.contamination import Overlap
@@ -22,6 +23,7 @@ from shoestring.report.compare import against_base, against_recipe, planned
 from shoestring.report.lacking import what_is_lacking
 from shoestring.report.live import curves_of
 from shoestring.report.marks import read_marks
+from shoestring.report.plan_read import read_amounts
 from shoestring.report.rollout_folders import rollouts_of
 from shoestring.report.rollout_page import RolloutPage, pick_pages
 from shoestring.report.run_report import ChatReport, Finding, IdentityReport, RefusalReport, RunReport
@@ -50,7 +52,7 @@ def read_run(folder: Path) -> RunReport:
     audits = tuple(audit for path, unit in units.items() for audit in audit_of(path, unit, folder))
     plain = [(path, unit) for path, unit in units.items() if not unit.arm]
     command = environment.pop("command", "")
-    usage = read_lines(folder / "usage.jsonl")
+    usage = read_usage(folder)
     prices = build(Prices, recipe.get("prices", {}), str(folder))
     wanted = recipe.get("comparison", [])
     return RunReport(
@@ -79,6 +81,7 @@ def read_run(folder: Path) -> RunReport:
         rollouts=_pages(plain),
         stages=read_stages(recipe, usage, prices),
         plan={name: Range(**r) for name, r in _read_json(folder / "plan.json").get("stages", {}).items()},
+        planned_amounts=read_amounts(folder),
         findings=tuple(finding for path, unit in units.items() for finding in _findings(path, unit)),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from shoestring.budget.price import Amount, Bill
 from shoestring.budget.ranges import Range
 from shoestring.report.audits_read import AuditReport
+from shoestring.report.plan_read import PlannedAmounts
 from shoestring.report.rollout_page import RolloutPage
 from shoestring.report.scores import Comparison, Learned, Planned, Score, UnitReport
 
@@ -137,6 +138,7 @@ class RunReport:
     audits: tuple[AuditReport, ...] = ()
     refusals: tuple[RefusalReport, ...] = ()
     plan: Mapping[str, Range] = field(default_factory=dict)  # seconds by stage, as said before the run
+    planned_amounts: PlannedAmounts = field(default_factory=dict)  # and what else it said
 
     @property
     def learned(self) -> tuple[Learned, ...]:

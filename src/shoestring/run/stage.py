@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from rich.console import Console
 
 from shoestring.errors import BadInput, Interrupted
@@ -25,7 +23,7 @@ from shoestring.run.files import (
     write_atomic,
     write_lines,
 )
-from shoestring.run.power import EnergyMeter
+from shoestring.run.meter import Meter
 from shoestring.run.progress import ProgressLine
 from shoestring.run.stop import StopSignal
 
@@ -72,7 +70,7 @@ class Stage:
         self._earlier = resume and (self._metrics.exists() or self._has_usage())
         self._earlier_usage = len(read_lines(self._usage))
         self._step, self._opened, self._metered_s = NO_STEP, time.monotonic(), 0.0
-        self._spent, self._energy, self._cpu_s = spent, EnergyMeter(), _processor_seconds()
+        self._spent, self._meter = spent, Meter()
         self._line, self._last_status = ProgressLine(console, title or name), -STATUS_EVERY_S
         self._stop = StopSignal(self.say)
 
@@ -193,23 +191,10 @@ class Stage:
         self._metered_s += seconds
         line: dict[str, Any] = {"stage": self.name, "unit": self._unit, "kind": kind}
         line |= {"seconds": round(seconds, 4), "tokens": tokens, "flops": float(flops)}
-        line |= self._resources(seconds) | ({"paid": round(paid, 9)} if paid else {})
-        line |= {"wasted": wasted or {}, "after_step": self._step, "time": round(time.time(), 3)}
+        line |= self._meter.take(seconds) | ({"paid": round(paid, 9)} if paid else {})
+        line |= {"wasted": wasted or {}, "after_step": self._step}
         with self._usage_held():
             append_line(self._usage, line)
-
-    def _resources(self, seconds: float) -> dict[str, float]:
-        """Since the line before: seconds of all processors, and joules where they are measured; what lies
-        between two pieces of work goes with the later one. A GPU is busy for as long as the work takes."""
-        now = _processor_seconds()
-        used = {"core_seconds": round(now - self._cpu_s, 3)}
-        self._cpu_s = now
-        joules = self._energy.take()
-        if joules is not None:
-            used["joules"] = round(joules, 3)
-        if torch.cuda.is_initialized():
-            used["gpu_seconds"] = round(seconds, 4)
-        return used
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json: from here on the stage is done and a resumed recipe skips it."""
@@ -234,12 +219,6 @@ class Stage:
 
     def _has_usage(self) -> bool:
         return any(line["unit"] == self._unit for line in read_lines(self._usage))
-
-
-def _processor_seconds() -> float:
-    """Of this process and of those that it waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def _mend(path: Path) -> None:
