@@ -141,9 +141,13 @@ def facts(contenders: Sequence[Running]) -> dict[str, Any]:
 
 
 def report(
-    benchmark: str, args: argparse.Namespace, described: dict[str, Any], results: dict[str, Any]
+    benchmark: str,
+    args: argparse.Namespace,
+    described: dict[str, Any],
+    results: dict[str, Any],
+    timed: bool = True,
 ) -> None:
-    """Say what it ran on, and keep it all in `--json`."""
+    """Say what it ran on, and keep it all in `--json`. timed: other work on the machine spoils it."""
     print(
         f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB; "
         f"torch {described['packages']['torch']}, {' '.join(described['cpu_flags'])}"
@@ -152,7 +156,7 @@ def report(
     described = {k: v for k, v in described.items() if k != "ticks_before"}
     described["stolen_share"] = round(stolen / passed, 3) if passed else 0.0
     print(f"{described['stolen_share']:.1%} of the processors' time went to others on the host meanwhile")
-    if described["busy"]:
+    if timed and described["busy"]:
         taken = f"{described['taken_before']:.0%} of the processors' time was taken before the start"
         print(f"the machine was busy ({taken}): these figures are not to be kept")
     if args.json is None:

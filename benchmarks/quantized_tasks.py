@@ -66,7 +66,7 @@ def main() -> None:
         for form, r in forms.items()
     ]
     show(f"{args.model}, n = {args.n}", ("", "weights", "right", "cut", "less bf16"), rows)
-    report("quantized_tasks", args, described, {"kept": kept, "suites": results})
+    report("quantized_tasks", args, described, {"kept": kept, "suites": results}, timed=False)
 
 
 if __name__ == "__main__":
