@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shoestring.budget.memory import (
+    Adapter,
     activation_bytes,
     cache_bytes,
     generating_memory,
@@ -20,14 +21,20 @@ from shoestring.models.parameters import cache_per_token, count_parameters
 from shoestring.models.presets import PRESETS, from_width
 from tiny_v3 import V3
 
-SCRIPT = Path(__file__).with_name("peak_of_training.py")
+SCRIPT = Path(__file__).with_name("measured_peak.py")
 NATIVE = sys.platform == "linux"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not NATIVE, reason="the system's own peak is read from /proc")
 @pytest.mark.parametrize(
-    "case", ["dense 6144 256 bfloat16", "v3 12288 256 bfloat16", "dense 4096 128 float32"]
+    "case",
+    [
+        "train dense 6144 256 bfloat16",
+        "train v3 12288 256 bfloat16",
+        "train dense 4096 128 float32",
+        "adapt dense 6144 256 bfloat16",
+    ],
 )
 def test_a_measured_peak_is_within_a_tenth(case):
     done = subprocess.run(
@@ -60,8 +67,9 @@ def test_activations_grow_with_tokens_and_not_with_parameters_of_idle_experts():
 
 
 def test_an_adapter_spares_moments_and_gradients():
-    whole, adapted = training_memory(V3, 64, 64), training_memory(V3, 64, 64, trained=1000)
+    whole, adapted = training_memory(V3, 64, 64), training_memory(V3, 64, 64, adapter=Adapter(1000, 500))
     assert adapted.parts["optimizer moments"] == 8000
+    assert adapted.parts["matrices without the adapter"] == 2 * 500
     assert whole.parts["activations"] == adapted.parts["activations"]
 
 

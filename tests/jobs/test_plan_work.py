@@ -7,7 +7,7 @@ from shoestring.budget.machine import of_probe
 from shoestring.budget.ranges import Range
 from shoestring.errors import BadInput
 from shoestring.jobs.plan_models import known_model
-from shoestring.jobs.plan_work import Reckoner, adapter_numbers
+from shoestring.jobs.plan_work import Reckoner, adapter_of
 from shoestring.train.lora import Adapters, LoRASettings
 from tiny import tiny_lm
 from tiny_v3 import v3_network
@@ -17,12 +17,12 @@ from tiny_v3 import v3_network
 @pytest.mark.parametrize("make", [lambda: tiny_lm().network, v3_network], ids=["dense", "latent, experts"])
 def test_an_adapters_numbers_are_those_that_training_makes(make, targets):
     network, lora = make(), LoRASettings(rank=3, targets=targets)
-    assert adapter_numbers(network.config, lora) == Adapters(network, lora, 0).num_trained
+    assert adapter_of(network.config, lora).learned == Adapters(network, lora, 0).num_trained
 
 
 def test_a_target_that_is_not_there_is_refused():
     with pytest.raises(BadInput, match="has no 'q_porj', did you mean 'q_proj'"):
-        adapter_numbers(tiny_lm().config, LoRASettings(targets=["q_porj"]))
+        adapter_of(tiny_lm().config, LoRASettings(targets=["q_porj"]))
 
 
 def test_examples_that_all_prompts_begin_with_are_counted_in_each_and_computed_once():

@@ -101,20 +101,29 @@ def head_bytes(config: ModelConfig, targets: int, width: int, modules: int = 1) 
     return targets * (c.vocab_size + 2 * c.hidden_size) * width + chunk + own
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """Numbers that learn in the place of a model's, and those of the matrices that it adapts, which are kept
+    as they were beside the sums (`models.low_rank`)."""
+
+    learned: int
+    kept: int
+
+
 def training_memory(
     config: ModelConfig,
     tokens: int,
     targets: int,
     width: int = 2,
     mtp: bool = False,
-    trained: int | None = None,
+    adapter: Adapter | None = None,
     native: bool = True,
 ) -> Memory:
-    """The peak of an optimizer step whose largest micro-batch has so many tokens and targets. trained:
-    numbers that learn (an adapter's); None: all."""
+    """The peak of an optimizer step whose largest micro-batch has so many tokens and targets. adapter: what
+    learns; None: all."""
     sizes = count_parameters(config)
     weights = sizes.total + sizes.mtp
-    learn = weights if trained is None else trained
+    learn = weights if adapter is None else adapter.learned
     modules = 1 + (config.num_nextn_predict_layers if mtp else 0)
     kept = activation_bytes(config, tokens, width, mtp)
     return Memory(
@@ -125,9 +134,10 @@ def training_memory(
             "optimizer moments": 2 * WIDE * learn,
             "activations": int(kept * (1 if native else PLAIN)),
             "logits and their gradient": head_bytes(
-                config, targets, width, modules if trained is None else 0
+                config, targets, width, modules if adapter is None else 0
             ),
             "allocator's slack": int(kept * _slack(config, width)) if native else 0,
+            "matrices without the adapter": 0 if adapter is None else width * adapter.kept,
         }
     )
 

@@ -12,7 +12,7 @@ from shoestring.budget.ranges import Range
 from shoestring.jobs.on_policy_settings import OnPolicySettings
 from shoestring.jobs.plan_lengths import Lengths, lengths_of
 from shoestring.jobs.plan_models import Known
-from shoestring.jobs.plan_work import Reckoner, adapter_numbers, unmetered
+from shoestring.jobs.plan_work import Reckoner, adapter_of, unmetered
 from shoestring.rl.preference import SCORED_TOKENS
 from shoestring.rl.settings import GRPOSettings
 from shoestring.tasks.suite import parse_suite
@@ -116,7 +116,7 @@ def _memory(
     at_once, width = s.micro_batch_tokens, r.machine.width
     held = training_memory(
         model.config, at_once, at_once - int(lengths.prompt), width, False,
-        None if s.lora is None else adapter_numbers(model.config, s.lora), r.machine.launch_s == 0,
+        None if s.lora is None else adapter_of(model.config, s.lora), r.machine.launch_s == 0,
     )  # fmt: skip
     cache = {} if sampling is None else {k: v for k, v in sampling.parts.items() if k != "weights"}
     others = {name: weight_bytes(known.config, width) for name, known in beside.models.items()}

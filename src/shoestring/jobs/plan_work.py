@@ -7,7 +7,7 @@ import torch
 
 from shoestring.budget.flops import adapter_flops, causal_pairs, forward_flops, mtp_flops, train_flops
 from shoestring.budget.machine import Machine
-from shoestring.budget.memory import Memory, generating_memory, scoring_memory, training_memory
+from shoestring.budget.memory import Adapter, Memory, generating_memory, scoring_memory, training_memory
 from shoestring.budget.plan import NOTHING, Phase
 from shoestring.budget.ranges import Range
 from shoestring.jobs.plan_models import Known
@@ -60,7 +60,7 @@ class Reckoner:
         and backward pass (a reference's forward pass is a third more). computed: share of the tokens that
         are, where rows share their beginning."""
         config, machine = model.config, self.machine
-        trained = None if lora is None else adapter_numbers(config, lora)
+        adapter = None if lora is None else adapter_of(config, lora)
 
         def flops_of(count: float) -> float:
             counts = (
@@ -68,8 +68,8 @@ class Reckoner:
                 int(count / row * causal_pairs(int(row))),
                 int(count * target_share),
             )
-            if trained is not None:
-                return passes * adapter_flops(config, *counts, trained)
+            if adapter is not None:
+                return passes * adapter_flops(config, *counts, adapter.learned)
             further = 3 * mtp_flops(config, *counts) if mtp else 0
             return passes * (train_flops(config, *counts) + further)
 
@@ -80,7 +80,7 @@ class Reckoner:
         seconds = tokens.map(
             lambda count: (
                 machine.train_seconds(config, flops_of(count), passes * computed * count, batch)
-                + steps * machine.update_seconds(trained or model.parameters)
+                + steps * machine.update_seconds(model.parameters if adapter is None else adapter.learned)
             )
         )
         memory = memory or training_memory(
@@ -89,7 +89,7 @@ class Reckoner:
             int(batch * target_share),
             machine.width,
             mtp,
-            trained,
+            adapter,
             native=machine.launch_s == 0,
         )
         return self.phase(kind, seconds * machine.spread(1.0), tokens, flops, memory)
@@ -156,11 +156,12 @@ def unmetered(phase: Phase) -> Phase:
     return replace(phase, tokens=NOTHING, flops=NOTHING)
 
 
-def adapter_numbers(config: ModelConfig, lora: LoRASettings) -> int:
-    """Of the factors of all matrices that training adapts, counted on the network without its weights.
-    Raises BadInput on a target that the model hasn't."""
+def adapter_of(config: ModelConfig, lora: LoRASettings) -> Adapter:
+    """The factors of all matrices that training adapts, counted on the network without its weights. Raises
+    BadInput on a target that the model hasn't."""
     with torch.device("meta"):
         network = Transformer(config)
     targets = chosen_targets(network, lora.targets)
     adapted = [part for part in linear_parts(network) if part.name.rsplit(".", 1)[-1] in targets]
-    return lora.rank * sum(part.stop - part.start + part.linear.in_features for part in adapted)
+    shapes = [(part.stop - part.start, part.linear.in_features) for part in adapted]
+    return Adapter(lora.rank * sum(map(sum, shapes)), sum(rows * width for rows, width in shapes))

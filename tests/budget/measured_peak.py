@@ -1,5 +1,5 @@
-"""A process of its own that trains a small model twice and prints how much its memory grew, and what was
-said of it: DENSE|V3 TOKENS ROW DTYPE."""
+"""A process of its own that trains a small model twice, or an adapter of it, and prints how much its memory
+grew and what was said of it: train|adapt dense|v3 TOKENS ROW DTYPE."""
 
 import gc
 import sys
@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from shoestring.budget.memory import training_memory
+from shoestring.budget.memory import Memory, training_memory
+from shoestring.jobs.plan_work import adapter_of
 from shoestring.models.config import ModelConfig
 from shoestring.models.presets import from_width
 from shoestring.models.transformer import Transformer
 from shoestring.ops.hostmemory import keep_freed_memory
 from shoestring.ops.memory import give_back, peak_bytes, reset_peak
 from shoestring.train.learner import Learner
+from shoestring.train.lora import Adapters, LoRASettings
 from shoestring.train.loss import sft_loss
 from shoestring.train.objectives import Objectives
 from shoestring.train.optim import OptimSettings
@@ -40,19 +42,24 @@ def config_of(kind: str, small: bool = False) -> ModelConfig:
     )
 
 
-def train(config: ModelConfig, dtype: torch.dtype, tokens: int, row: int) -> tuple[Any, int, int]:
+def train(
+    config: ModelConfig, dtype: torch.dtype, tokens: int, row: int, lora: LoRASettings | None
+) -> tuple[Any, Memory]:
     network = Transformer(config).to(dtype)
     network.init_weights(0)
-    lm = SimpleNamespace(
+    lm: Any = SimpleNamespace(
         network=network, config=config, device=CPU, dtype=dtype, refuse_quantized=lambda purpose: None
     )
     mtp = config.num_nextn_predict_layers > 0
     objectives = Objectives(mtp_weight=0.3, balance_weight=1e-4) if mtp else Objectives()
-    learner = Learner(lm, OptimSettings(), 10, objectives)  # type: ignore[arg-type]
+    adapters = None if lora is None else Adapters(lm.network, lora, seed=0)
+    learner = Learner(lm, OptimSettings(), 10, objectives, adapters)
     batch = longest_batch(row, 0, tokens, config.max_position_embeddings, config.vocab_size)
     for _ in range(2):
         learner.update([batch], sft_loss)
-    return learner, batch.num_tokens, batch.num_targets
+    counts = batch.num_tokens, batch.num_targets
+    adapter = None if lora is None else adapter_of(config, lora)
+    return learner, training_memory(config, *counts, dtype.itemsize, mtp, adapter)
 
 
 def resident() -> int:
@@ -61,19 +68,18 @@ def resident() -> int:
 
 
 def main() -> None:
-    kind, tokens, row, dtype = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), getattr(torch, sys.argv[4])
+    what, kind, dtype = sys.argv[1], sys.argv[2], getattr(torch, sys.argv[5])
+    tokens, row = int(sys.argv[3]), int(sys.argv[4])
+    lora = LoRASettings() if what == "adapt" else None
     torch.set_num_threads(1)
     keep_freed_memory()
-    train(config_of(kind, small=True), dtype, 256, 64)  # kernels are loaded and threads begun
+    train(config_of(kind, small=True), dtype, 256, 64, lora)  # kernels are loaded and threads begun
     gc.collect()
     give_back(CPU)
     before = resident()
     reset_peak(CPU)
-    config = config_of(kind)
-    _kept, count, targets = train(config, dtype, tokens, row)
-    measured = peak_bytes(CPU) - before
-    said = training_memory(config, count, targets, dtype.itemsize, mtp=config.num_nextn_predict_layers > 0)
-    print(measured, said.total)
+    _kept, said = train(config_of(kind), dtype, tokens, row, lora)
+    print(peak_bytes(CPU) - before, said.total)
 
 
 if __name__ == "__main__":
