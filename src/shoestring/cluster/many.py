@@ -39,6 +39,6 @@ class ManyLearners:
         deadline = self.parallel.deadline_s
         store = meet_at(place.rank, place.size, host, int(port), deadline)
         expert, device = self.parallel.expert, settings.device
-        world = join(place.rank, place.size, store, expert, device, deadline, self.folder)
+        world = join(place.rank, place.size, store, expert, device, deadline, self.folder, host)
         given = settings.optim, settings.total_steps, settings.objectives
         return ParallelLearner(lm, world, self.parallel, *given)

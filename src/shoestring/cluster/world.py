@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, ProcessGroup, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.device_mesh import DeviceMesh
 
+from shoestring.cluster.interface import reached_by_others
 from shoestring.cluster.traffic import Traffic
 from shoestring.cluster.watch import Watch
 from shoestring.errors import BadInput, ShoestringError
@@ -163,10 +164,11 @@ def join(
     device: str = "cpu",
     deadline_s: float = DEADLINE_S,
     folder: Path = Path("ranks"),
+    meet: str = "localhost",
 ) -> World:
     """Come together with the other ranks; every rank calls it with its own number. folder: for the ranks'
-    stacks, should one be lost. Raises BadInput, one line, where the numbers don't fit, ShoestringError where
-    the others don't come."""
+    stacks, should one be lost. meet: the host where the store is, in whose direction the others are. Raises
+    BadInput, one line, where the numbers don't fit, ShoestringError where the others don't come."""
     if size % expert:
         fitting = [n for n in range(1, size + 1) if size % n == 0]
         raise BadInput(
@@ -180,7 +182,8 @@ def join(
     spare: Store = store.clone()  # type: ignore[attr-defined]  # a connection of the watch's own
     watch = Watch(rank, size, PrefixStore("watch", spare), deadline_s, folder, place)
     try:
-        return _open(rank, size, store, expert, place, deadline_s, watch)
+        with reached_by_others(rank, size, PrefixStore("hosts", store), meet):
+            return _open(rank, size, store, expert, place, deadline_s, watch)
     except RuntimeError as error:
         watch.close()
         raise ShoestringError(f"rank {rank} waited in vain for the {size} ranks: {error}") from None
