@@ -1,6 +1,7 @@
 """The processes that train one model: ranks, the groups they talk in, each with a deadline and a name."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -144,12 +145,22 @@ def lost(error: RuntimeError) -> bool:
     return any(word in said for word in LOST)
 
 
-def meet_at(rank: int, size: int, address: str, port: int, deadline_s: float = DEADLINE_S) -> Store:
-    """The store through which ranks find each other; it lies in rank 0, which listens on the port. Raises
-    ShoestringError."""
+def meet_at(
+    rank: int,
+    size: int,
+    address: str,
+    port: int,
+    deadline_s: float = DEADLINE_S,
+    door: socket.socket | None = None,
+) -> Store:
+    """The store through which ranks find each other; it lies in rank 0, which listens on the port, or takes
+    over its `door`, which listens there already. Raises ShoestringError."""
     deadline = timedelta(seconds=deadline_s)
+    own = None if door is None else door.detach()
     try:
-        return TCPStore(address, port, size, rank == 0, deadline, wait_for_workers=False)
+        return TCPStore(
+            address, port, size, rank == 0, deadline, wait_for_workers=False, master_listen_fd=own
+        )
     except (RuntimeError, ValueError) as error:
         raise ShoestringError(
             f"rank {rank} found nobody at {address}:{port}: {str(error).splitlines()[0]}"
