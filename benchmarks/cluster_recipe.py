@@ -1,7 +1,7 @@
 """A whole recipe on a cluster of this machine, two trainer ranks and two generators, held against one
 process: are its scores such as one more seed of the single runs might have had?
 
-    make test-ray       # it makes .venv-ray
+    make .venv-ray/.installed
     .venv-ray/bin/python benchmarks/cluster_recipe.py --json benchmarks/results/cluster_recipe.json
 
 The rows are fixed before anything runs: every model, variant and suite of the recipe's last eval stage. Of
