@@ -14,7 +14,8 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parents[1]
-LOCAL = "--cluster local --workers generators=1 --workers cpus=0.1 --workers store_gib=0.1".split()
+WORKERS = ("generators=1", "cpus=0.1", "store_gib=0.1")
+LOCAL = ["--cluster", "local", *(word for value in WORKERS for word in ("--workers", value))]
 
 
 def shoestring(*words: object) -> None:
