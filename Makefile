@@ -64,7 +64,7 @@ peers: $(PEERS:%=.venv-%/.installed)
 
 # it sees what is in the other one; these files skip themselves without it
 .venv-ray/.installed: $(VENV)/.installed
-RAY_TESTS := $(patsubst %,tests/cluster/test_%.py,generators judges trainer node ray_start ray_job two_hosts vllm_engine vllm_server)
+RAY_TESTS := $(patsubst %,tests/cluster/test_%.py,generators judges trainer node ray_start ray_job verbs driver_killed two_hosts vllm_engine vllm_server)
 
 base: $(VENV)/.installed
 	@$(BIN)/shoestring get $(BASE)

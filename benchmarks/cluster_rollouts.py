@@ -1,7 +1,7 @@
 """The same GRPO stage with samples of our engine and of vLLM's, from the same start: does it learn alike, and
 how far apart are sampler and trainer?
 
-    make peers base
+    make .venv-ray/.installed base; bash benchmarks/install_peers.sh vllm
     .venv-ray/bin/python benchmarks/cluster_rollouts.py --json benchmarks/results/cluster_rollouts.json
 
 `alone` is one process without Ray; `shoestring` and `vllm-server` sample in a process of Ray's. Equal:

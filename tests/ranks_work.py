@@ -21,6 +21,7 @@ from shoestring.cluster.parallelize import ParallelSettings
 from shoestring.cluster.world import World
 from shoestring.lm import LanguageModel
 from shoestring.models.moe import MLP
+from shoestring.models.numerics import use_fp8
 from shoestring.text.message import Rendered
 from shoestring.text.packing import Family, pack
 from shoestring.train.batch import MicroBatch
@@ -47,9 +48,13 @@ class Case:
     each: int = 2  # rows of a micro-batch
     changes: dict[str, Any] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
+    fp8: bool = False
 
     def model(self) -> LanguageModel:
-        return tiny_v3(**self.changes) if self.v3 else tiny_lm()
+        lm = tiny_v3(**self.changes) if self.v3 else tiny_lm()
+        if self.fp8:
+            use_fp8(lm.network, True)
+        return lm
 
     def batches(self, step: int) -> list[MicroBatch]:
         generator = torch.Generator().manual_seed(100 + step)

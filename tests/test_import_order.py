@@ -94,3 +94,12 @@ def test_text_tasks_and_the_command_line_start_without_torch():
     code += "print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_nothing_of_it_imports_ray_or_vllm_before_it_is_asked_to():
+    """Nor the cluster's room: both are wanted only where they are asked for, and take seconds."""
+    names = [".".join(("shoestring", *p.relative_to(SRC).with_suffix("").parts)) for p in modules()]
+    code = f"import sys, importlib\nfor n in {[n for n in names if not n.endswith('__main__')]}:\n"
+    code += "    importlib.import_module(n)\nprint({'ray', 'vllm'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "set()\n", done.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from ranks_work import OPTIM, Case
 from ray_runs import workers
-from shoestring.cluster.cluster import ClusterHandles
+from shoestring.cluster.cluster import Cluster, ClusterHandles
 from shoestring.cluster.many import OneLearner
 from shoestring.cluster.parallelize import blocks_of
 from shoestring.cluster.skeleton import Skeleton
@@ -32,6 +32,21 @@ def test_a_model_without_experts_is_refused_before_an_actor_is_started(tmp_path:
         handles = ClusterHandles(None, workers(expert=2, trainers=2), stage, stack)
         with pytest.raises(BadInput, match="the model has no experts to share out"):
             handles.learner(tiny_lm(), OPTIM, 2, Objectives(), None)
+
+
+def test_on_one_machine_weights_have_a_folder_of_the_stages_that_goes_with_it(tmp_path: Path) -> None:
+    left = tmp_path / "handed-over" / "weights-of-a-run-that-was-killed"
+    left.mkdir(parents=True)
+    with Stage(tmp_path, "stage") as stage:
+        with Cluster(None, workers(), one_machine=True).of(stage) as handles:
+            assert handles.workers.folder == tmp_path / "handed-over"
+            assert not left.exists()
+            left.mkdir(parents=True)
+        assert not left.parent.exists()
+        with Cluster(None, workers(folder=tmp_path / "own"), one_machine=True).of(stage) as handles:
+            assert handles.workers.folder == tmp_path / "own"
+        with Cluster(None, workers()).of(stage) as handles:
+            assert handles.workers.folder is None
 
 
 @pytest.mark.parametrize("what", ["attention", "layers"])

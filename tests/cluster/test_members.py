@@ -1,8 +1,12 @@
 """What is known of an actor that is lost, without Ray."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from ray_runs import workers
+from shoestring.cluster.look import Look
 from shoestring.cluster.lost import WorkerLost
 from shoestring.cluster.members import Members
 
@@ -46,3 +50,20 @@ def test_one_that_does_not_answer_has_no_look(fake_ray, monkeypatch, tmp_path):
     assert one is not None
     assert one.pid == 4711
     assert other is None
+
+
+def test_starting_all_again_keeps_hold_of_no_process_that_is_gone(fake_ray, tmp_path):
+    class Here:
+        def look(self):
+            return Look(os.getpid(), os.uname().nodename, "n", "at work", 2**30, 2**31)
+
+    made = members(fake_ray(lambda _: Here()), tmp_path, 3)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        made.start_again(WorkerLost("gone"))
+        for member in made.all:
+            made.greet_one(member)
+            assert member.watched is not None
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    made.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before - 3

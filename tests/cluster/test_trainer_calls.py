@@ -25,15 +25,17 @@ LOOK = Look(4711, "nowhere", "n", "at work", 2**30, 2**31)
 
 
 class Rank:
-    """update: what it does, by its ray."""
+    """update, begin: what it does then, by its ray."""
 
-    def __init__(self, update=None):
-        self.does = update
+    def __init__(self, update=None, begin=None):
+        self.does, self.begins = update, begin
 
     def meet(self):
         return "host:1"
 
     def begin(self, *_):
+        if self.begins is not None:
+            return self.begins()
         return Done(None, 0, None, LOOK)
 
     def update(self, *_):
@@ -143,3 +145,20 @@ def test_weights_that_came_wrong_are_not_kept(fake_ray, soon, tmp_path):
     ray = fake_ray(lambda _: Rank(lambda: done(ray, ray.put(whole))))
     with pytest.raises(ShoestringError, match="didn't come as they were sent"):
         learner_of(ray, tmp_path, 1).update([], sft_loss)
+
+
+def test_a_new_rank_that_dies_before_it_is_up_is_replaced_too(fake_ray, after, soon, tmp_path):
+    ray = fake_ray(lambda number: Rank(begin=dies if number == 1 else None))
+    dies = lambda: after(0.0, ray.exceptions.RayActorError("killed"))  # noqa: E731
+    learner = learner_of(ray, tmp_path, 1)
+    learner.revive(WorkerLost("the first one died"))
+    assert len(ray.actors) == 3
+    assert learner.members.lost == 2
+
+
+def test_new_ranks_that_die_again_and_again_end_the_run(fake_ray, after, soon, tmp_path):
+    ray = fake_ray(lambda number: Rank(begin=dies if number else None))
+    dies = lambda: after(0.0, ray.exceptions.RayActorError("killed"))  # noqa: E731
+    learner = learner_of(ray, tmp_path, 1)
+    with pytest.raises(ShoestringError, match="trainers were lost 4 times in this stage, more than restarts"):
+        learner.revive(WorkerLost("the first one died"))

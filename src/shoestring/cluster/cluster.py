@@ -1,5 +1,6 @@
 """A run's handles on a cluster: what a job gets in the place of its own engine, judge and learner."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from shoestring.cluster.judges import Home, JudgeActor, Judges
 from shoestring.cluster.many import ManyLearners, OneLearner
 from shoestring.cluster.members import Members
 from shoestring.cluster.parallelize import ParallelSettings, check_fits
-from shoestring.cluster.ray_start import ray_at
+from shoestring.cluster.ray_start import LOCAL, ray_at
 from shoestring.cluster.skeleton import Skeleton
 from shoestring.cluster.trainer import RemoteLearner
 from shoestring.cluster.trainer_actor import LearnerMakes, LearnerSettings, TrainerActor
@@ -104,15 +105,21 @@ class ClusterHandles:
 
 
 class Cluster:
-    """A connection, for as many stages as there are."""
+    """A connection, for as many stages as there are. one_machine: all its processes see a stage's folder."""
 
-    def __init__(self, ray: Any, workers: Workers) -> None:
-        self.ray, self.workers = ray, workers
+    def __init__(self, ray: Any, workers: Workers, one_machine: bool = False) -> None:
+        self.ray, self.workers, self.one_machine = ray, workers, one_machine
 
     @contextmanager
     def of(self, stage: Stage) -> Iterator[ClusterHandles]:
         with ExitStack() as stack:
-            yield ClusterHandles(self.ray, self.workers, stage, stack)
+            workers = self.workers
+            if self.one_machine and workers.folder is None:
+                folder = stage.folder / "handed-over"  # weights for which the object store is too small
+                shutil.rmtree(folder, ignore_errors=True)  # a run that was killed left it
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                workers = workers.model_copy(update={"folder": folder})
+            yield ClusterHandles(self.ray, workers, stage, stack)
 
 
 @contextmanager
@@ -126,4 +133,4 @@ def open_cluster(address: str, workers: Workers, say: Callable[[str], None]) -> 
             f"{has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU; {workers.generators} generators "
             f"({workers.engine}), {workers.trainers} trainers, {workers.judges} judges"
         )
-        yield Cluster(ray, workers)
+        yield Cluster(ray, workers, one_machine=address == LOCAL)

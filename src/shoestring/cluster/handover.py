@@ -66,19 +66,20 @@ class Carrier:
         alive = [node for node in self.ray.nodes() if node["Alive"]]
         room = min(node["Resources"].get("object_store_memory", 0.0) for node in alive) * STORE_SHARE
         fits = nbytes <= room
-        if wanted == "store" or (wanted == "auto" and fits):
-            if fits:
-                return "store"
-            raise BadInput(
-                f"weights of {nbytes / 2**30:.2f} GiB are more than {STORE_SHARE:.0%} of the smallest object "
-                "store: give Ray a larger one (store_gib, or ray start --object-store-memory), or take "
-                "--workers hand_over=disk with folder=DIR"
-            )
-        if folder is None:
+        if fits and wanted != "disk":
+            return "store"
+        if folder is not None and wanted != "store":
+            return "disk"
+        if wanted == "disk":
             raise BadInput(
                 "weights handed over by disk need a folder that every host sees: --workers folder=DIR"
             )
-        return "disk"
+        raise BadInput(
+            f"weights of {nbytes / 2**30:.2f} GiB are more than {STORE_SHARE:.0%} of the smallest object "
+            "store: give Ray a larger one (store_gib with --cluster local, else ray start "
+            "--object-store-memory), or hand them over by disk, in a folder that every host sees: "
+            "--workers hand_over=auto folder=DIR"
+        )
 
     def _written(self, version: int) -> Path:
         assert self._last is not None and self._shelf is not None

@@ -37,8 +37,8 @@ class ManyLearners:
         fit, ShoestringError where the others don't come."""
         host, _, port = place.meet.rpartition(":")
         deadline = self.parallel.deadline_s
-        store = meet_at(place.rank, place.size, host, int(port), deadline)
+        store = meet_at(place.rank, place.size, host, int(port), deadline, place.door)
         expert, device = self.parallel.expert, settings.device
-        world = join(place.rank, place.size, store, expert, device, deadline, self.folder)
+        world = join(place.rank, place.size, store, expert, device, deadline, self.folder, host)
         given = settings.optim, settings.total_steps, settings.objectives
         return ParallelLearner(lm, world, self.parallel, *given)

@@ -55,7 +55,6 @@ class Members:
     make: tuple[type, Sequence[Any]]
     say: Callable[[str], None]
     stacks: Path
-    spread: bool = False
     all: list[Member] = field(default_factory=list)
     lost: int = 0
     _group: Any = None
@@ -64,8 +63,7 @@ class Members:
         """All of them. Raises BadInput where the cluster has no room, which is known only after waiting."""
         placement = self.ray.util.placement_group
         bundle = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
-        strategy = "SPREAD" if self.spread else "PACK"
-        self._group = placement([bundle] * self.count, strategy=strategy)
+        self._group = placement([bundle] * self.count, strategy="PACK")
         wait_s = min(START_S, self.workers.deadline_s)
         if not self._group.wait(wait_s):
             has = self.ray.cluster_resources()
@@ -183,7 +181,7 @@ class Members:
             file.write("\n".join(lines) + "\n")
         return path
 
-    def replace(self, member: Member, why: WorkerLost) -> Member:
+    def replace(self, member: Member, why: ShoestringError) -> Member:
         """A new one in the place of one that was lost. Raises ShoestringError, with the reason, where that
         was done often enough."""
         self.say(str(why))
@@ -199,10 +197,11 @@ class Members:
         self.all[self.all.index(member)] = fresh
         return fresh
 
-    def start_again(self, why: WorkerLost) -> None:
+    def start_again(self, why: ShoestringError) -> None:
         """All of them, where one's loss makes the others useless. Raises as `replace` does."""
         for member in self.all:
             self.ray.kill(member.actor)
+            member.forget()
         self.all = [self.replace(self.all[0], why), *(self._started(m.place) for m in self.all[1:])]
 
     def drop(self, member: Member) -> None:

@@ -58,7 +58,8 @@ class Place:
         return PrefixStore(f"attempt {self.attempt}", store)
 
     def join(self, store: Store, parallel: ParallelSettings, device: str, folder: Path) -> World:
-        return join(self.rank, self.size, store, parallel.expert, device, parallel.deadline_s, folder)
+        own = parallel.expert, device, parallel.deadline_s, folder
+        return join(self.rank, self.size, store, *own, meet=self.address)
 
 
 class Leading:

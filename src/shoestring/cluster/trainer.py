@@ -40,11 +40,16 @@ class RemoteLearner(Learner):
         members.start()
         self._begin()
 
-    def revive(self, lost: WorkerLost) -> None:
-        """All ranks anew, with the weights of the copy and no optimizer's state. Raises ShoestringError where
-        that was done often enough."""
-        self.members.start_again(lost)
-        self._begin()
+    def revive(self, lost: ShoestringError) -> None:
+        """All ranks, and all once more where one of the new ones is lost before they are up."""
+        self._packed = None  # it went with who had put it into the object store
+        while True:
+            self.members.start_again(lost)
+            try:
+                self._begin()
+                return
+            except WorkerLost as another:
+                lost = another
 
     def update(
         self, batches: Sequence[MicroBatch], loss_of: TokenLoss | HeadLoss, temperature: float = 1.0

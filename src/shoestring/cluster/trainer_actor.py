@@ -32,11 +32,12 @@ class LearnerSettings:
 
 @dataclass(frozen=True)
 class Place:
-    """A rank among its fellows; `meet` is where rank 0 waits for them, HOST:PORT."""
+    """A rank among its fellows; `meet` is where rank 0 waits for them, HOST:PORT, at its `door`."""
 
     rank: int = 0
     size: int = 1
     meet: str = ""
+    door: socket.socket | None = None
 
 
 LearnerMakes = Callable[[LanguageModel, LearnerSettings, Place], Learner]
@@ -73,21 +74,24 @@ class TrainerActor(Seen):
         super().__init__()
         self._settings, self._makes, self._place = settings, makes, Place()
         self._learner: Learner | None = None
+        self._door: socket.socket | None = None
         self._at("waiting for work")
 
     def meet(self) -> str:
-        """An address of this machine where nobody listens."""
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return f"{importlib.import_module('ray.util').get_node_ip_address()}:{free.getsockname()[1]}"
+        """An address of this machine where this process listens from now on: a port that is free, and then
+        let go of, may be somebody else's by the time that the ranks meet."""
+        self._door = socket.create_server(("", 0))
+        return f"{importlib.import_module('ray.util').get_node_ip_address()}:{self._door.getsockname()[1]}"
 
     def begin(self, manifest: Manifest, buffer: Any, size: int, meet: str, rank: int) -> Done:
         """Build the learner around these weights."""
         self._at("taking the first weights and meeting the other ranks")
-        self._place = Place(rank, size, meet)
+        self._place = Place(rank, size, meet, self._door)
         lm = self._settings.skeleton.model(self._settings.device)
         lm.network.take(unpacked(buffer, manifest))
         self._learner = self._makes(lm, self._settings, self._place)
+        if self._door is not None:
+            self._door.close()  # of a single rank, which meets nobody; else the ranks' store has it
         return self._done(None)
 
     def update(

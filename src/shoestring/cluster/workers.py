@@ -27,7 +27,7 @@ class Workers(Settings):
     cache_gib: float | None = Field(None, gt=0)  # of a generator's keys and values; None: what is free
     ahead: int = Field(0, ge=0, le=1)
     hand_over: Literal["auto", "store", "disk"] = "auto"
-    folder: Path | None = None  # on a disk that all hosts share
+    folder: Path | None = None  # on a disk that all hosts share; None: with `local` one in the stage's own
     deadline_s: float = Field(600.0, gt=0)
     restarts: int = Field(3, ge=0)
     store_gib: float = Field(0.5, gt=0)  # object store of a Ray that `--cluster local` starts

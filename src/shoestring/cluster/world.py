@@ -1,6 +1,7 @@
 """The processes that train one model: ranks, the groups they talk in, each with a deadline and a name."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, ProcessGroup, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.device_mesh import DeviceMesh
 
+from shoestring.cluster.interface import reached_by_others
 from shoestring.cluster.traffic import Traffic
 from shoestring.cluster.watch import Watch
 from shoestring.errors import BadInput, ShoestringError
@@ -143,12 +145,22 @@ def lost(error: RuntimeError) -> bool:
     return any(word in said for word in LOST)
 
 
-def meet_at(rank: int, size: int, address: str, port: int, deadline_s: float = DEADLINE_S) -> Store:
-    """The store through which ranks find each other; it lies in rank 0, which listens on the port. Raises
-    ShoestringError."""
+def meet_at(
+    rank: int,
+    size: int,
+    address: str,
+    port: int,
+    deadline_s: float = DEADLINE_S,
+    door: socket.socket | None = None,
+) -> Store:
+    """The store through which ranks find each other; it lies in rank 0, which listens on the port, or takes
+    over its `door`, which listens there already. Raises ShoestringError."""
     deadline = timedelta(seconds=deadline_s)
+    own = None if door is None else door.detach()
     try:
-        return TCPStore(address, port, size, rank == 0, deadline, wait_for_workers=False)
+        return TCPStore(
+            address, port, size, rank == 0, deadline, wait_for_workers=False, master_listen_fd=own
+        )
     except (RuntimeError, ValueError) as error:
         raise ShoestringError(
             f"rank {rank} found nobody at {address}:{port}: {str(error).splitlines()[0]}"
@@ -163,10 +175,11 @@ def join(
     device: str = "cpu",
     deadline_s: float = DEADLINE_S,
     folder: Path = Path("ranks"),
+    meet: str = "localhost",
 ) -> World:
     """Come together with the other ranks; every rank calls it with its own number. folder: for the ranks'
-    stacks, should one be lost. Raises BadInput, one line, where the numbers don't fit, ShoestringError where
-    the others don't come."""
+    stacks, should one be lost. meet: the host where the store is, in whose direction the others are. Raises
+    BadInput, one line, where the numbers don't fit, ShoestringError where the others don't come."""
     if size % expert:
         fitting = [n for n in range(1, size + 1) if size % n == 0]
         raise BadInput(
@@ -180,7 +193,8 @@ def join(
     spare: Store = store.clone()  # type: ignore[attr-defined]  # a connection of the watch's own
     watch = Watch(rank, size, PrefixStore("watch", spare), deadline_s, folder, place)
     try:
-        return _open(rank, size, store, expert, place, deadline_s, watch)
+        with reached_by_others(rank, size, PrefixStore("hosts", store), meet):
+            return _open(rank, size, store, expert, place, deadline_s, watch)
     except RuntimeError as error:
         watch.close()
         raise ShoestringError(f"rank {rank} waited in vain for the {size} ranks: {error}") from None

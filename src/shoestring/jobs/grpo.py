@@ -10,17 +10,19 @@ from typing import Any
 from shoestring.cluster.lost import WorkerLost
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs.grpo_before import before_training, disagreement, raise_first
+from shoestring.jobs.grpo_lost import begin_again_after, go_on_after
 from shoestring.jobs.grpo_meter import meter_rollouts, meter_update, show_progress
 from shoestring.jobs.grpo_trainer import (
     Trainer,
     best_folder,
-    go_on_after,
     keep_best,
     open_streams,
     open_trainer,
+    refresh_reference,
     rehearse_step,
     restore_trainer,
     roll_back,
+    save_if_due,
     take_best,
 )
 from shoestring.jobs.handles import HERE, Handles
@@ -73,23 +75,32 @@ def main(settings: GRPOSettings, stage: Stage, handles: Handles = HERE) -> dict[
         if trainer.sampler.tools is not None:
             told = tools_prompt(trainer.sampler.tools.cards, trainer.lm.template.tool_form)
             stage.say(f"the system turn says: {' '.join(told.split())}")
-        done = restore_trainer(trainer, stage)
-        trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
-        if not done:
-            prepare(trainer, stage)
+        begin(trainer, stage)
         with closing(trainer.ahead):  # whatever ends the run: what is sampled ahead still needs its actors
             while trainer.step < settings.steps:
                 try:
                     after = one_step(trainer, trainer.step + 1, stage)
+                    if after is After.MASTERED:
+                        break
+                    if after is After.DONE:
+                        save_if_due(trainer, stage)
+                    stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
                 except WorkerLost as lost:
                     go_on_after(trainer, stage, lost)
-                    continue
-                if after is After.MASTERED:
-                    break
-                if after is After.DONE and save_is_due(trainer):
-                    save_progress(stage, trainer.learner, trainer.parts)
-                stop_if_asked(stage, trainer.learner, trainer.parts, settings.minibatches)
     return finish(trainer, stage)
+
+
+def begin(trainer: Trainer, stage: Stage) -> None:
+    """From the saved state where there is one, else with what comes before a first step."""
+    while True:
+        try:
+            done = restore_trainer(trainer, stage)
+            trainer.sampler.generator.load_weights(trainer.learner.weights(), version=done)
+            if not done:
+                prepare(trainer, stage)
+            return
+        except WorkerLost as lost:
+            begin_again_after(trainer, stage, lost)
 
 
 def prepare(trainer: Trainer, stage: Stage) -> None:
@@ -104,11 +115,6 @@ def prepare(trainer: Trainer, stage: Stage) -> None:
         rehearse_step(trainer, stage)
     give_back(trainer.lm.device)  # what was thrown away had the largest shapes
     save_progress(stage, trainer.learner, trainer.parts)  # what a roll-back before the first save goes to
-
-
-def save_is_due(trainer: Trainer) -> bool:
-    settings, step = trainer.settings, trainer.step
-    return step < settings.steps and step % settings.save_every == 0
 
 
 def finish(trainer: Trainer, stage: Stage) -> dict[str, Any]:
@@ -224,9 +230,3 @@ def act(trainer: Trainer, step: int, measured: dict[str, float], stage: Stage) -
             save_progress(stage, trainer.learner, trainer.parts)
             raise ShoestringError(f"step {step}: {why}; the state is saved")
     return After.DONE
-
-
-def refresh_reference(trainer: Trainer, step: int) -> None:
-    every = trainer.settings.reference_refresh_steps
-    if trainer.reference is not None and every and step % every == 0:
-        trainer.reference.refresh(trainer.lm.network)

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoestring.cluster.lost import WorkerLost
-from shoestring.cluster.trainer import RemoteLearner
 from shoestring.errors import BadInput, ShoestringError
 from shoestring.jobs.grpo_ahead import Ahead, check_ahead
 from shoestring.jobs.handles import HERE, Handles
@@ -139,18 +137,10 @@ def restore_trainer(trainer: Trainer, stage: Stage) -> int:
     return done
 
 
-def go_on_after(trainer: Trainer, stage: Stage, lost: WorkerLost) -> None:
-    """A rank of the learner is gone, and with it the step: all goes back to the last saved state, the data
-    too, so the same numbers are made again. Raises the loss itself where nothing was saved yet, or ranks are
-    lost too often."""
-    learner, at = trainer.learner, trainer.step
-    if not isinstance(learner, RemoteLearner) or not (stage.state_dir / "progress.json").exists():
-        raise lost
-    trainer.ahead.drop()
-    learner.revive(lost)
-    done = restore_trainer(trainer, stage)
-    trainer.sampler.generator.load_weights(learner.weights(), version=done)
-    stage.finding(done, "trainer lost", f"{lost}; going on from step {done}, where it was in step {at + 1}")
+def save_if_due(trainer: Trainer, stage: Stage) -> None:
+    settings, step = trainer.settings, trainer.step
+    if step < settings.steps and step % settings.save_every == 0:
+        save_progress(stage, trainer.learner, trainer.parts)
 
 
 def rehearse_step(trainer: Trainer, stage: Stage) -> None:
@@ -163,6 +153,12 @@ def rehearse_step(trainer: Trainer, stage: Stage) -> None:
     rehearse_longest(
         stage, trainer.learner, settings.max_completion_tokens, longest, settings.micro_batch_tokens
     )
+
+
+def refresh_reference(trainer: Trainer, step: int) -> None:
+    every = trainer.settings.reference_refresh_steps
+    if trainer.reference is not None and every and step % every == 0:
+        trainer.reference.refresh(trainer.lm.network)
 
 
 def roll_back(trainer: Trainer, stage: Stage, why: str) -> None:
