@@ -1,6 +1,5 @@
 """What a preset takes to train and to serve, whether it fits, and where it would."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +13,6 @@ from shoestring.models.config import ModelConfig
 from shoestring.models.presets import PRESETS
 
 TOKENS, ROW, STREAMS = 4096, 1024, 16  # of the micro-batch, the context, the sequences that are reckoned with
-BITS = {"8 bits": 8.5, "4 bits": 4.5}  # of a weight with its share of the block's scale; 16 before
 WORK = {"training": f"{TOKENS:,} tokens at once", "generating": f"{STREAMS} of {ROW:,}"}
 
 
@@ -59,26 +57,15 @@ def memories(config: ModelConfig, machine: Machine) -> dict[str, Memory]:
 
 
 def would_fit(work: str, config: ModelConfig, machine: Machine, hardware: Hardware) -> str:
-    """Nothing where it fits; else fewer bits, where they do, and the smallest chip that has the memory."""
+    """Nothing where it fits; else the smallest chip that has the memory."""
     memory = memories(config, machine)[work]
     if memory.total <= room_of(machine):
         return ""
-    ways: list[str] = []
-    if work == "generating" and machine.launch_s == 0:  # products of few bits are a processor's
-        ways += [f"a .gguf of {bits} and --quantize file" for bits in _few_bits(memory, machine)][:1]
     chips = [of_chip(chip) for chip in hardware.chips.values()]
     enough = [chip for chip in chips if memories(config, chip)[work].total <= room_of(chip)]
     if enough:
         least = min(enough, key=lambda chip: chip.memory_bytes)
-        ways.append(f"{least.name}, {least.memory_bytes / 2**30:,.0f} GiB")
+        way = f"{least.name}, {least.memory_bytes / 2**30:,.0f} GiB"
     else:
-        ways.append("a smaller preset, or several chips: no single one of the table has as much")
-    return f"{machine.name} has {room_of(machine) / 2**30:,.2f} GiB; would fit: " + ", or ".join(ways)
-
-
-def _few_bits(memory: Memory, machine: Machine) -> Iterable[str]:
-    """The most first. Packed copies are made of weights in 16 bits alone."""
-    weights, beside = memory.parts["weights"], memory.parts["cache"]
-    for name, bits in BITS.items():
-        if weights * bits / (8 * machine.width) + beside <= room_of(machine):
-            yield name
+        way = "a smaller preset, or several chips: no single one of the table has as much"
+    return f"{machine.name} has {room_of(machine) / 2**30:,.2f} GiB; would fit: {way}"
