@@ -130,3 +130,11 @@ def test_an_endless_price_is_refused_in_one_line(name, value):
 
 
 LINE_OF_ENERGY = {"stage": "a", "kind": "train", "seconds": 100.0, "tokens": 10, "flops": 1e11, "wasted": {}}
+
+
+def test_lines_that_dont_say_of_what_their_joules_are_have_the_machines():
+    """Runs from before it was said; one that took no time too."""
+    line = {"stage": "s", "kind": "train", "tokens": 0, "flops": 0.0, "wasted": {}, "joules": 5.0}
+    bill = make_bill([line | {"seconds": 0.0}, line | {"seconds": 2.0}], Prices())
+    assert not bill.partly
+    assert bill.total.measured_s == 2.0

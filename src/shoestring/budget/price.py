@@ -189,8 +189,8 @@ def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices, peak: float | 
     for line in usage:
         amount = _amount(line)
         beside += line.get("beside", 0.0)
-        if "joules" in line and not amount.measured_s:
-            partly[line["joules_of"]] += amount.seconds
+        if _measured(line) not in ("", "all"):
+            partly[_measured(line)] += amount.seconds
         used[line["stage"], line["kind"]] += amount
         if line.get("redone"):
             wasted[REDONE] += amount
@@ -202,10 +202,16 @@ def make_bill(usage: Iterable[Mapping[str, Any]], prices: Prices, peak: float | 
     return Bill(dict(used), dict(wasted), prices, peak, beside, dict(partly))
 
 
+def _measured(line: Mapping[str, Any]) -> str:
+    """Of what the line has the joules: "all" of the machine (lines from before say nothing else), a part of
+    it by name, or "" for nothing."""
+    return line.get("joules_of", "all") if "joules" in line else ""
+
+
 def _amount(line: Mapping[str, Any]) -> Amount:
     """Lines of runs before these were metered lack the last ones. Where joules are of a part of the machine,
     the rest is reckoned at the stated watts, as where nothing is measured."""
-    measured = line["seconds"] if "joules" in line and line.get("joules_of", "all") == "all" else 0.0
+    measured = line["seconds"] if _measured(line) == "all" else 0.0
     further = line.get("core_seconds", 0.0), line.get("gpu_seconds", 0.0), line.get("joules", 0.0)
     paid = line.get("paid", 0.0)
     return Amount(line["seconds"], line["tokens"], line["flops"], *further, measured, paid)
