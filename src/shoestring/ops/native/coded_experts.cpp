@@ -46,8 +46,8 @@ static void coded_experts(const X* x, const int64_t* ids, const float* weights, 
     const int64_t size = gate_up.depth, inner = down.depth, count = tokens * top_k;
     const PairRows pairs(ids, count, experts);
     Coded outer(pairs.rows, size), middle(pairs.rows, inner);
-    Room<X> room({pairs.rows * 2 * inner, pairs.rows * inner});
-    X *gates = room.part(pairs.rows * 2 * inner), *made = room.part(pairs.rows * inner);
+    Room<X> room({pairs.rows * 2 * inner});
+    X* gates = room.part(pairs.rows * 2 * inner);
     Scratch parts(pairs.rows * size);
     Crew::lead(threads, [&] {
         split(count, threads, grain_of(size), [&](int64_t begin, int64_t end) {
@@ -57,9 +57,9 @@ static void coded_experts(const X* x, const int64_t* ids, const float* weights, 
         split(count, threads, grain_of(inner), [&](int64_t begin, int64_t end) {
             for (int64_t i = begin; i < end; i++) {
                 const int64_t row = pairs.row[size_t(i)];
-                const X* gate = gates + row * 2 * inner;
-                silu_mul_row(gate, gate + inner, made + row * inner, inner);
-                middle.set_row(row, made + row * inner);
+                X* gate = gates + row * 2 * inner;
+                silu_mul_row(gate, gate + inner, gate, inner);
+                middle.set_row(row, gate);
             }
         });
         times_of_experts<X>(down, middle, pairs, size, parts.data(), threads);
