@@ -130,15 +130,21 @@ def test_it_ends_when_nobody_reads_its_lines_any_more(folder: Path) -> None:
         assert server.wait(30) == 0
 
 
+def long_reply(probe: Probe) -> tuple[threading.Thread, list[Any]]:
+    """One that is under way and takes long, and where it is put."""
+    said: list[Any] = []
+    body = {"max_tokens": 3900, "n": 16, **ENDLESS}
+    work = threading.Thread(target=lambda: said.append(probe.chat(**body)))
+    work.start()
+    until_it_runs(probe)
+    time.sleep(0.5)  # some tokens
+    return work, said
+
+
 @pytest.mark.slow
 def test_what_runs_too_long_after_sigterm_ends_with_what_it_has(folder: Path) -> None:
     with started(str(folder), "--set", "drain_seconds=0.2") as (server, probe):
-        said: list[Any] = []
-        body = {"max_tokens": 3900, "n": 16, **ENDLESS}
-        work = threading.Thread(target=lambda: said.append(probe.chat(**body)))
-        work.start()
-        until_it_runs(probe)
-        time.sleep(0.5)  # some tokens
+        work, said = long_reply(probe)
         server.send_signal(signal.SIGTERM)
         work.join(60)
         choice = said[0].json["choices"][0]
@@ -149,12 +155,7 @@ def test_what_runs_too_long_after_sigterm_ends_with_what_it_has(folder: Path) ->
 @pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
     with started(str(folder), "--set", "drain_seconds=600") as (server, probe):
-        said: list[Any] = []
-        body = {"max_tokens": 3900, "n": 16, **ENDLESS}
-        work = threading.Thread(target=lambda: said.append(probe.chat(**body)))
-        work.start()
-        until_it_runs(probe)
-        time.sleep(0.5)  # some tokens
+        work, _ = long_reply(probe)
         server.send_signal(signal.SIGTERM)
         while probe.get("/health", root=True).status == 200:
             pass
